@@ -1,0 +1,18 @@
+"""Builds the extension module; everything that can be said as data is said in pyproject.toml."""
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+
+class BuildExtWithAssembly(build_ext):
+    """setuptools knows no `.S`; the C compiler driver does (STYLE: assembly stays in csrc/arch)."""
+
+    def build_extensions(self) -> None:
+        self.compiler.src_extensions.append(".S")
+        super().build_extensions()
+
+
+setup(
+    cffi_modules=["python/filar/_ffi_build.py:ffibuilder"],
+    cmdclass={"build_ext": BuildExtWithAssembly},
+)
