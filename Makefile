@@ -1,0 +1,133 @@
+# One word each; HACKING.md says what they do and when to run them.
+# `make report` and `make test` are all a user needs: both make their own virtual environment.
+
+SHELL   := /bin/bash
+PYTHON  ?= python3
+VENV    ?= .venv
+BUILD   ?= build
+OUT     ?= report
+
+CC      ?= gcc
+CFLAGS_COMMON := -std=gnu11 -D_GNU_SOURCE -Icsrc -Icsrc/include -fPIC -fvisibility=hidden \
+	-ftls-model=initial-exec -pthread -g \
+	-Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+LDLIBS  := -pthread -lm
+
+# The core without Python: csrc/py is the only folder that includes Python.h.
+CORE_C  := $(sort $(filter-out csrc/py/%,$(wildcard csrc/*/*.c)))
+CORE_S  := $(sort $(wildcard csrc/*/*.S))
+HEADERS := $(sort $(wildcard csrc/*/*.h))
+TESTS_C := $(sort $(wildcard tests/c/test_*.c))
+STRESS_C := $(sort $(wildcard tests/c/stress_*.c))
+
+# A variant is a folder of objects and flags.
+FLAGS_plain := -O2 -DFILAR_DEBUG
+FLAGS_asan  := -O1 -DFILAR_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FLAGS_tsan  := -O1 -DFILAR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
+FLAGS_hard  := -O2 -DFILAR_DEBUG -DFILAR_HARD=1
+FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fno-sanitize-recover=all
+
+.PHONY: help report test check asan tsan hard fail stress tidy format labels venv dev notebooks bench clean core
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+# ---- users ------------------------------------------------------------------------------------
+
+## make report     install into .venv and measure this machine (quick mode); prints the page's path
+report: $(VENV)/installed
+	$(VENV)/bin/filar report --quick --out $(OUT)
+
+## make test       everything the tests need, then all of them
+test: $(VENV)/dev
+	$(MAKE) check VENV=$(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+SOURCES := $(wildcard csrc/*/*) $(wildcard python/filar/*.py) $(wildcard python/filar/*/*.py) setup.py pyproject.toml
+
+$(VENV)/installed: $(VENV)/bin/python $(SOURCES)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check .
+	touch $@
+
+$(VENV)/dev: $(VENV)/bin/python $(wildcard csrc/*/*) setup.py pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/installed
+
+## make dev        the same environment, to work in (.venv, editable)
+dev: $(VENV)/dev
+
+# ---- checks -----------------------------------------------------------------------------------
+
+## make check      C tests, Python tests, layers, headers, labels, exports, lint
+check: check-c check-layers check-headers labels check-lint check-py
+
+check-layers:
+	$(PYTHON) tools/check_layers.py
+
+check-headers:
+	CC="$(CC)" bash tools/check_headers.sh
+
+## make labels     every labelled edge has its partner, every README section that is cited exists
+labels:
+	$(PYTHON) tools/check_labels.py
+
+check-lint: $(VENV)/dev
+	$(VENV)/bin/ruff check python tests tools setup.py
+	$(VENV)/bin/mypy
+
+check-py: $(VENV)/dev
+	$(VENV)/bin/python -m pytest
+
+## make asan tsan hard fail    the C tests under each
+check-c: c-plain
+asan: c-asan
+tsan: c-tsan
+hard: c-hard
+fail: c-fail
+
+define VARIANT
+$(BUILD)/$(1)/%.o: %.c $(HEADERS)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -c $$< -o $$@
+$(BUILD)/$(1)/%.o: %.S $(HEADERS)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -c $$< -o $$@
+$(BUILD)/$(1)/libfilar.a: $(CORE_C:%.c=$(BUILD)/$(1)/%.o) $(CORE_S:%.S=$(BUILD)/$(1)/%.o)
+	rm -f $$@
+	ar rcs $$@ $$^
+$(BUILD)/$(1)/%: tests/c/%.c $(BUILD)/$(1)/libfilar.a $(wildcard tests/c/*.h)
+	$$(CC) $$(CFLAGS_COMMON) -Wno-missing-prototypes $$(FLAGS_$(1)) -Itests/c $$< -o $$@ $(BUILD)/$(1)/libfilar.a $$(LDLIBS)
+.PRECIOUS: $(BUILD)/$(1)/%.o $(BUILD)/$(1)/libfilar.a $(BUILD)/$(1)/%
+c-$(1): $(TESTS_C:tests/c/%.c=$(BUILD)/$(1)/%) $(STRESS_C:tests/c/%.c=$(BUILD)/$(1)/%)
+	bash tools/run_c_tests.sh $$^
+.PHONY: c-$(1)
+endef
+$(foreach variant,plain asan tsan hard fail,$(eval $(call VARIANT,$(variant))))
+
+## make core       libfilar.a without Python
+core: $(BUILD)/plain/libfilar.a
+
+## make format     clang-format and ruff format
+format:
+	clang-format -i $(CORE_C) $(wildcard csrc/py/*.c) $(HEADERS) $(wildcard tests/c/*.c) $(wildcard tests/c/*.h)
+	$(VENV)/bin/ruff check --fix --quiet python tests tools setup.py
+	$(VENV)/bin/ruff format python tests tools setup.py
+
+## make tidy       clang-tidy, cppcheck and clang's warnings on the core
+tidy:
+	bash tools/tidy.sh
+
+## make notebooks  run every notebook in short mode
+notebooks: $(VENV)/dev
+	FILAR_LAB_QUICK=1 $(VENV)/bin/python -m pytest --nbmake notebooks -o addopts=
+
+## make bench      pytest-benchmark files
+bench: $(VENV)/dev
+	$(VENV)/bin/python -m pytest bench/py --benchmark-only -o addopts=
+
+## make clean      remove what was built (not .venv)
+clean:
+	rm -rf $(BUILD) dist *.egg-info python/*.egg-info python/filar/_filar.c python/filar/*.so

@@ -1,0 +1,29 @@
+/*
+ * self.h - the one thread-local pointer of the library, and what hangs on it.
+ *
+ * STYLE.md 3.1: a compiler may keep the address of a thread-local across a call that moves the code
+ * to another kernel thread.  So there is one pointer, with the initial-exec model, read through one
+ * noinline function; nobody may hold its result across a park.
+ */
+#ifndef FILAR_BASE_SELF_H
+#define FILAR_BASE_SELF_H
+
+#include "base/compiler.h"
+
+struct kthread;
+struct trace_ring;
+
+struct self {
+	struct kthread *kthread;       /* W  NULL on a thread that filar did not create */
+	struct trace_ring *trace_ring; /* W  NULL until the first record while tracing */
+	char status_detail[240];       /* W  see status.h */
+};
+
+/* NULL until self_get_or_create() was called on this kernel thread. */
+struct self *self_get(void);
+/* NULL only when memory is short.  Freed when the kernel thread ends. */
+struct self *self_get_or_create(void);
+/* Gives back the caller's record now: for threads that end without pthread's destructors. */
+void self_release(void);
+
+#endif

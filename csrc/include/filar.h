@@ -1,0 +1,247 @@
+/*
+ * filar.h - the whole public C interface of libfilar.
+ *
+ * Kernel threads, the machine they run on, and the lab that measures what they cost.
+ *
+ * Conventions
+ *   - A function that can fail for reasons outside the program returns an `int` that is one of
+ *     `enum filar_status`: 0 is success, failures are negative.  filar_status_sentence() says what
+ * a status means, filar_status_detail() what exactly went wrong in the caller's last failed call.
+ *   - Times are nanoseconds.  A `deadline_ns` is absolute on the clock of filar_now_ns()
+ *     (CLOCK_MONOTONIC); FILAR_FOREVER never passes.  Sizes are bytes.
+ *   - Functions are thread-safe unless their comment says otherwise.  None may be called from a
+ *     signal handler.
+ *   - Text returned as `const char *` belongs to filar and lives as long as the program, except
+ * where a comment says otherwise.
+ *
+ * The part between the two marks is plain C without preprocessor lines: the Python package gives it
+ * to cffi as it stands, so there is one set of declarations.
+ */
+#ifndef FILAR_H
+#define FILAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* cffi: begin */
+
+/* ---- status ------------------------------------------------------------------------------ */
+
+enum filar_status {
+	FILAR_OK = 0,
+	FILAR_INVALID = -1,        /* an argument is outside what the function accepts */
+	FILAR_NO_MEMORY = -2,      /* the system has no memory for this */
+	FILAR_LIMIT = -3,          /* a limit of system, container or process (EAGAIN and kin) */
+	FILAR_NO_PERMISSION = -4,  /* this process may not do that */
+	FILAR_NO_CPU = -5,         /* no such CPU, or this process may not run on it */
+	FILAR_TIMED_OUT = -6,      /* the deadline passed first */
+	FILAR_INTERRUPTED = -7,    /* a signal arrived during the wait: look at it and wait again */
+	FILAR_CANCELLED = -8,      /* the operation was cancelled */
+	FILAR_WRONG_STATE = -9,    /* the object is not in a state that allows this */
+	FILAR_DEADLOCK = -10,      /* waiting for this would never end, e.g. joining oneself */
+	FILAR_BUSY = -11,          /* the object is in use */
+	FILAR_NOT_SUPPORTED = -12, /* this kernel, CPU or build has no such feature */
+	FILAR_NOT_FOUND = -13,     /* no such thing */
+	FILAR_FORKED = -14,        /* the object belongs to the parent process of a fork */
+	FILAR_SYSTEM = -15,        /* an unexpected error of the operating system; see the detail */
+	FILAR_STATUS_LAST = -15
+};
+
+/* "FILAR_LIMIT" and the like; an unknown number is named FILAR_SYSTEM. */
+const char *filar_status_name(int status);
+/* One sentence in lower case without a full stop. */
+const char *filar_status_sentence(int status);
+/* What exactly went wrong in this kernel thread's last failed call: one clause, "" if nothing is
+ * known. Valid until the next filar call of this kernel thread. */
+const char *filar_status_detail(void);
+void filar_status_detail_clear(void);
+
+/* ---- clock ------------------------------------------------------------------------------- */
+
+/* Nanoseconds on CLOCK_MONOTONIC.  Never blocks; some 10 to 25 ns a call. */
+int64_t filar_now_ns(void);
+
+/* ---- kernel threads ---------------------------------------------------------------------- */
+
+typedef struct filar_kthread filar_kthread;
+typedef void (*filar_kthread_body)(void *argument);
+
+enum filar_policy {
+	FILAR_POLICY_INHERIT = 0, /* the creator's */
+	FILAR_POLICY_OTHER = 1,   /* the default time-sharing policy; nice counts */
+	FILAR_POLICY_BATCH = 2,
+	FILAR_POLICY_IDLE = 3, /* runs only when nothing else wants the CPU (almost) */
+	FILAR_POLICY_FIFO = 4, /* real time; priority 1..99; needs permission */
+	FILAR_POLICY_RR = 5
+};
+
+/* Who pins: the cost is the same, the moment differs. */
+enum filar_pin_by {
+	FILAR_PIN_BY_ATTRIBUTE = 0, /* before the first instruction (pthread attribute) */
+	FILAR_PIN_BY_PARENT = 1,    /* the creator, right after creation */
+	FILAR_PIN_BY_SELF = 2       /* the thread, before the body */
+};
+
+enum { FILAR_NICE_INHERIT = 1000, FILAR_NAME_BYTES_MAX = 15, FILAR_STACK_BYTES_MIN = 16384 };
+
+/* All zero (with nice = FILAR_NICE_INHERIT) is a plain thread.  filar_kthread_options_init() does
+ * that. */
+typedef struct {
+	const char *name;   /* up to 15 bytes, copied; NULL: "filar-<number>" */
+	size_t stack_bytes; /* 0: the process's default (ulimit -s); else at least 16384 */
+	void *stack; /* the caller's own stack of stack_bytes, in use until the join; or NULL */
+	const int32_t *cpus; /* CPUs it may run on, copied; NULL: the creator's */
+	size_t cpu_count;    /* length of cpus */
+	int32_t pin_by;      /* enum filar_pin_by */
+	int32_t policy;      /* enum filar_policy */
+	int32_t priority;    /* 1..99 for FIFO and RR, else 0 */
+	int32_t nice;        /* -20..19, or FILAR_NICE_INHERIT */
+} filar_kthread_options;
+
+void filar_kthread_options_init(filar_kthread_options *options);
+
+/*
+ * Creates a kernel thread that runs body(argument).  All signals are blocked in it.  Either every
+ * option took effect and the thread runs, or there is no thread and the status says why.  The
+ * caller owns the handle and gives it back with filar_kthread_release(). Blocks while the new
+ * thread applies nice, policy or FILAR_PIN_BY_SELF; else not.
+ */
+int filar_kthread_create(filar_kthread **thread, const filar_kthread_options *options,
+	filar_kthread_body body, void *argument);
+/*
+ * Waits for the end of the thread.  FILAR_OK any number of times once it has ended;
+ * FILAR_TIMED_OUT; FILAR_INTERRUPTED when a signal arrived; FILAR_DEADLOCK when called by the
+ * thread itself. Any number of threads may join the same one.
+ */
+int filar_kthread_join_until(filar_kthread *thread, int64_t deadline_ns);
+/* Gives the handle back.  A thread that still runs goes on, detached. */
+void filar_kthread_release(filar_kthread *thread);
+/* 1 from creation until the body has returned. */
+int filar_kthread_is_alive(filar_kthread *thread);
+/* The kernel's thread id; constant after creation. */
+int32_t filar_kthread_tid(filar_kthread *thread);
+/* CPU time used so far (or in all, once it has ended), ns. */
+int64_t filar_kthread_cpu_ns(filar_kthread *thread);
+int filar_kthread_set_cpus(filar_kthread *thread, const int32_t *cpus, size_t cpu_count);
+int filar_kthread_set_nice(filar_kthread *thread, int32_t nice);
+int filar_kthread_set_policy(filar_kthread *thread, int32_t policy, int32_t priority);
+/* NULL on a kernel thread that filar did not create. */
+filar_kthread *filar_kthread_self(void);
+/* In the child after fork(2): forgets the parent's threads; handles answer FILAR_FORKED. */
+void filar_after_fork_in_child(void);
+
+/* ---- the lab ----------------------------------------------------------------------------- */
+/*
+ * A *way* is one way of doing the thing that is measured, written in C and known by name; it takes
+ * integer parameters and yields up to FILAR_METRICS_MAX values per sample.  A *plan* holds all ways
+ * that are to be compared and runs them in rounds, each way once per round in shuffled order, on a
+ * driver thread of its own, so that nothing of Python runs between two stamps.
+ */
+
+enum { FILAR_METRICS_MAX = 6, FILAR_PARAMS_MAX = 10 };
+
+typedef struct {
+	const char *name;
+	const char *summary; /* one sentence: what one operation is */
+	int32_t param_count;
+	int32_t metric_count;
+	const char *param_names[FILAR_PARAMS_MAX]; /* names end in their unit */
+	int64_t param_defaults[FILAR_PARAMS_MAX];
+	const char *metric_names[FILAR_METRICS_MAX];
+	const char *metric_units[FILAR_METRICS_MAX]; /* "ns", "bytes", "count", "ratio", "1/s" */
+} filar_way_info;
+
+/* Number of ways known. */
+int32_t filar_way_count(void);
+int filar_way_describe(int32_t index, filar_way_info *info);
+int filar_way_find(const char *name, filar_way_info *info);
+
+typedef struct {
+	uint64_t seed;            /* of the shuffles; 0: 1 */
+	int32_t rounds_min;       /* run at least these, even past the time; at least 1 */
+	int32_t rounds_max;       /* stop after these */
+	int64_t time_max_ns;      /* stop after the round in which this passes; 0: no limit */
+	int64_t sample_target_ns; /* batches are calibrated to last about this; 0: 200,000 */
+	int32_t driver_cpu;       /* CPU of the driver thread; -1: not pinned */
+	int32_t warmup_rounds;    /* run and dropped first */
+} filar_plan_options;
+
+/* One way, once, in one round. */
+typedef struct {
+	uint32_t way;                     /* index given by filar_plan_add() */
+	uint32_t round;                   /* from 0 */
+	uint32_t position;                /* place in the shuffled order of its round */
+	uint32_t batch;                   /* operations in this sample */
+	int64_t start_ns;                 /* on filar_now_ns() */
+	int64_t wall_ns;                  /* of the whole sample, set-up inside it included */
+	double values[FILAR_METRICS_MAX]; /* per operation, in the metric's unit; NaN: not measured
+					   */
+	double clock_before_ns; /* clock probe: ns for 1,000 dependent steps, before and after */
+	double clock_after_ns;
+	uint32_t switches_voluntary; /* of the whole process during the sample */
+	uint32_t switches_involuntary;
+	int32_t cpu_before; /* where the driver ran */
+	int32_t cpu_after;
+} filar_sample;
+
+/* A point of a series that a way recorded beside its values (a gap, a wait, a time line). */
+typedef struct {
+	uint32_t way;
+	uint32_t round;
+	int32_t kind;    /* the way's own meaning, named in its summary */
+	int32_t subject; /* thread or core number, where it applies */
+	double x;
+	double y;
+} filar_point;
+
+typedef struct {
+	int32_t phase; /* 0 not started, 1 setting up, 2 warming up, 3 measuring, 4 ended */
+	int32_t rounds_done;
+	int32_t rounds_planned; /* estimate while a time limit counts */
+	int32_t current_way;    /* index, or -1 */
+	int64_t elapsed_ns;
+} filar_plan_progress;
+
+typedef struct filar_plan filar_plan;
+
+void filar_plan_options_init(filar_plan_options *options);
+int filar_plan_create(filar_plan **plan, const filar_plan_options *options);
+/* Adds a way; missing parameters (param_count < those of the way) take their defaults.  batch 0:
+ * calibrated.  The index of the way in this plan is written to *index. */
+int filar_plan_add(filar_plan *plan, const char *way, const int64_t *params, size_t param_count,
+	uint32_t batch, int32_t *index);
+/* Starts the driver thread; returns at once. */
+int filar_plan_start(filar_plan *plan);
+/* Blocks until the plan has ended (FILAR_OK, or what stopped it), the deadline (FILAR_TIMED_OUT) or
+ * a signal (FILAR_INTERRUPTED). */
+int filar_plan_wait_until(filar_plan *plan, int64_t deadline_ns);
+/* Asks the driver to stop; it does so within about 100 ms and cleans up.  Wait for it as ever. */
+void filar_plan_cancel(filar_plan *plan);
+void filar_plan_read_progress(filar_plan *plan, filar_plan_progress *progress);
+/* FILAR_OK, or why this way could not run (the others went on); *detail lives as long as the plan.
+ */
+int filar_plan_way_status(filar_plan *plan, int32_t index, const char **detail);
+/* After the end: how many samples and points there are, and copies of them. */
+size_t filar_plan_sample_count(filar_plan *plan);
+size_t filar_plan_copy_samples(filar_plan *plan, filar_sample *samples, size_t max);
+size_t filar_plan_point_count(filar_plan *plan);
+size_t filar_plan_copy_points(filar_plan *plan, filar_point *points, size_t max);
+/* Points that did not fit in the memory allowed for them (2 million). */
+uint64_t filar_plan_points_lost(filar_plan *plan);
+/* Cancels and waits if it still runs. */
+void filar_plan_destroy(filar_plan *plan);
+
+/* cffi: end */
+
+#define FILAR_FOREVER INT64_MAX
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * registry.c - all ways, by table; a new file of ways adds one line here.
+ */
+#include "lab/registry.h"
+
+#include <string.h>
+
+static const struct way *const way_tables[] = {
+	ways_floor,
+	ways_create,
+};
+
+int32_t way_count(void)
+{
+	int32_t count = 0;
+
+	while (way_at(count) != NULL)
+		count++;
+	return count;
+}
+
+const struct way *way_at(int32_t index)
+{
+	for (size_t table = 0; table < FILAR_COUNT_OF(way_tables); table++) {
+		for (const struct way *way = way_tables[table]; way->name != NULL; way++) {
+			if (index-- == 0)
+				return way;
+		}
+	}
+	return NULL;
+}
+
+const struct way *way_find(const char *name)
+{
+	const struct way *way;
+
+	for (int32_t index = 0; (way = way_at(index)) != NULL; index++) {
+		if (strcmp(way->name, name) == 0)
+			return way;
+	}
+	return NULL;
+}

@@ -1,0 +1,125 @@
+/*
+ * ways_create.c - what it costs to create a kernel thread and to join it.
+ *
+ * Plain pthreads, not kthread.c: the claim is about the system's threads.  One operation is
+ * create + first instruction + join, one after the other.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/memory.h"
+#include "lab/registry.h"
+#include "os/affinity.h"
+#include "os/calls.h"
+#include "os/clock.h"
+
+enum { PARAM_STACK_BYTES, PARAM_OWN_STACK, PARAM_CHILD_CPU, PARAM_DRIVER_FREE };
+
+struct create_state {
+	pthread_attr_t attributes;    /* I  after setup */
+	void *stack;                  /* I  the reused stack, or NULL */
+	size_t stack_bytes;           /* I */
+	struct cpu_mask all;          /* I  every CPU the process may use */
+	int64_t first_instruction_ns; /* S  the child's until joined */
+};
+
+static void *child(void *pointer)
+{
+	struct create_state *state = pointer;
+
+	state->first_instruction_ns = clock_now_ns();
+	return NULL;
+}
+
+static void teardown_create(struct way_run *run)
+{
+	struct create_state *state = run->state;
+
+	if (state == NULL)
+		return;
+	pthread_attr_destroy(&state->attributes);
+	if (state->stack != NULL)
+		(void)munmap(state->stack, state->stack_bytes);
+	memory_release(state);
+}
+
+static enum filar_status setup_create(struct way_run *run)
+{
+	struct create_state *state = memory_acquire(1, sizeof *state);
+	int32_t child_cpu = (int32_t)run->params[PARAM_CHILD_CPU];
+	struct cpu_mask mask;
+	enum filar_status status;
+	int error;
+
+	if (state == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory");
+	run->state = state;
+	pthread_attr_init(&state->attributes);
+	state->stack_bytes = (size_t)run->params[PARAM_STACK_BYTES];
+	if (run->params[PARAM_OWN_STACK] != 0) {
+		state->stack = call_mmap(NULL, state->stack_bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+		if (state->stack == MAP_FAILED) {
+			state->stack = NULL;
+			return status_from_errno(errno, "mmap of a stack");
+		}
+		error = pthread_attr_setstack(&state->attributes, state->stack, state->stack_bytes);
+	} else {
+		error = state->stack_bytes != 0
+				? pthread_attr_setstacksize(&state->attributes, state->stack_bytes)
+				: 0;
+	}
+	if (error != 0)
+		return status_from_errno(error, "thread attributes");
+	if (child_cpu >= 0) {
+		status = cpu_mask_from_list(&mask, &child_cpu, 1);
+		if (status != FILAR_OK)
+			return status;
+		pthread_attr_setaffinity_np(&state->attributes, mask.bytes, mask.bits);
+	}
+	/* The process's own CPUs, not the driver's one: what "unpinned" means. */
+	return affinity_get((int32_t)getpid(), &state->all);
+}
+
+static enum filar_status sample_create(struct way_run *run)
+{
+	struct create_state *state = run->state;
+	double create_ns = 0, first_ns = 0;
+	int64_t start, now, begun;
+	pthread_t thread;
+	int error;
+
+	if (run->params[PARAM_DRIVER_FREE] != 0)
+		(void)affinity_set(0, &state->all);
+	start = clock_now_ns();
+	for (uint32_t i = 0; i < run->batch; i++) {
+		begun = clock_now_ns();
+		error = call_thread_create(&thread, &state->attributes, child, state);
+		if (error != 0)
+			return status_from_errno(error, "pthread_create");
+		now = clock_now_ns();
+		pthread_join(thread, NULL);
+		create_ns += (double)(now - begun);
+		first_ns += (double)(state->first_instruction_ns - begun);
+	}
+	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
+	run->values[1] = create_ns / run->batch;
+	run->values[2] = first_ns / run->batch;
+	return FILAR_OK;
+}
+
+const struct way ways_create[] = {
+	{ .name = "kthread-create",
+		.summary = "pthread_create, first instruction, pthread_join",
+		.params = { { "stack_bytes", 0 }, { "own_stack", 0 }, { "child_cpu", -1 },
+			{ "driver_free", 0 } },
+		.metrics = { { "create+join", "ns" }, { "create call", "ns" },
+			{ "first instruction", "ns" } },
+		.setup = setup_create,
+		.sample = sample_create,
+		.teardown = teardown_create },
+	{ .name = NULL },
+};

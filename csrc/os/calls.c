@@ -1,0 +1,183 @@
+/*
+ * calls.c - the table of system calls: a failure point, then the call.
+ */
+#include "os/calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+
+/* True when the failure point fired; errno is then what the call would most likely say. */
+static FILAR_ALWAYS_INLINE bool fails(enum failpoint point, int error)
+{
+	if (!failpoint_hit(point))
+		return false;
+	errno = error;
+	return true;
+}
+
+void *call_mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+	if (fails(FAILPOINT_MMAP, ENOMEM))
+		return MAP_FAILED;
+	return mmap(address, bytes, protection, flags, fd, offset);
+}
+
+int call_munmap(void *address, size_t bytes)
+{
+	if (fails(FAILPOINT_MUNMAP, ENOMEM))
+		return -1;
+	return munmap(address, bytes);
+}
+
+int call_mprotect(void *address, size_t bytes, int protection)
+{
+	if (fails(FAILPOINT_MPROTECT, ENOMEM))
+		return -1;
+	return mprotect(address, bytes, protection);
+}
+
+int call_madvise(void *address, size_t bytes, int advice)
+{
+	if (fails(FAILPOINT_MADVISE, EINVAL))
+		return -1;
+	return madvise(address, bytes, advice);
+}
+
+long call_futex(const void *word, int operation, uint32_t value, const struct timespec *timeout,
+	uint32_t mask)
+{
+	if (fails(FAILPOINT_FUTEX, EINTR))
+		return -1;
+	return syscall(SYS_futex, word, operation, value, timeout, NULL, mask);
+}
+
+int call_thread_create(
+	pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument)
+{
+	if (fails(FAILPOINT_THREAD_CREATE, EAGAIN))
+		return EAGAIN;
+	return pthread_create(thread, attributes, body, argument);
+}
+
+pid_t call_fork(void)
+{
+	if (fails(FAILPOINT_FORK, EAGAIN))
+		return -1;
+	return fork();
+}
+
+int call_posix_spawn(pid_t *child, const char *path, const posix_spawnattr_t *attributes,
+	char *const arguments[], char *const environment[])
+{
+	if (fails(FAILPOINT_SPAWN, EAGAIN))
+		return EAGAIN;
+	return posix_spawn(child, path, NULL, attributes, arguments, environment);
+}
+
+pid_t call_waitpid(pid_t child, int *status, int options)
+{
+	if (fails(FAILPOINT_WAIT, EINTR))
+		return -1;
+	return waitpid(child, status, options);
+}
+
+int call_sched_setaffinity(pid_t tid, size_t bytes, const cpu_set_t *set)
+{
+	if (fails(FAILPOINT_SCHED_SETAFFINITY, EINVAL))
+		return -1;
+	return sched_setaffinity(tid, bytes, set);
+}
+
+int call_sched_getaffinity(pid_t tid, size_t bytes, cpu_set_t *set)
+{
+	if (fails(FAILPOINT_SCHED_GETAFFINITY, EINVAL))
+		return -1;
+	return sched_getaffinity(tid, bytes, set);
+}
+
+int call_sched_setscheduler(pid_t tid, int policy, const struct sched_param *parameters)
+{
+	if (fails(FAILPOINT_SCHED_SETSCHEDULER, EPERM))
+		return -1;
+	return sched_setscheduler(tid, policy, parameters);
+}
+
+int call_setpriority(int which, id_t who, int nice)
+{
+	if (fails(FAILPOINT_SETPRIORITY, EACCES))
+		return -1;
+	return setpriority(which, who, nice);
+}
+
+int call_prctl_set_name(const char *name)
+{
+	if (fails(FAILPOINT_PRCTL, EINVAL))
+		return -1;
+	return prctl(PR_SET_NAME, name);
+}
+
+int call_open(const char *path, int flags)
+{
+	if (fails(FAILPOINT_OPEN, ENOENT))
+		return -1;
+	return open(path, flags | O_CLOEXEC);
+}
+
+ssize_t call_read(int fd, void *buffer, size_t bytes)
+{
+	if (fails(FAILPOINT_READ, EIO))
+		return -1;
+	return read(fd, buffer, bytes);
+}
+
+ssize_t call_write(int fd, const void *buffer, size_t bytes)
+{
+	if (fails(FAILPOINT_WRITE, EIO))
+		return -1;
+	return write(fd, buffer, bytes);
+}
+
+int call_pipe2(int fds[2], int flags)
+{
+	if (fails(FAILPOINT_PIPE, EMFILE))
+		return -1;
+	return pipe2(fds, flags);
+}
+
+int call_eventfd(unsigned initial, int flags)
+{
+	if (fails(FAILPOINT_EVENTFD, EMFILE))
+		return -1;
+	return eventfd(initial, flags);
+}
+
+int call_socketpair(int domain, int type, int fds[2])
+{
+	if (fails(FAILPOINT_SOCKETPAIR, EMFILE))
+		return -1;
+	return socketpair(domain, type, 0, fds);
+}
+
+int call_getrlimit(int resource, struct rlimit *limit)
+{
+	if (fails(FAILPOINT_GETRLIMIT, EINVAL))
+		return -1;
+	return getrlimit(resource, limit);
+}
+
+int call_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	if (fails(FAILPOINT_SIGMASK, EINVAL))
+		return EINVAL;
+	return pthread_sigmask(how, set, old);
+}

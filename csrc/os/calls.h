@@ -1,0 +1,50 @@
+/*
+ * calls.h - every system call that a test can make fail, under one roof.
+ *
+ * Each wrapper has the contract of the call it wraps (-1 and errno, or an error number for the
+ * pthread ones).  In FAIL builds it first asks its failure point (base/failpoint.h).  errno is read
+ * right after the call, never across anything that may switch.
+ */
+#ifndef FILAR_OS_CALLS_H
+#define FILAR_OS_CALLS_H
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "base/compiler.h"
+
+void *call_mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset);
+int call_munmap(void *address, size_t bytes);
+int call_mprotect(void *address, size_t bytes, int protection);
+int call_madvise(void *address, size_t bytes, int advice);
+long call_futex(const void *word, int operation, uint32_t value, const struct timespec *timeout,
+	uint32_t mask);
+/* Like pthread_create(3): the error is the return value. */
+int call_thread_create(
+	pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument);
+pid_t call_fork(void);
+int call_posix_spawn(pid_t *child, const char *path, const posix_spawnattr_t *attributes,
+	char *const arguments[], char *const environment[]);
+pid_t call_waitpid(pid_t child, int *status, int options);
+int call_sched_setaffinity(pid_t tid, size_t bytes, const cpu_set_t *set);
+int call_sched_getaffinity(pid_t tid, size_t bytes, cpu_set_t *set);
+int call_sched_setscheduler(pid_t tid, int policy, const struct sched_param *parameters);
+int call_setpriority(int which, id_t who, int nice);
+int call_prctl_set_name(const char *name);
+int call_open(const char *path, int flags);
+ssize_t call_read(int fd, void *buffer, size_t bytes);
+ssize_t call_write(int fd, const void *buffer, size_t bytes);
+int call_pipe2(int fds[2], int flags);
+int call_eventfd(unsigned initial, int flags);
+int call_socketpair(int domain, int type, int fds[2]);
+int call_getrlimit(int resource, struct rlimit *limit);
+int call_sigmask(int how, const sigset_t *set, sigset_t *old);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * eventcount.c - two counters and a futex.  The labels are those of README.md, "Eventcount".
+ */
+#include "sync/eventcount.h"
+
+#include <limits.h>
+
+#include "base/check.h"
+#include "os/futex.h"
+
+void eventcount_init(struct eventcount *eventcount)
+{
+	atomic_init(&eventcount->epoch, 0);
+	atomic_init(&eventcount->waiters, 0);
+}
+
+uint32_t eventcount_prepare_wait(struct eventcount *eventcount)
+{
+	/* E1: seq_cst, before the caller's second look at its state.  Pairs with E3. */
+	fetch_add_seq_cst(&eventcount->waiters, 1);
+	return load_seq_cst(&eventcount->epoch);
+}
+
+void eventcount_cancel_wait(struct eventcount *eventcount)
+{
+	uint32_t before = fetch_sub_seq_cst(&eventcount->waiters, 1);
+
+	FILAR_CHECK(before > 0);
+}
+
+enum filar_status eventcount_commit_wait_until(
+	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns)
+{
+	enum filar_status status = FILAR_OK;
+
+	/* E2: acquire; pairs with E4: what was done before the notify is visible. */
+	while (load_acquire(&eventcount->epoch) == ticket && status == FILAR_OK)
+		status = futex_wait_until(&eventcount->epoch, ticket, deadline_ns);
+	if (load_acquire(&eventcount->epoch) != ticket)
+		status = FILAR_OK;
+	eventcount_cancel_wait(eventcount);
+	return status;
+}
+
+static void notify(struct eventcount *eventcount, int count)
+{
+	/* E3: an RMW, not a load: it orders the caller's change (any order, even a plain store
+	 * under a release) before the look at `waiters`.  Pairs with E1. */
+	if (FILAR_LIKELY(fetch_add_seq_cst(&eventcount->waiters, 0) == 0))
+		return;
+	/* E4: release; pairs with E2. */
+	fetch_add_seq_cst(&eventcount->epoch, 1);
+	futex_wake(&eventcount->epoch, count);
+}
+
+void eventcount_notify_one(struct eventcount *eventcount)
+{
+	notify(eventcount, 1);
+}
+
+void eventcount_notify_all(struct eventcount *eventcount)
+{
+	notify(eventcount, INT_MAX);
+}

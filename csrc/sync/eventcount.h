@@ -1,0 +1,31 @@
+/*
+ * eventcount.h - "sleep unless something changed": a condition variable for lock-free state.
+ *
+ * To wait:    ticket = eventcount_prepare_wait(); look again; then eventcount_cancel_wait() if
+ * there is something to do after all, else eventcount_commit_wait_until(ticket, deadline). To
+ * notify:  change the state, then eventcount_notify_one() or _all().
+ *
+ * Guarantee (proof in sync/README.md, "Eventcount"): if the change came after the waiter's last
+ * look, the waiter does not sleep through the notify.  After D. Vyukov's eventcount.
+ */
+#ifndef FILAR_SYNC_EVENTCOUNT_H
+#define FILAR_SYNC_EVENTCOUNT_H
+
+#include "base/atomic.h"
+#include "base/status.h"
+
+struct eventcount {
+	_Atomic uint32_t epoch;   /* A  grows with each notify that found a waiter */
+	_Atomic uint32_t waiters; /* A  threads between prepare and the end of their wait */
+};
+
+void eventcount_init(struct eventcount *eventcount);
+FILAR_MUST_USE uint32_t eventcount_prepare_wait(struct eventcount *eventcount);
+void eventcount_cancel_wait(struct eventcount *eventcount);
+/* FILAR_OK (notified since the ticket), FILAR_TIMED_OUT or FILAR_INTERRUPTED. */
+enum filar_status eventcount_commit_wait_until(
+	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns);
+void eventcount_notify_one(struct eventcount *eventcount);
+void eventcount_notify_all(struct eventcount *eventcount);
+
+#endif

@@ -1,0 +1,62 @@
+"""The only importer of the extension module: `ffi`, `lib`, and how a status becomes an exception.
+
+The interpreter lets go of the GIL around every `lib` call. A call that waits returns `FILAR_INTERRUPTED` when a
+signal arrives and is asked again, so that Python's signal handlers (Ctrl-C) run between two calls; `wait()` is
+that loop.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from filar._filar import ffi, lib
+from filar.errors import BY_STATUS, FilarError, SystemCallError
+
+__all__ = ["FOREVER", "check", "error_for", "ffi", "lib", "now_ns", "text", "wait"]
+
+FOREVER: int = 2**63 - 1
+# A signal that arrives between Python's look at its signals and the wait inside C does not end that wait; the
+# main thread, the only one that runs handlers, therefore waits in slices. Ctrl-C is promised within 100 ms.
+_SLICE_NS = 40_000_000
+
+
+def text(pointer: Any) -> str:
+    """A C string as a Python one; "" for NULL."""
+    return ffi.string(pointer).decode(errors="replace") if pointer != ffi.NULL else ""
+
+
+def now_ns() -> int:
+    """Nanoseconds on CLOCK_MONOTONIC, the clock of all deadlines."""
+    return int(lib.filar_now_ns())
+
+
+def error_for(status: int, detail: str | None = None) -> FilarError:
+    """The exception that says what `status` says, with the detail of this thread's last failed call."""
+    kind = BY_STATUS.get(text(lib.filar_status_name(status)), SystemCallError)
+    detail = text(lib.filar_status_detail()) if detail is None else detail
+    return kind(detail or text(lib.filar_status_sentence(status)))
+
+
+def check(status: int) -> None:
+    """Raises what a failed call reported."""
+    if status != lib.FILAR_OK:
+        raise error_for(status)
+
+
+def wait(call: Callable[[int], int], timeout: float | None) -> bool:
+    """Calls `call(deadline_ns)` until it is done; False when `timeout` seconds pass first.
+
+    Blocks. KeyboardInterrupt and other exceptions of signal handlers come out of it within 100 ms.
+    """
+    deadline_ns = FOREVER if timeout is None else now_ns() + max(0, int(timeout * 1e9))
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    while True:
+        slice_ns = min(deadline_ns, now_ns() + _SLICE_NS) if in_main_thread else deadline_ns
+        status = call(slice_ns)
+        if status == lib.FILAR_OK:
+            return True
+        if status == lib.FILAR_TIMED_OUT:
+            if slice_ns >= deadline_ns:
+                return False
+        elif status != lib.FILAR_INTERRUPTED:
+            raise error_for(status)

@@ -1,0 +1,112 @@
+"""Exceptions, and the one place where a status of the C core becomes one."""
+
+
+class FilarError(Exception):
+    """Base of all exceptions of filar; `status` is the name of the C status, such as "FILAR_LIMIT"."""
+
+    status = "FILAR_SYSTEM"
+
+
+class InvalidArgumentError(FilarError, ValueError):
+    """An argument is outside what the function accepts."""
+
+    status = "FILAR_INVALID"
+
+
+class OutOfMemoryError(FilarError, MemoryError):
+    """The system has no memory for this."""
+
+    status = "FILAR_NO_MEMORY"
+
+
+class LimitError(FilarError, OSError):
+    """A limit of the system, the container or the process is reached; `filar.why_not()` names it."""
+
+    status = "FILAR_LIMIT"
+
+
+class NotPermittedError(FilarError, PermissionError):
+    """This process may not do that."""
+
+    status = "FILAR_NO_PERMISSION"
+
+
+class NoSuchCPUError(FilarError, ValueError):
+    """No such CPU, or this process may not run on it."""
+
+    status = "FILAR_NO_CPU"
+
+
+class DeadlineError(FilarError, TimeoutError):
+    """The deadline passed first."""
+
+    status = "FILAR_TIMED_OUT"
+
+
+class CancelledError(FilarError):
+    """The operation was cancelled."""
+
+    status = "FILAR_CANCELLED"
+
+
+class WrongStateError(FilarError, RuntimeError):
+    """The object is not in a state that allows this."""
+
+    status = "FILAR_WRONG_STATE"
+
+
+class DeadlockError(FilarError, RuntimeError):
+    """Waiting for this would never end."""
+
+    status = "FILAR_DEADLOCK"
+
+
+class BusyError(FilarError, RuntimeError):
+    """The object is in use."""
+
+    status = "FILAR_BUSY"
+
+
+class NotSupportedHereError(FilarError, NotImplementedError):
+    """This kernel, CPU or build has no such feature."""
+
+    status = "FILAR_NOT_SUPPORTED"
+
+
+class NotFoundError(FilarError, LookupError):
+    """No such thing."""
+
+    status = "FILAR_NOT_FOUND"
+
+
+class ForkedError(FilarError, RuntimeError):
+    """The object belongs to the parent process of a fork."""
+
+    status = "FILAR_FORKED"
+
+
+class SystemCallError(FilarError, OSError):
+    """The operating system reported an unexpected error."""
+
+    status = "FILAR_SYSTEM"
+
+
+BY_STATUS: dict[str, type[FilarError]] = {
+    kind.status: kind
+    for kind in (
+        InvalidArgumentError,
+        OutOfMemoryError,
+        LimitError,
+        NotPermittedError,
+        NoSuchCPUError,
+        DeadlineError,
+        CancelledError,
+        WrongStateError,
+        DeadlockError,
+        BusyError,
+        NotSupportedHereError,
+        NotFoundError,
+        ForkedError,
+        SystemCallError,
+    )
+}
