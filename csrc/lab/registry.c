@@ -8,6 +8,10 @@
 static const struct way *const way_tables[] = {
 	ways_floor,
 	ways_create,
+	ways_sched,
+	ways_crawl,
+	ways_share,
+	ways_timer,
 };
 
 int32_t way_count(void)
