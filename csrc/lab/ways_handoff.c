@@ -54,7 +54,7 @@ static enum turn await_turn(struct helper *helper, enum turn turn)
 	/* H2: acquire; pairs with H1. */
 	while ((now = load_acquire(&helper->turn)) == turn) {
 		if (load_relaxed(&helper->spins))
-			cpu_relax();
+			cpu_pause();
 		else
 			(void)futex_wait_until(&helper->turn, turn, DEADLINE_NEVER);
 	}
@@ -268,7 +268,7 @@ static void set_spinning(struct helper *helper, bool spins)
 	store_release(&helper->turn, TURN_HELPER);
 	futex_wake(&helper->turn, 1);
 	while (load_acquire(&helper->turn) == TURN_HELPER)
-		cpu_relax();
+		cpu_pause();
 }
 
 static enum filar_status sample_split(struct way_run *run)
