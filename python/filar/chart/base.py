@@ -6,7 +6,6 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from .text import wrap
 Level = Literal["ok", "warn", "bad"]
 Numbers = Sequence[float] | np.ndarray
 
-NAN = math.nan
+INF, NAN = math.inf, math.nan
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Chart:
     def _repr_html_(self) -> str:
         """An img with the picture inside: notebooks strip svg from untrusted HTML, but not that."""
         data = base64.b64encode(self.svg().encode()).decode()
-        label = escape(f"{self.title or 'Chart'}. {self.alternative(self.figure())}")
+        label = svg.clean(f"{self.title or 'Chart'}. {self.alternative(self.figure())}")
         style = f"width:100%;max-width:{self.width}px"
         return f'<img alt="{label}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 

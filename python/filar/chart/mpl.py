@@ -40,7 +40,7 @@ def draw(chart: Chart, ax: Any = None) -> Any:
         raise ImportError("drawing with matplotlib needs it: pip install 'filar[lab]'") from missing
     figure = chart.figure()
     if ax is None:
-        tall = max(2.2, (figure.height + 110) / 100)
+        tall = (max(figure.height, 120.0) + 190) / 100
         _, ax = plt.subplots(figsize=(chart.width / 100, tall), layout="constrained")
     _words(chart, figure, ax)
     if figure.empty:

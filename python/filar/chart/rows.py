@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .base import NAN, Chart, Numbers, RowStack, in_groups, same_length
+from .base import INF, NAN, Chart, Numbers, RowStack, in_groups, same_length
 from .figure import (
     Box,
     Figure,
@@ -21,7 +21,7 @@ from .figure import (
     Text,
     series_ink,
 )
-from .scale import Scale, dropped_note, finite, fit, format_quantity, format_ticks
+from .scale import KNOWN_UNITS, Scale, dropped_note, finite, fit, format_quantity, format_ticks
 from .text import text_width
 
 
@@ -170,7 +170,7 @@ class Bars(Chart):
     """Grouped bars: one group per name in groups, one bar per series in each.
 
     horizontal  True lays the bars flat, which leaves room for long names
-    values      print each value at the end of its bar
+    values      print each value at the end of its bar (upright ones only where there is room)
     height      of the plot in pixels, for upright bars only
     """
 
@@ -211,7 +211,10 @@ class Bars(Chart):
             other, total = _rows_scale(slot * len(rows)), float(self.height)
         base = scale.low if self.log else 0.0
         marks: list[Mark] = []
-        widest = 0.0
+        room = (self.width - 90) * (thick + gap) / max(other.high, 1.0) if not self.horizontal else INF
+        word = self.unit if self.horizontal or self.unit in KNOWN_UNITS else ""
+        texts = [[format_quantity(float(v), word) for v in one.values] for one in self.series]
+        widest = max((text_width(text, 10.5) for row in texts for text in row), default=0.0)
         for k, one in enumerate(self.series):
             lows = scale.clamp(one.lo) if one.lo is not None else np.full(len(rows), np.nan)
             highs = scale.clamp(one.hi) if one.hi is not None else np.full(len(rows), np.nan)
@@ -226,9 +229,9 @@ class Bars(Chart):
                 marks += _bar(self.horizontal, base, float(value), at, thick, series_ink(k), tip)
                 if not math.isnan(lows[i] + highs[i]):
                     marks.append(_whisker(self.horizontal, lows[i], highs[i], at + thick / 2))
-                if self.values:
-                    widest = max(widest, text_width(text, 10.5))
-                    marks.append(_bar_value(self.horizontal, tip_at, at + thick / 2, text, tip_at < base))
+                if self.values and widest <= room:
+                    middle = at + thick / 2
+                    marks.append(_bar_value(self.horizontal, tip_at, middle, texts[k][i], tip_at < base))
         keys = [Key(one.label, series_ink(k), "box") for k, one in enumerate(self.series)]
         pairs = [
             (f"{name}, {one.label}".strip(", "), float(one.values[i]))
@@ -244,7 +247,6 @@ class Bars(Chart):
         )
         if self.horizontal:
             figure.x, figure.y, figure.rows = scale, other, stack.rows
-            figure.room_right = widest
         else:
             figure.x, figure.y, figure.columns = other, scale, rows
         return figure
@@ -307,7 +309,6 @@ class Ladder(Chart):
         binding = self.binds or lowest
         stack = RowStack(smallest=26)
         marks: list[Mark] = []
-        widest = 0.0
         for limit in ranked:
             binds = limit.label == binding
             row = stack.add(limit.label, bold=binds)
@@ -318,8 +319,6 @@ class Ladder(Chart):
             if not math.isnan(end):
                 marks.append(Box(scale.low, end, row.at - 7, row.at + 7, ink, opacity, title=limit.label))
                 marks.append(Text(end, row.at, text, "start", dx=6, dy=3.8, bold=binds))
-            share = float(scale.fraction([end])[0]) if not math.isnan(end) else 0.0
-            widest = max(widest, text_width(text, 11, binds) + 8 - (1 - share) * 330)
         guides = []
         for value, name in ((self.asked, "asked for"), (self.now, "in use now")):
             if math.isfinite(value) and value > 0:
@@ -335,7 +334,6 @@ class Ladder(Chart):
             marks=marks,
             rows=stack.rows,
             guides=guides,
-            room_right=max(widest, 8.0),
             notes=dropped_note(scale, [v for v in known if v != 0]),
             summary=words + ".",
         )
