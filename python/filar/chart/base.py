@@ -112,11 +112,11 @@ def same_length(what: str, **columns: object) -> None:
 class RowStack:
     """Lays out labelled rows from the top; positions and sizes in pixels."""
 
-    def __init__(self, smallest: float = 24.0, label_width: float = LABEL_WIDTH) -> None:
+    def __init__(self, width: float, smallest: float = 24.0) -> None:
         self.rows: list[Row] = []
         self.total = 4.0
         self._smallest = smallest
-        self._label_width = label_width
+        self._label_width = min(LABEL_WIDTH, 0.36 * width)
         self._group = ""
 
     def group(self, name: str) -> None:

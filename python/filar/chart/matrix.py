@@ -62,7 +62,7 @@ class Heatmap(Chart):
         low = self.low if math.isfinite(self.low) else float(known.min())
         high = self.high if math.isfinite(self.high) else float(known.max())
         tall = max(16.0, min(34.0, 620 / max(1, len(self.rows))))
-        stack = RowStack(smallest=tall)
+        stack = RowStack(self.width, smallest=tall)
         stack.total = 0.0
         rows = [stack.add(label) for label in self.rows]
         left = max((text_width(t, LABEL_SIZE) for row in rows for t in row.lines), default=0) + 130

@@ -82,7 +82,7 @@ class Dots(Chart):
         )
         if not finite(scale.clean(medians), scale.clean(cited)).size:
             return Figure.without_data(160)
-        stack = RowStack()
+        stack = RowStack(self.width)
         marks: list[Mark] = []
         for row in rows:
             stack.group(row.group)
@@ -94,7 +94,7 @@ class Dots(Chart):
                 x = float(scale.clean([ref.value])[0])
                 tip = f"{ref.source}: {format_quantity(ref.value, self.unit)}"
                 marks.append(Points(np.array([x]), np.array([y]), "c1", "diamond", hollow=True, title=tip))
-                text = f"{ref.label or ref.source}, {format_quantity(ref.value, self.unit)}"
+                text = f"{format_quantity(ref.value, self.unit)}, {ref.label or ref.source}"
                 marks.append(Text(x, y, text, "auto", dx=9, dy=3.6, size=10.5, ink="muted", title=tip))
         keys = [Key("median", "c0", "point", "circle")]
         if finite([r.lo for r in rows]).size:
@@ -202,7 +202,7 @@ class Bars(Chart):
         thick, gap = (13.0 if len(self.series) > 1 else 15.0), 3.0
         block = len(self.series) * thick + (len(self.series) - 1) * gap
         if self.horizontal:
-            stack = RowStack(smallest=block + 14)
+            stack = RowStack(self.width, smallest=block + 14)
             rows = [stack.add(name) for name in self.groups]
             other, total = _rows_scale(stack.total), stack.total
         else:
@@ -225,13 +225,13 @@ class Bars(Chart):
                 tips = [v for v in (value, highs[i]) if not math.isnan(v)]
                 if not tips:
                     continue
-                tip_at = max(tips) if value >= base else min([value, *([lows[i]] if lows[i] < 0 else [])])
+                tip_at = max([*tips, base])
                 marks += _bar(self.horizontal, base, float(value), at, thick, series_ink(k), tip)
                 if not math.isnan(lows[i] + highs[i]):
                     marks.append(_whisker(self.horizontal, lows[i], highs[i], at + thick / 2))
                 if self.values and widest <= room:
                     middle = at + thick / 2
-                    marks.append(_bar_value(self.horizontal, tip_at, middle, texts[k][i], tip_at < base))
+                    marks.append(_bar_value(self.horizontal, tip_at, middle, texts[k][i]))
         keys = [Key(one.label, series_ink(k), "box") for k, one in enumerate(self.series)]
         pairs = [
             (f"{name}, {one.label}".strip(", "), float(one.values[i]))
@@ -266,10 +266,11 @@ def _whisker(flat: bool, low: float, high: float, at: float) -> Rule:
     return Rule(at, low, at, high, "ink", 1.2, cap=6)
 
 
-def _bar_value(flat: bool, tip: float, at: float, text: str, below: bool) -> Text:
+def _bar_value(flat: bool, tip: float, at: float, text: str) -> Text:
+    """The value behind the end of a bar; that of a negative bar stands behind the zero line."""
     if flat:
-        return Text(tip, at, text, "end" if below else "start", dx=-6 if below else 6, dy=3.6, size=10.5)
-    return Text(at, tip, text, "middle", dy=13 if below else -5, size=10.5)
+        return Text(tip, at, text, "start", dx=6, dy=3.6, size=10.5)
+    return Text(at, tip, text, "middle", dy=-5, size=10.5)
 
 
 @dataclass(frozen=True)
@@ -307,7 +308,7 @@ class Ladder(Chart):
             return Figure.without_data(160)
         lowest = next((limit.label for limit in ranked if math.isfinite(limit.value)), "")
         binding = self.binds or lowest
-        stack = RowStack(smallest=26)
+        stack = RowStack(self.width, smallest=26)
         marks: list[Mark] = []
         for limit in ranked:
             binds = limit.label == binding
@@ -377,7 +378,7 @@ class Strip(Chart):
         )
         if not values.size:
             return Figure.without_data(160)
-        stack = RowStack(smallest=40)
+        stack = RowStack(self.width, smallest=40)
         marks: list[Mark] = []
         middles = []
         for row in self.rows:
@@ -473,7 +474,7 @@ class Gantt(Chart):
         low, high = min(i.start for i in good), max(i.end for i in good)
         high = high if high > low else low + 1.0
         scale = Scale("linear", low, high, self.unit)
-        stack = RowStack(smallest=22 if len(names) > 12 else 26)
+        stack = RowStack(self.width, smallest=22 if len(names) > 12 else 26)
         places: dict[str, Row] = {}
         for k, name in enumerate(names):
             stack.group(self.groups[k] if self.groups else "")

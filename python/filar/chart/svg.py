@@ -257,8 +257,11 @@ class _Page:
             shape = {"ok": "circle", "warn": "triangle", "bad": "square"}[level]
             self.out.append(_marker(shape, marker_path(shape, x0 + 13, self.y + 10, 4), level))
             self.out.append(_text(x0 + 22, self.y + 13.8, text, size=11.0, ink=level))
-            room -= wide + 12
-            bottom = self.y + 24
+            if text_width(title, 15.0, True) <= room - wide - 12 or wide < 0.3 * room:
+                room -= wide + 12
+                bottom = self.y + 24
+            else:  # a long badge gets a line of its own, so that a long title keeps the full width
+                self.y += 26
         lines = wrap(title, room, 15.0, True, lines_max=3)
         for line in lines:
             self.out.append(_text(MARGIN, self.y + 14, line, size=15.0, bold=True))
@@ -583,7 +586,7 @@ class _Page:
         texts = [" ".join(column.lines) for column in columns]
         narrowest = max((text_width(w, TICK_SIZE) for text in texts for w in text.split()), default=0.0)
         every = 1
-        if narrowest > slot and len(columns) > 12:
+        if narrowest > slot and len(columns) > 6:
             every = math.ceil((narrowest + 6) / max(slot, 1.0))
         deepest = 1
         for i, (column, text) in enumerate(zip(columns, texts, strict=True)):
