@@ -615,6 +615,7 @@ enum filar_status topology_read(const filar_topology **result, const char *root)
 	topology->facts.lists = topology->lists;
 	topology->facts.notes = topology->notes;
 	*result = &topology->facts;
+	filar_status_detail_clear(); /* files that were missing are no failure */
 	return FILAR_OK;
 }
 

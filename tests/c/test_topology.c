@@ -58,6 +58,14 @@ static void check_order(
 		CHECK_EQ(cpus[i], expected[i]);
 }
 
+static void check_order_of_tree(int32_t placement, const int32_t *expected, size_t count)
+{
+	const filar_topology *topology = read_tree();
+
+	check_order(topology, placement, expected, count);
+	filar_topology_release(topology);
+}
+
 TEST(topology_dual_socket_finds_packages_cores_and_siblings)
 {
 	const filar_topology *topology;
@@ -131,7 +139,7 @@ TEST(place_compact_fills_a_core_then_its_cache)
 	static const int32_t expected[] = { 0, 4, 1, 5, 2, 6, 3 };
 
 	make_dual_socket();
-	check_order(read_tree(), FILAR_PLACE_COMPACT, expected, 7);
+	check_order_of_tree(FILAR_PLACE_COMPACT, expected, 7);
 }
 
 TEST(place_scatter_alternates_packages_and_takes_siblings_last)
@@ -139,7 +147,7 @@ TEST(place_scatter_alternates_packages_and_takes_siblings_last)
 	static const int32_t expected[] = { 0, 2, 1, 3, 4, 6, 5 };
 
 	make_dual_socket();
-	check_order(read_tree(), FILAR_PLACE_SCATTER, expected, 7);
+	check_order_of_tree(FILAR_PLACE_SCATTER, expected, 7);
 }
 
 TEST(place_cores_takes_one_cpu_of_each)
@@ -147,7 +155,7 @@ TEST(place_cores_takes_one_cpu_of_each)
 	static const int32_t expected[] = { 0, 1, 2, 3 };
 
 	make_dual_socket();
-	check_order(read_tree(), FILAR_PLACE_CORES, expected, 4);
+	check_order_of_tree(FILAR_PLACE_CORES, expected, 4);
 }
 
 TEST(place_skips_what_is_not_allowed_without_losing_its_core)
@@ -157,7 +165,7 @@ TEST(place_skips_what_is_not_allowed_without_losing_its_core)
 	make_dual_socket();
 	tree_file("Cpus_allowed_list:\t1,4-7\n", "proc/self/status");
 	/* Core 0 is represented by its second sibling; cores are in order of their numbers. */
-	check_order(read_tree(), FILAR_PLACE_CORES, cores, 3);
+	check_order_of_tree(FILAR_PLACE_CORES, cores, 3);
 }
 
 TEST(place_writes_no_more_than_there_is_room_for)
@@ -209,8 +217,12 @@ TEST(place_cores_starts_with_the_fast_ones)
 
 TEST(topology_without_caches_says_so)
 {
+	const filar_topology *topology;
+
 	make_big_little();
-	CHECK_TEXT_HAS(read_tree()->notes, "caches are not described");
+	topology = read_tree();
+	CHECK_TEXT_HAS(topology->notes, "caches are not described");
+	filar_topology_release(topology);
 }
 
 TEST(topology_without_sys_counts_with_the_affinity_and_says_so)
