@@ -28,7 +28,7 @@
 
 /* In a spin loop: saves power, gives the core's other thread way, softens the exit from the loop.
  */
-static FILAR_ALWAYS_INLINE void cpu_relax(void)
+static FILAR_ALWAYS_INLINE void cpu_pause(void)
 {
 	__builtin_ia32_pause();
 }
@@ -59,7 +59,7 @@ static inline bool cpu_ticks_are_invariant(void)
 #define CPU_TICKS_CLOCKSOURCE "arch_sys_counter"
 
 /* isb rather than yield: yield does nothing on most cores, isb is a pause of some 10 ns. */
-static FILAR_ALWAYS_INLINE void cpu_relax(void)
+static FILAR_ALWAYS_INLINE void cpu_pause(void)
 {
 	__asm__ volatile("isb" : : : "memory");
 }

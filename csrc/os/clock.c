@@ -91,7 +91,7 @@ static double measure_rate(void)
 
 	first_pair = take_pair();
 	do {
-		cpu_relax();
+		cpu_pause();
 		last = take_pair();
 	} while (last.ns - first_pair.ns < CALIBRATION_NS);
 	return rate_between(&first_pair, &last);
