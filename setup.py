@@ -8,6 +8,7 @@ class BuildExtWithAssembly(build_ext):
     """setuptools knows no `.S`; the C compiler driver does (STYLE: assembly stays in csrc/arch)."""
 
     def build_extensions(self) -> None:
+        """Builds as ever, with one more kind of source."""
         self.compiler.src_extensions.append(".S")
         super().build_extensions()
 

@@ -8,7 +8,21 @@ import re
 import sys
 from pathlib import Path
 
-C_LAYERS = ["base", "arch os", "sync", "kthread", "sched", "green pool", "io", "block", "trace", "kernels", "lab", "api", "py"]
+C_LAYERS = [
+    "base",
+    "arch os",
+    "sync",
+    "kthread",
+    "sched",
+    "green pool",
+    "io",
+    "block",
+    "trace",
+    "kernels",
+    "lab",
+    "api",
+    "py",
+]
 PYTHON_LAYERS = [
     "errors _ffi_build",
     "_lib",
@@ -32,7 +46,9 @@ def complain_about(source: str, source_layer: str, target_layer: str, layers: li
         return None
     here, there = level_of(layers, source_layer), level_of(layers, target_layer)
     if here is None or there is None:
-        return f"{source}: layer {source_layer if here is None else target_layer!r} is in no list (tools/check_layers.py)"
+        return (
+            f"{source}: layer {source_layer if here is None else target_layer!r} is in no list (tools/check_layers.py)"
+        )
     if there >= here:
         return f"{source}: {source_layer} includes from {target_layer}, which is not below it"
     return None

@@ -37,7 +37,9 @@ for header in HEADERS:
     ffibuilder.cdef(declarations(header))
 ffibuilder.set_source(
     "filar._filar",
-    "\n".join(f'#include "{Path(header).relative_to("csrc").as_posix().removeprefix("include/")}"' for header in HEADERS),
+    "\n".join(
+        f'#include "{Path(header).relative_to("csrc").as_posix().removeprefix("include/")}"' for header in HEADERS
+    ),
     sources=sorted(path.as_posix() for pattern in ("*/*.c", "*/*.S") for path in Path("csrc").glob(pattern)),
     depends=sorted(path.as_posix() for path in Path("csrc").glob("*/*.h")),
     include_dirs=["csrc", "csrc/include"],

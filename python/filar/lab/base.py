@@ -1,0 +1,276 @@
+"""What an experiment is: a claim, a way to measure it, rows of samples, and a verdict computed from the rows.
+
+To add one, subclass `Experiment` in a module of this folder, decorate it with `@experiment` and name the module
+in `lab/__init__.py`. `ways()` says what is compared (each way is C code known by name, `filar.lab.ways()` lists
+them), `judge()` turns rows into a verdict, `charts()` draws them. An experiment whose measurement is not one plan
+overrides `measure()`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filar.lab import stats
+
+if TYPE_CHECKING:
+    from filar.lab.bench import Bench
+    from filar.lab.result import Result
+
+__all__ = [
+    "CONDITIONAL",
+    "FAILS",
+    "HOLDS",
+    "UNDECIDED",
+    "Budget",
+    "Claim",
+    "Experiment",
+    "Measured",
+    "Reference",
+    "Row",
+    "Rows",
+    "Series",
+    "Table",
+    "Verdict",
+    "Way",
+    "experiment",
+    "experiments",
+]
+
+HOLDS = "holds"
+FAILS = "does not hold here"
+CONDITIONAL = "holds only when"
+UNDECIDED = "cannot be decided here"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the theory, in its own words, with where it is from."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published figure to show beside the machine's own: value in `unit`, for rows of `metric`."""
+
+    label: str
+    value: float
+    unit: str
+    source: str
+    metric: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rows say of the claim: one of four words, for CONDITIONAL the condition, and the reason with figures."""
+
+    word: str
+    reason: str
+    condition: str = ""
+
+    def __post_init__(self) -> None:
+        if self.word not in (HOLDS, FAILS, CONDITIONAL, UNDECIDED):
+            raise ValueError(f"no verdict {self.word!r}")
+        if (self.word == CONDITIONAL) != bool(self.condition):
+            raise ValueError("a conditional verdict, and only that, needs its condition")
+
+    def __str__(self) -> str:
+        return f"{self.word} {self.condition}" if self.condition else self.word
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way in a plan: the variant's public name, the C way, its parameters by name.
+
+    `metrics` renames the C way's metrics for the rows, or drops those mapped to None; without it all are kept.
+    `batch` 0 is calibrated.
+    """
+
+    variant: str
+    way: str
+    params: Mapping[str, int] = field(default_factory=dict)
+    batch: int = 0
+    metrics: Mapping[str, str | None] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """All samples of one metric of one variant, and what they come to; times in ns unless `unit` says otherwise."""
+
+    variant: str
+    metric: str
+    unit: str
+    samples: NDArray[np.float64]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def interval(self) -> stats.Interval:
+        """Median with its 95 % sign-test interval."""
+        return stats.median_interval(self.samples)
+
+    @property
+    def median(self) -> float:
+        """The typical sample."""
+        return self.interval.mid
+
+    @property
+    def min(self) -> float:
+        """The floor: what the machine can do."""
+        return float(np.min(self.samples)) if len(self.samples) else math.nan
+
+    @property
+    def max(self) -> float:
+        """The worst sample."""
+        return float(np.max(self.samples)) if len(self.samples) else math.nan
+
+    @property
+    def p99(self) -> float:
+        """99th percentile of the samples."""
+        return stats.tail(self.samples)
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+
+class Rows:
+    """The rows of a measurement, with look-ups that judges and charts need."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._rows = list(rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __add__(self, other: Iterable[Row]) -> Rows:
+        return Rows([*self._rows, *other])
+
+    def find(self, variant: str, metric: str | None = None) -> Row | None:
+        """The row, or None where it was not measured; the first metric of the variant without `metric`."""
+        return next((r for r in self if r.variant == variant and metric in (None, r.metric)), None)
+
+    def of_metric(self, metric: str) -> list[Row]:
+        """All rows of one metric, in order of measurement."""
+        return [row for row in self if row.metric == metric]
+
+    def variants(self) -> list[str]:
+        """Names of the variants, in order."""
+        return list(dict.fromkeys(row.variant for row in self))
+
+    def median(self, variant: str, metric: str | None = None) -> float:
+        """Median of a row, NaN where it was not measured."""
+        row = self.find(variant, metric)
+        return row.median if row else math.nan
+
+    def floor(self, variant: str, metric: str | None = None) -> float:
+        """Minimum of a row, NaN where it was not measured."""
+        row = self.find(variant, metric)
+        return row.min if row else math.nan
+
+    def ratio(self, above: str, below: str, metric: str | None = None) -> stats.Interval:
+        """Median ratio of two variants, round by round; n = 0 where one of them was not measured."""
+        a, b = self.find(above, metric), self.find(below, metric)
+        if a is None or b is None or a.n != b.n:
+            return stats.NOTHING
+        return stats.paired_ratio(a.samples, b.samples)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points that belong to one curve, time line or distribution of a chart."""
+
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    x_unit: str = ""
+    y_unit: str = ""
+    subject: NDArray[np.int32] | None = None
+    kind: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Facts that are not timings: addresses, limits, who survived."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass
+class Measured:
+    """What `Experiment.measure()` gives back."""
+
+    rows: Rows = field(default_factory=Rows)
+    series: list[Series] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how often: seconds for all plans of the experiment together, and rounds of each."""
+
+    seconds: float
+    rounds_max: int = 300
+    rounds_min: int = 7
+
+
+class Experiment:
+    """One claim and how to measure it. Subclasses hold constants and pure functions; they keep no state."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    family: ClassVar[str]
+    claim: ClassVar[Claim]
+    method: ClassVar[str]
+    """Three sentences: what is run, how it is compared, what the rows mean."""
+    references: ClassVar[tuple[Reference, ...]] = ()
+    quick: ClassVar[Budget] = Budget(seconds=2.0)
+    full: ClassVar[Budget] = Budget(seconds=10.0, rounds_max=600)
+
+    def ways(self, bench: Bench) -> list[Way]:
+        """The ways of the one plan of this experiment, for the machine and mode of `bench`."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither ways() nor measure()")
+
+    def measure(self, bench: Bench) -> Measured:
+        """Runs everything; by default the one plan of `ways()`."""
+        outcome = bench.run(self.ways(bench))
+        return Measured(rows=outcome.rows(), notes=outcome.notes())
+
+    def judge(self, rows: Rows) -> Verdict:
+        """The verdict, from the rows alone: other rows, another verdict."""
+        raise NotImplementedError
+
+    def charts(self, result: Result) -> list[Any]:
+        """The pictures of a result (dataclasses of `filar.chart`); the first one is the main one."""
+        raise NotImplementedError
+
+
+_registry: dict[str, Experiment] = {}
+
+
+def experiment(kind: type[Experiment]) -> type[Experiment]:
+    """Class decorator: makes the experiment known under its name. A name that is taken raises ValueError."""
+    if kind.name in _registry:
+        raise ValueError(f"there are two experiments named {kind.name!r}")
+    _registry[kind.name] = kind()
+    return kind
+
+
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name, in order of registration."""
+    return dict(_registry)
