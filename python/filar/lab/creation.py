@@ -245,26 +245,7 @@ class ThreadReuse(Experiment):
                 ("hand over, another core", "reuse on another core,"),
             )
         }
-        drawn = pictures.curves(result, "round trip", "idle_ns", lines, x_label="idle before", x_unit="ns")
-        # A logarithmic axis has no 0: "hot" is drawn at 1 µs and says so.
-        series = [
-            chart.Series(label=s.label, x=np.maximum(np.asarray(s.x), 1_000), y=s.y, lo=s.lo, hi=s.hi)
-            for s in drawn.series
-        ]
-        return [
-            chart.Lines(
-                series=series,
-                x_unit="ns",
-                y_unit="ns",
-                x_scale="log",
-                y_scale="log",
-                title=result.title,
-                x_label="idle before",
-                y_label="round trip",
-                n=drawn.n,
-                note="No idle time at all is drawn at 1 µs.",
-            )
-        ]
+        return [pictures.curves(result, "round trip", "idle_ns", lines, x_label="idle before", x_unit="ns")]
 
 
 WORK_NS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
+
+import numpy as np
 
 from filar import chart
 from filar.chart import format_quantity
@@ -17,6 +20,7 @@ from filar.lab.base import (
     Experiment,
     Measured,
     Reference,
+    Row,
     Rows,
     Table,
     Verdict,
@@ -204,8 +208,12 @@ class KthreadLimit(Experiment):
         answer = why_not(threads=10_000_000)
         ladder = tuple((limit.name, limit.value, limit.room, limit.how_to_raise) for limit in answer.limits)
         table = Table("Limits on threads of this process", ("limit", "value", "room for threads", "raise with"), ladder)
-        rows = outcome.rows()
-        return Measured(rows, tables=[table], notes=outcome.notes())
+        rooms = [
+            Row(limit.name, "room for threads", "count", np.array([float(limit.room)]))
+            for limit in answer.limits
+            if math.isfinite(limit.room)
+        ]
+        return Measured(outcome.rows() + rooms, tables=[table], notes=outcome.notes())
 
     def judge(self, rows: Rows) -> Verdict:
         """Fails where another limit than threads-max binds first."""
