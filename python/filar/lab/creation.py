@@ -55,9 +55,9 @@ class KthreadCreate(Experiment):
         "Lecture notes after Lemire 2020, whose table has 20,000 ns for AMD Rome; his figure for Ampere is 200,000 ns",
     )
     references: ClassVar = (
-        Reference("Skylake 9 µs", 9_000, "ns", LEMIRE, "create+join"),
-        Reference("AMD Rome 20 µs", 20_000, "ns", LEMIRE, "create+join"),
-        Reference("Ampere 200 µs", 200_000, "ns", LEMIRE, "create+join"),
+        Reference("Skylake", 9_000, "ns", LEMIRE, "create+join"),
+        Reference("AMD Rome", 20_000, "ns", LEMIRE, "create+join"),
+        Reference("Ampere", 200_000, "ns", LEMIRE, "create+join"),
     )
     method = (
         "One operation is pthread_create, the child's first instruction and pthread_join, one after the other. "
