@@ -91,7 +91,7 @@ fail: c-fail
 define VARIANT
 $(BUILD)/$(1)/%.o: %.c $(HEADERS)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -c $$< -o $$@
+	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -DFILAR_BUILD_FLAGS='"$$(FLAGS_$(1))"' -c $$< -o $$@
 $(BUILD)/$(1)/%.o: %.S $(HEADERS)
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -c $$< -o $$@
