@@ -10,13 +10,26 @@ import time
 from collections.abc import Callable
 
 from filar.errors import NotFoundError
-from filar.lab import creation
+from filar.lab import crawling, creation, scheduling, timers
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.report import Report, load
 from filar.lab.result import Result
 
-__all__ = ["Experiment", "Report", "Result", "creation", "experiments", "find", "load", "run", "ways"]
+__all__ = [
+    "Experiment",
+    "Report",
+    "Result",
+    "crawling",
+    "creation",
+    "experiments",
+    "find",
+    "load",
+    "run",
+    "scheduling",
+    "timers",
+    "ways",
+]
 
 
 def find(name: str) -> Experiment:
