@@ -61,6 +61,19 @@ const char *filar_status_sentence(int status);
 const char *filar_status_detail(void);
 void filar_status_detail_clear(void);
 
+/* ---- this library ------------------------------------------------------------------------ */
+
+typedef struct {
+	const char *version;  /* of filar */
+	const char *compiler; /* "gcc 12.2.0" */
+	const char *flags;    /* those that change code: optimisation, machine, features */
+	const char
+		*commit; /* abbreviated, with "+" if files were changed; "" if not built from git */
+} filar_build;
+
+/* How this library was built; never NULL, unknown texts are "". */
+const filar_build *filar_build_info(void);
+
 /* ---- clock ------------------------------------------------------------------------------- */
 
 /* Nanoseconds on CLOCK_MONOTONIC.  Never blocks; some 10 to 25 ns a call. */

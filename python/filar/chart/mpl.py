@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figure import Band, Box, Figure, Key, Mark, Path, Points, Rule, Text
-from .svg import _HEAT_FLIP, _HEAT_LIGHT, _LIGHT
 from .text import text_width
+from .theme import HEAT_FLIP, HEAT_LIGHT, LIGHT
 
 if TYPE_CHECKING:
     from .base import Chart
@@ -22,10 +22,10 @@ _MARKERS = {
 
 def _colour(ink: str) -> str:
     if ink.startswith("q"):
-        return _HEAT_LIGHT[int(ink[1:])]
+        return HEAT_LIGHT[int(ink[1:])]
     if ink.startswith("k"):
-        return "#ffffff" if int(ink[1:]) >= _HEAT_FLIP[0] else _LIGHT["ink"]
-    return _LIGHT[ink]
+        return "#ffffff" if int(ink[1:]) >= HEAT_FLIP[0] else LIGHT["ink"]
+    return LIGHT[ink]
 
 
 def _dash(dash: str) -> Any:
@@ -40,7 +40,7 @@ def draw(chart: Chart, ax: Any = None) -> Any:
         raise ImportError("drawing with matplotlib needs it: pip install 'filar[lab]'") from missing
     figure = chart.figure()
     if ax is None:
-        tall = max(2.2, (figure.height + 110) / 100)
+        tall = (max(figure.height, 120.0) + 190) / 100
         _, ax = plt.subplots(figsize=(chart.width / 100, tall), layout="constrained")
     _words(chart, figure, ax)
     if figure.empty:
@@ -143,7 +143,7 @@ def _mark(mark: Mark, ax: Any) -> None:
             import matplotlib.patches
 
             corner = (min(mark.x0, mark.x1), min(mark.y0, mark.y1))
-            edge = _LIGHT["paper"] if mark.gap else "none"
+            edge = LIGHT["paper"] if mark.gap else "none"
             ax.add_patch(
                 matplotlib.patches.Rectangle(
                     corner, abs(mark.x1 - mark.x0), abs(mark.y1 - mark.y0),
