@@ -8,6 +8,7 @@
 static const struct way *const way_tables[] = {
 	ways_floor,
 	ways_create,
+	ways_switch,
 };
 
 int32_t way_count(void)

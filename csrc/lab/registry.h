@@ -8,5 +8,6 @@
 
 extern const struct way ways_floor[];  /* system calls, clock, page fault, an empty turn */
 extern const struct way ways_create[]; /* creation and join of kernel threads */
+extern const struct way ways_switch[]; /* handing the CPU to another thread or process */
 
 #endif
