@@ -11,6 +11,7 @@ static const struct way *const way_tables[] = {
 	ways_handoff,
 	ways_memory,
 	ways_process,
+	ways_switch,
 };
 
 int32_t way_count(void)

@@ -11,5 +11,6 @@ extern const struct way ways_create[];  /* creation and join of kernel threads *
 extern const struct way ways_handoff[]; /* an existing thread instead of a new one */
 extern const struct way ways_memory[];  /* memory of sleepers, and limits */
 extern const struct way ways_process[]; /* processes beside threads */
+extern const struct way ways_switch[];  /* handing the CPU to another thread or process */
 
 #endif
