@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from filar.chart import format_quantity
 from filar.lab.report import Report
 from filar.lab.result import Result
-from filar.report.machine import machine_facts, machine_line, trust_sentences
+from filar.report.machine import machine_facts, machine_line, overall_badge, trust_sentences
 from filar.report.markup import Markup, join, script_json, tag
 from filar.report.result_html import anchor, badge_chip, icon, section, verdict_chip
 from filar.report.words import VERDICTS, duration, look_of, tally
@@ -111,7 +111,7 @@ def _masthead(report: Report) -> Markup:
 
 def _trust(report: Report) -> Markup:
     """How far the figures can be trusted: conditions while measuring, and the same thing measured against itself."""
-    badge = report.badge
+    badge = overall_badge(report)
     return tag(
         "div",
         tag("p", badge_chip(badge)) if badge is not None else None,
