@@ -6,7 +6,10 @@
 
 #include "lab/way.h"
 
-extern const struct way ways_floor[];  /* system calls, clock, page fault, an empty turn */
-extern const struct way ways_create[]; /* creation and join of kernel threads */
+extern const struct way ways_floor[];   /* system calls, clock, page fault, an empty turn */
+extern const struct way ways_create[];  /* creation and join of kernel threads */
+extern const struct way ways_handoff[]; /* an existing thread instead of a new one */
+extern const struct way ways_memory[];  /* memory of sleepers, and limits */
+extern const struct way ways_process[]; /* processes beside threads */
 
 #endif
