@@ -17,11 +17,19 @@ WORDS = (HOLDS, CONDITIONAL, FAILS, UNDECIDED)
 HOST = {
     "cpu_model": "Example CPU @ 2.50GHz",
     "cpus_allowed": [0, 1],
-    "cpus_present": 2,
-    "kernel": "Linux 6.18.0",
-    "python": "CPython 3.11.7",
+    "cpus_online": 4,
+    "cpu_quota": None,
+    "kernel_release": "6.18.0",
+    "tick_hz": 250,
     "memory_bytes": 8 * 2**30,
-    "filar": "0.1.0",
+    "hypervisor": "KVM",
+    "container": None,
+    "governor": None,
+    "turbo": None,
+    "load_average": [0.12, 0.2, 0.3],
+    "libc": "glibc 2.36",
+    "python": {"version": "3.11.7", "implementation": "CPython", "gil": True},
+    "filar_version": "0.1.0",
 }
 
 

@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from filar.errors import FilarError, InvalidArgumentError, NotFoundError, ResultFileError
 
     try:
-        return int(getattr(commands, arguments.command)(arguments))
+        return commands.COMMANDS[arguments.command](arguments)
     except BrokenPipeError:
         raise
     except (InvalidArgumentError, NotFoundError, ResultFileError) as error:

@@ -66,16 +66,23 @@ class Progress:
         self._terminal.write(ERASE + self._line(share, what))
 
     def end(self, result: Result) -> None:
-        """The experiment has ended: one line that stays."""
+        """The experiment has ended; where there are several, that is one line that stays."""
+        if len(self._names) == 1:
+            return
+        look = look_of(result.verdict.word)
+        name = pad(shorten(result.experiment, self._name_width), self._name_width)
+        words = f"{result.verdict}: {result.verdict.reason}" if result.verdict.reason else str(result.verdict)
+        self.say(f"{look.sign} {name}  {words}", look.style)
+
+    def say(self, line: str, style: str = "fails") -> None:
+        """A line that stays above the bar, its first letter in a style; cut to the width of a terminal."""
         if not self._shown:
             return
-        look, terminal = look_of(result.verdict.word), self._terminal
-        name = pad(shorten(result.experiment, self._name_width), self._name_width)
-        head = f"{look.sign} {name}  "
-        words = f"{result.verdict}: {result.verdict.reason}" if result.verdict.reason else str(result.verdict)
-        line = head + (shorten(clean(words), terminal.width - len(head) - 1) if terminal.is_tty else clean(words))
+        line = clean(line)
+        if self._terminal.is_tty:
+            line = shorten(line, self._terminal.width - 1)
         erase = ERASE if self._bar else ""
-        terminal.write(erase + terminal.paint(line[:1], look.style) + line[1:] + "\n")
+        self._terminal.write(erase + self._terminal.paint(line[:1], style) + line[1:] + "\n")
 
     def _line(self, share: float, what: str) -> str:
         share = min(max(share, 0.0), 1.0)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from filar.chart import format_quantity
-from filar.lab.report import Report
+from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
 from filar.report.machine import machine_facts, machine_line, overall_badge, trust_sentences
 from filar.report.markup import Markup, join, script_json, tag
@@ -33,8 +34,8 @@ _SCRIPT = Markup(
 )
 
 
-def page(report: Report, json_name: str = "report.json") -> str:
-    """The whole page, below 5 MB; `json_name` is the file beside it that holds every sample."""
+def page(report: Report, json_name: str | None = None) -> str:
+    """The whole page, below 5 MB; `json_name` is the file beside it that holds every sample, if there is one."""
     body = _body(report, json_name, _samples_max(report.results))
     if len(body.encode(errors="replace")) > PAGE_MAX_BYTES:
         body = _body(report, json_name, 0)
@@ -71,12 +72,12 @@ def _samples_max(results: Iterable[Result]) -> int:
     return sizes[-1] if sizes else 0
 
 
-def _body(report: Report, json_name: str, samples_max: int) -> Markup:
+def _body(report: Report, json_name: str | None, samples_max: int) -> Markup:
     families = _by_family(report.results)
     main = tag(
         "main",
         _masthead(report),
-        _overview(report, families),
+        _overview(report),
         _contents(families),
         tag("div", [_family(name, results, samples_max) for name, results in families.items()]),
         _reading(report, json_name),
@@ -123,14 +124,16 @@ def _trust(report: Report) -> Markup:
 # ---- overview ----
 
 
-def _overview(report: Report, families: dict[str, list[Result]]) -> Markup:
-    counts = tally(result.verdict for result in report.results)
-    many = len(report.results)
+def _overview(report: Report) -> Markup:
+    """Verdicts counted, then every claim on one line. The A/A check is no claim; the head speaks of it."""
+    claims = [result for result in report.results if result.experiment != SELF_CHECK]
+    counts = tally(result.verdict for result in claims)
+    many = len(claims)
     table = tag(
         "table",
         tag("caption", "All claims, what was published, what was measured here", class_="hidden"),
         tag("thead", tag("tr", [tag("th", name, scope="col") for name in ("Claim", "Published", "Here", "Verdict")])),
-        [_summary_body(name, results) for name, results in families.items()],
+        [_summary_body(name, results) for name, results in _by_family(claims).items()],
         class_="summary",
     )
     return tag(
@@ -219,7 +222,7 @@ _TERMS = (
 )
 
 
-def _reading(report: Report, json_name: str) -> Markup:
+def _reading(report: Report, json_name: str | None) -> Markup:
     verdicts = [(tag("dt", verdict_chip(look.word)), tag("dd", look.meaning)) for look in VERDICTS]
     terms = [(tag("dt", name), tag("dd", text)) for name, text in _TERMS]
     return tag(
@@ -233,11 +236,16 @@ def _reading(report: Report, json_name: str) -> Markup:
         tag("dl", verdicts, terms),
         tag(
             "p",
-            "Every sample is in ",
-            tag("a", json_name, href=json_name),
-            ", which filar.lab reads and filar compare holds against another run. ",
+            _where_samples_are(json_name),
             f"Measured in {duration(report.elapsed_s)}, {report.mode} mode, seed {report.seed}.",
             class_="colophon",
         ),
         class_="reading",
     )
+
+
+def _where_samples_are(json_name: str | None) -> Markup:
+    use = ", which filar.lab.load reads and filar compare holds against another run. "
+    if json_name is None:
+        return join("The samples are inside this page as well, in JSON. ")
+    return join("Every sample is in ", tag("a", json_name, href=quote(json_name)), use)

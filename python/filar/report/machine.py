@@ -13,8 +13,6 @@ from filar.report.words import duration
 
 __all__ = ["machine_facts", "machine_line", "overall_badge", "trust_sentences"]
 
-_LEVELS = ("ok", "warn", "bad")
-
 
 def _text(value: Any) -> str:
     """A recorded value as text; "" for what was not recorded."""
@@ -22,8 +20,6 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(filter(None, map(_text, value)))
     return str(value)
 
 
@@ -32,22 +28,19 @@ def _plural(count: int, word: str) -> str:
 
 
 def _cpus(host: Mapping[str, Any]) -> str:
-    """How many CPUs there are and how many of them this process may use."""
-    allowed, present = host.get("cpus_allowed"), host.get("cpus_present")
-    many = len(allowed) if isinstance(allowed, list) else allowed
-    many_present = len(present) if isinstance(present, list) else present
-    parts = [_plural(many, "CPU") + " allowed"] if isinstance(many, int) else []
-    if isinstance(many_present, int):
-        parts.append(f"{many_present:,} present")
-    quota = host.get("cgroup_cpu_quota", host.get("cpu_quota"))
-    if isinstance(quota, (int, float)) and not isinstance(quota, bool):
-        parts.append(f"quota of {format_quantity(quota)} CPUs")
-    return ", ".join(parts)
+    """How many CPUs this process may use, of how many, and what a control group leaves of them."""
+    allowed, present, quota = host.get("cpus_allowed"), host.get("cpus_online"), host.get("cpu_quota")
+    if not isinstance(allowed, list):
+        return ""
+    words = _plural(len(allowed), "CPU")
+    if isinstance(present, int) and present != len(allowed):
+        words += f" of {present:,} allowed"
+    return words + (f" with a quota of {format_quantity(quota)}" if isinstance(quota, (int, float)) else "")
 
 
 def machine_line(host: Mapping[str, Any]) -> str:
     """The machine in one line, without a name: CPU model and how many of its CPUs may be used."""
-    return ", ".join(filter(None, (_text(host.get("cpu_model")) or "an unknown CPU", _cpus(host))))
+    return ", ".join(filter(None, (_text(host.get("cpu_model")) or "a CPU that was not recorded", _cpus(host))))
 
 
 def _when(started: str) -> str:
@@ -62,20 +55,51 @@ def _memory(host: Mapping[str, Any]) -> str:
     return format_quantity(size, "B") if isinstance(size, (int, float)) else ""
 
 
+def _clock(host: Mapping[str, Any]) -> str:
+    """What decides the clock frequency, where the machine shows it."""
+    turbo = {True: "turbo on", False: "turbo off"}.get(host.get("turbo"), "")  # type: ignore[call-overload]
+    return ", ".join(filter(None, (_text(host.get("governor")), turbo)))
+
+
+def _virtual(host: Mapping[str, Any]) -> str:
+    hypervisor, container = _text(host.get("hypervisor")), _text(host.get("container"))
+    machine = {"": "", "yes": "virtual machine"}.get(hypervisor, f"virtual machine ({hypervisor})")
+    return ", ".join(filter(None, (machine, f"container ({container})" if container else "")))
+
+
+def _kernel(host: Mapping[str, Any]) -> str:
+    hz = host.get("tick_hz")
+    return ", ".join(filter(None, (_text(host.get("kernel_release")), f"{hz} Hz" if isinstance(hz, int) else "")))
+
+
+def _python(host: Mapping[str, Any]) -> str:
+    python = host.get("python")
+    if not isinstance(python, Mapping):
+        return _text(python)
+    free = " without GIL" if python.get("gil") is False else ""
+    return f"{_text(python.get('implementation'))} {_text(python.get('version'))}{free}".strip()
+
+
+def _load(host: Mapping[str, Any]) -> str:
+    load = host.get("load_average")
+    return f"{load[0]:g} at the start" if isinstance(load, list) and load and isinstance(load[0], (int, float)) else ""
+
+
 def machine_facts(report: Report) -> list[tuple[str, str]]:
     """Names and texts for the head; what was not recorded is left out."""
     host = report.host
     mode = f"{report.mode}, {duration(report.elapsed_s)}" if report.mode else duration(report.elapsed_s)
     facts = [
-        ("CPU", _text(host.get("cpu_model"))),
-        ("CPUs", _cpus(host)),
+        ("Kernel", _kernel(host)),
         ("Memory", _memory(host)),
-        ("Virtual machine", _text(host.get("virtualization"))),
-        ("Kernel", _text(host.get("kernel"))),
-        ("Python", _text(host.get("python"))),
+        ("Runs in", _virtual(host)),
+        ("Clock", _clock(host)),
+        ("Load", _load(host)),
+        ("Python", _python(host)),
+        ("C library", _text(host.get("libc"))),
+        ("filar", _text(host.get("filar_version"))),
         ("Measured", _when(report.started)),
         ("Mode", mode if report.complete else f"{mode}, stopped early"),
-        ("filar", _text(host.get("filar"))),
     ]
     return [(name, text) for name, text in facts if text]
 

@@ -35,12 +35,12 @@ LEVELS = " ▁▂▃▄▅▆▇█"
 GAP = "  "
 _ASCII = str.maketrans(
     {
-        **dict(zip(LEVELS, " .:-=+*#@", strict=True)),
+        **dict(zip(LEVELS, " .,:;=+*#", strict=True)),
         **dict.fromkeys("─–—−", "-"),
         **dict.fromkeys("‘’", "'"),
         **dict.fromkeys("“”", '"'),
         **{"│": "|", "µ": "u", "μ": "u", "×": "x", "…": "~", "·": ".", "•": "*", "≈": "~", "±": "~"},
-        **{"≤": "<", "≥": ">", "→": ">", "✓": "+", "✗": "x", "◐": "~", "░": ".", "∞": "8", "\u00a0": " "},
+        **{"≤": "<", "≥": ">", "→": ">", "✓": "+", "✗": "x", "◐": "~", "░": "-", "∞": "8", "\u00a0": " "},
     }
 )
 
@@ -56,8 +56,8 @@ def to_ascii(text: str) -> str:
 
 def clean(text: object) -> str:
     """One line without control characters: a name from a foreign file shall not move the reader's cursor."""
-    line = " ".join(str(text).split())
-    return "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in line)
+    line = " ".join(str(text).splitlines())
+    return "".join(" " if c == "\t" else c if unicodedata.category(c)[0] != "C" else "�" for c in line)
 
 
 def cells(text: str) -> int:
@@ -112,13 +112,18 @@ class Column:
     breaks: bool = False
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[object] | str], width: int = 80) -> str:
-    """A table no wider than `width` where its breaking columns allow that; a row that is a str is a heading."""
+def table(
+    columns: Sequence[Column], rows: Sequence[Sequence[object] | str], width: int = 80, indent: str = ""
+) -> str:
+    """A table no wider than `width` where its breaking columns allow that.
+
+    A row that is a str is a heading: it begins at the left, all other rows after `indent`.
+    """
     lines = [[clean(cell) for cell in row] for row in rows if not isinstance(row, str)]
     heads = [column.head for column in columns]
     wide = [max(cells(text) for text in texts) for texts in zip(heads, *lines, strict=True)]
-    _squeeze(wide, columns, width)
-    out = [_line(heads, wide, columns), GAP.join("─" * size for size in wide)]
+    _squeeze(wide, columns, width - cells(indent))
+    out = [indent + _line(heads, wide, columns), indent + GAP.join("─" * size for size in wide)]
     for row in rows:
         if isinstance(row, str):
             out.append(clean(row))
@@ -128,7 +133,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object] | str], wid
             for cell, size, column in zip(row, wide, columns, strict=True)
         ]
         for i in range(max(map(len, parts))):
-            out.append(_line([part[i] if i < len(part) else "" for part in parts], wide, columns))
+            out.append(indent + _line([part[i] if i < len(part) else "" for part in parts], wide, columns))
     return "\n".join(out)
 
 
@@ -163,7 +168,7 @@ def rows_table(rows: Rows, width: int = 80) -> str:
             shown = [format_quantity(value, row.unit) for value in (row.median, row.min, row.p99)]
             interval = format_interval(row.interval.lo, row.interval.hi, row.unit)
             lines.append((label, shown[0], interval, *shown[1:], f"{row.n:,}"))
-    return table(columns, lines, width)
+    return table(columns, lines, width, indent="  ")
 
 
 def facts_table(facts: Table, width: int = 80) -> str:
