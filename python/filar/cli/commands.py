@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filar import lab, report
 from filar.chart import format_quantity
-from filar.cli.measure import Outcome, measure
+from filar.cli.measure import measure_many, measure_one
 from filar.cli.terminal import Terminal
 from filar.errors import NotFoundError
 from filar.lab.base import Experiment
@@ -26,7 +26,6 @@ from filar.report.words import duration, look_of, tally
 __all__ = ["COMMANDS"]
 
 INTERRUPTED = 130
-FAILED = 1
 
 
 def _print_json(data: object) -> None:
@@ -79,45 +78,40 @@ def _described(one: Experiment) -> dict[str, object]:
 
 def make_report(arguments: argparse.Namespace) -> int:
     """`filar report`."""
-    chosen = [lab.find(name) for name in arguments.only] or list(lab.experiments().values())
+    names = [lab.find(name).name for name in arguments.only] or None
     folder = Path(arguments.out)
     made = files.check_writable(folder)
-    outcome = measure(chosen, arguments)
-    if not outcome.report.results:
+    whole = measure_many(names, arguments)
+    if not whole.results:
         files.remove_empty(made)
-        return _nothing_measured(outcome)
-    path = report.write(outcome.report, folder)
+        return _ended(whole)
+    path = report.write(whole, folder)
     out = Terminal(sys.stdout)
-    out.line(_short_summary(outcome.report, out))
+    out.line(_short_summary(whole, out))
     out.line(f"Page  {path.resolve()}")
     out.line(f"Data  {(folder / report.JSON_NAME).resolve()}")
-    return _ended(outcome)
+    return _ended(whole)
 
 
-def _short_summary(made: Report, out: Terminal) -> str:
-    claims = [one for one in made.results if one.experiment != SELF_CHECK]
+def _short_summary(whole: Report, out: Terminal) -> str:
+    claims = [one for one in whole.results if one.experiment != SELF_CHECK]
     many = f"{len(claims)} claim{'' if len(claims) == 1 else 's'}"
-    lines = [f"{many} tested in {duration(made.elapsed_s)}, {made.mode} mode:", ""]
+    lines = [f"{many} tested in {duration(whole.elapsed_s)}, {whole.mode} mode:", ""]
     for look, count in tally(one.verdict for one in claims):
         if count:
-            lines.append(f"  {out.paint(look.sign, look.style)} {count:3} {look.short}")
-    badge = overall_badge(made)
-    words = [*([f"Conditions: {badge.text}."] if badge else []), *trust_sentences(made), *made.notes]
+            lines.append(f"  {count:3} {out.paint(look.sign, look.style)} {look.short}")
+    badge = overall_badge(whole)
+    words = [*([f"Conditions: {badge.text}."] if badge else []), *trust_sentences(whole)]
     return "\n".join([*lines, "", *(tables.fill(tables.clean(sentence), out.width) for sentence in words), ""])
 
 
-def _nothing_measured(outcome: Outcome) -> int:
-    for sentence in outcome.report.notes:
-        Terminal(sys.stderr).line(f"filar: {sentence}")
-    return _ended(outcome) or FAILED
-
-
-def _ended(outcome: Outcome) -> int:
-    """The exit code of a run; an interrupted one is said in one line."""
-    if not outcome.interrupted:
-        return FAILED if outcome.failed else 0
-    done, planned = len(outcome.report.results), outcome.planned
-    Terminal(sys.stderr).line(f"filar: stopped; {done} of {planned} experiment{'' if planned == 1 else 's'} finished")
+def _ended(whole: Report) -> int:
+    """The exit code of a run; that it was interrupted is said in one line."""
+    if whole.complete:
+        return 0
+    done = len(whole.results)
+    end = f"{done} experiment{'' if done == 1 else 's'} had finished" if done else "nothing had finished"
+    Terminal(sys.stderr).line(f"filar: stopped; {end}")
     return INTERRUPTED
 
 
@@ -126,29 +120,41 @@ def _ended(outcome: Outcome) -> int:
 
 def run_experiments(arguments: argparse.Namespace) -> int:
     """`filar run`."""
-    chosen = [lab.find(name) for name in dict.fromkeys(arguments.names)]
-    to_stdout = arguments.json == "-"
-    targets = [Path(name) for name in (arguments.json, arguments.html) if name not in (None, "-")]
-    for target in targets:
-        files.check_file(target)
-    outcome = measure(chosen, arguments)
-    results = outcome.report.results
-    if not results:
-        return _nothing_measured(outcome)
-    if arguments.json is not None:
-        whole = results[0].to_json() if len(chosen) == 1 else outcome.report.to_json()
-        if to_stdout:
-            _write_json_text(whole)
-        else:
-            files.write_whole(Path(arguments.json), whole + "\n")
+    names = [lab.find(name).name for name in dict.fromkeys(arguments.names)]
+    for name in (arguments.json, arguments.html):
+        if name not in (None, "-"):
+            files.check_file(Path(name))
+    if len(names) == 1:
+        result = measure_one(names[0], arguments)
+        whole = _report_of(result)
+        text = result.to_json()
+    else:
+        whole = measure_many(names, arguments)
+        text = whole.to_json()
+    if whole.results:
+        _put_out(whole, text, arguments)
+    return _ended(whole)
+
+
+def _report_of(result: Result) -> Report:
+    return Report(
+        [result], result.host, result.mode, seed=result.seed, started=result.started, elapsed_s=result.elapsed_s
+    )
+
+
+def _put_out(whole: Report, text: str, arguments: argparse.Namespace) -> None:
+    """JSON and page into their files, then tables to stdout, unless JSON goes there."""
+    if arguments.json not in (None, "-"):
+        files.write_whole(Path(arguments.json), text + "\n")
     if arguments.html is not None:
-        name = Path(arguments.json).name if arguments.json not in (None, "-") else None
-        files.write_whole(Path(arguments.html), report.page(outcome.report, name))
-    if not to_stdout:
-        out = Terminal(sys.stdout)
-        for result in results:
-            out.line(_result_text(result, out))
-    return _ended(outcome)
+        beside = Path(arguments.json).name if arguments.json not in (None, "-") else None
+        files.write_whole(Path(arguments.html), report.page(whole, beside))
+    if arguments.json == "-":
+        _write_json_text(text)
+        return
+    out = Terminal(sys.stdout)
+    for result in whole.results:
+        out.line(_result_text(result, out))
 
 
 def _write_json_text(text: str) -> None:

@@ -147,7 +147,6 @@ def _overview(report: Report) -> Markup:
             aria_hidden="true",
         ),
         table if many else tag("p", "No experiment was finished."),
-        [tag("p", note, class_="quiet") for note in report.notes],
         aria_labelledby="summary",
     )
 
