@@ -11,6 +11,7 @@ static const struct way *const way_tables[] = {
 	ways_handoff,
 	ways_memory,
 	ways_process,
+	ways_switch,
 	ways_sched,
 	ways_crawl,
 	ways_share,
