@@ -4,7 +4,7 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import creation, processes, selfcheck
+from filar.lab import creation, memory, processes, selfcheck
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -24,9 +24,10 @@ __all__ = [
     "experiments",
     "find",
     "load",
+    "memory",
+    "processes",
     "run",
     "run_all",
     "selfcheck",
-    "processes",
     "ways",
 ]
