@@ -303,12 +303,10 @@ def _space(name: str, value: int | None, used: int, each: int, facts: Facts, cha
     """A limit on address space: stacks, and the arenas that the first threads to allocate make."""
     room, note = None, ""
     if value is not None:
-        free = value - used
-        arenas = facts.arenas_left if name == "RLIMIT_AS" else 0
-        if free >= arenas * (each + ARENA_BYTES):
-            room = _room_for(free - arenas * ARENA_BYTES, each)
-        else:
-            room = _room_for(free, each + ARENA_BYTES)
+        free = max(0, value - used)
+        # Each of the first threads makes an arena as long as there is room for one; then stacks fill the rest.
+        arenas = min(facts.arenas_left, free // (each + ARENA_BYTES)) if name == "RLIMIT_AS" else 0
+        room = _room_for(free - arenas * ARENA_BYTES, each)
         if arenas:
             note = f"counting {size(ARENA_BYTES)} for each of {arenas} arenas of malloc (MALLOC_ARENA_MAX)"
     return Limit(name, value, used, "bytes", each, room, f"raise it with {change} or ask for smaller stacks", note)
