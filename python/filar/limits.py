@@ -12,6 +12,7 @@ that allocate.
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import os
 import platform
@@ -348,6 +349,8 @@ def _group_memory(facts: Facts) -> Limit:
 
 def _advise(limit: Limit, threads: int) -> Limit:
     """The limit with the command that makes room for the request."""
+    if limit.room is None:
+        return dataclasses.replace(limit, change="")
     if limit.change:
         return limit
     needed = (limit.used or 0) + threads * limit.per_thread
@@ -361,16 +364,7 @@ def _advise(limit: Limit, threads: int) -> Limit:
     }.get(limit.name, "")
     if limit.name == "kernel.pid_max" and enough > PID_MAX_CEILING:
         change = f"no more than {PID_MAX_CEILING:,} are possible on Linux: use green threads"
-    return Limit(
-        limit.name,
-        limit.value,
-        limit.used,
-        limit.unit,
-        limit.per_thread,
-        limit.room,
-        change if limit.room is not None else "",
-        limit.note,
-    )
+    return dataclasses.replace(limit, change=change)
 
 
 # ---- words ----

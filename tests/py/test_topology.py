@@ -78,8 +78,8 @@ def test_orders_for_pinning(sockets: Topology) -> None:
 def test_tree_as_text(sockets: Topology) -> None:
     lines = str(sockets).splitlines()
     assert lines[0] == "2 packages, 8 cores, 15 CPUs, 14 usable"
-    assert lines[1] == "package 0"
-    assert lines[2] == "├─ node 0 1 GiB, L3 16 MiB"
+    assert lines[1].split() == ["package", "0", "node", "0", "with", "1", "GiB"]
+    assert lines[2] == "├─ L3 16 MiB"
     assert lines[3].startswith("│  ├─ core 0: CPU 0 (not allowed) 8")
     assert "L1d 32 KiB" in lines[3]
     assert "offline: CPU 15" in lines
