@@ -55,9 +55,9 @@ class KthreadCreate(Experiment):
         "Lecture notes after Lemire 2020, whose table has 20,000 ns for AMD Rome; his figure for Ampere is 200,000 ns",
     )
     references: ClassVar = (
-        Reference("Skylake 9 µs", 9_000, "ns", LEMIRE, "create+join"),
-        Reference("AMD Rome 20 µs", 20_000, "ns", LEMIRE, "create+join"),
-        Reference("Ampere 200 µs", 200_000, "ns", LEMIRE, "create+join"),
+        Reference("Skylake", 9_000, "ns", LEMIRE, "create+join"),
+        Reference("AMD Rome", 20_000, "ns", LEMIRE, "create+join"),
+        Reference("Ampere", 200_000, "ns", LEMIRE, "create+join"),
     )
     method = (
         "One operation is pthread_create, the child's first instruction and pthread_join, one after the other. "
@@ -131,7 +131,7 @@ class KthreadAlive(Experiment):
     def ways(self, bench: Bench) -> list[Way]:
         """One way for each number of sleepers that the safety budget allows."""
         counts = ALIVE_QUICK if bench.quick else ALIVE_FULL
-        allowed = [count for count in counts if count <= bench.safety.threads_max]
+        allowed = [count for count in counts if count <= bench.safety.threads(count)]
         return [Way(f"{count:,} alive", "kthread-alive", {"alive": count}, batch=16) for count in allowed]
 
     def judge(self, rows: Rows) -> Verdict:
