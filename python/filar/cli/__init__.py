@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["main"]
 
 OK, SLOWER, FAILED, USAGE, INTERRUPTED = 0, 1, 1, 2, 130
-BROKEN_PIPE = 128 + signal.SIGPIPE
+BROKEN_PIPE = 128 + int(signal.SIGPIPE)
 
 _DESCRIPTION = "Measure what threads cost and gain on this machine, claim by claim."
 
@@ -21,7 +21,8 @@ _EPILOG = """\
 examples:
   filar report --quick            measure everything, write report/report.html
   filar run kthread-create        one experiment, as a table
-  filar compare old.json new.json what became slower, beyond noise
+  filar compare old.json new.json
+                                  what became slower, beyond noise
   filar why-not 50000             which limit stops that many threads
 
 exit codes:
@@ -100,7 +101,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
     before: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # not the main thread: the caller's signals are the caller's
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in map(int, (signal.SIGTERM, signal.SIGHUP)):
             if signal.getsignal(number) == signal.SIG_DFL:
                 before[number] = signal.signal(number, interrupt)
     try:
@@ -211,13 +212,16 @@ def _add_run(command: Any) -> None:
 def _add_compare(command: Any) -> None:
     examples = "  filar compare before/report.json after/report.json\n"
     parser = command("compare", "hold results against earlier ones", _COMPARE, examples)
-    parser.add_argument("files", nargs="+", metavar="FILE.json", help="the first one is what the others are held against")
+    parser.add_argument("base", metavar="BASE.json", help="what the others are held against")
+    parser.add_argument("others", nargs="+", metavar="OTHER.json", help="a later result or report")
+    parser.add_argument("--all", action="store_true", help="list the rows that are the same, too")
     parser.add_argument("--json", choices=["-"], metavar="-", help="print JSON instead of text")
 
 
 def _add_why_not(command: Any) -> None:
     text = "Name the limit that would stop so many threads, since the error of the system never does."
-    parser = command("why-not", "name the limit that stops so many threads", text, "  filar why-not 50000 --stack-size 64K\n")
+    examples = "  filar why-not 50000 --stack-size 64K\n"
+    parser = command("why-not", "name the limit that stops so many threads", text, examples)
     parser.add_argument("threads", type=_count, metavar="THREADS", help="how many are wanted, such as 50000")
     parser.add_argument("--stack-size", type=_stack, metavar="BYTES", help="of each, such as 64K or 8M")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")

@@ -42,7 +42,7 @@ def join(*content: Content) -> Markup:
 
 
 def tag(name: str, /, *content: Content, **attributes: str | int | bool | None) -> Markup:
-    """An element. `class_` is class, underscores become hyphens; True is a bare attribute, None and False leave it out."""
+    """An element. `class_` is class, underscores become hyphens; True is a bare attribute, None and False are none."""
     head = name
     for key, value in attributes.items():
         if value is None or value is False:

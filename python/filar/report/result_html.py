@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from filar.chart import Badge, Chart, format_quantity
 from filar.lab.base import Reference, Row, Rows, Table
@@ -12,7 +13,7 @@ from filar.report.markup import Markup, join, tag
 from filar.report.tables import fact_text
 from filar.report.words import format_interval, groups_of, look_of, measured_beside
 
-__all__ = ["anchor", "badge_chip", "compact", "icon", "section", "verdict_chip"]
+__all__ = ["Detail", "anchor", "badge_chip", "compact", "icon", "section", "verdict_chip"]
 
 # Below this width of the window the narrow drawing of a chart is shown, with letters of the same size.
 NARROW_WIDTH = 380
@@ -52,8 +53,16 @@ def anchor(result: Result) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in result.experiment)
 
 
-def section(result: Result, samples_max: int) -> Markup:
-    """All of one experiment; of each row at most `samples_max` raw samples."""
+@dataclass(frozen=True)
+class Detail:
+    """How much of a result is shown: raw samples of each row, and whether charts are drawn for phones too."""
+
+    samples_max: int
+    narrow: bool = True
+
+
+def section(result: Result, detail: Detail) -> Markup:
+    """All of one experiment."""
     look = look_of(result.verdict.word)
     condition = f" {result.verdict.condition}" if result.verdict.condition else ""
     return tag(
@@ -67,7 +76,7 @@ def section(result: Result, samples_max: int) -> Markup:
             tag("p", result.verdict.reason) if result.verdict.reason else None,
             class_="answer",
         ),
-        _pictures(result),
+        _pictures(result, detail.narrow),
         _published(result),
         tag("h4", "How it was measured"),
         tag("p", result.method, class_="method"),
@@ -75,7 +84,7 @@ def section(result: Result, samples_max: int) -> Markup:
         [_facts(table) for table in result.tables],
         _notes(result),
         _conditions(result),
-        _raw(result, samples_max),
+        _raw(result, detail.samples_max),
         class_="experiment",
         id=anchor(result),
         aria_labelledby=f"{anchor(result)}-title",
@@ -85,19 +94,20 @@ def section(result: Result, samples_max: int) -> Markup:
 # ---- pictures ----
 
 
-def _pictures(result: Result) -> Markup:
+def _pictures(result: Result, twice: bool) -> Markup:
     """All charts; one that cannot be drawn costs a sentence, not the page."""
     try:
         charts = result.charts()
     except Exception as error:
         return tag("p", f"The pictures could not be drawn ({type(error).__name__}: {error}).", class_="quiet")
-    return join(_picture(chart) for chart in charts)
+    return join(_picture(chart, twice) for chart in charts)
 
 
-def _picture(chart: Chart) -> Markup:
+def _picture(chart: Chart, twice: bool) -> Markup:
     try:
         wide = chart.svg()
-        narrow = dataclasses.replace(chart, width=NARROW_WIDTH).svg() if len(wide) <= TWICE_MAX_BYTES else ""
+        twice = twice and len(wide) <= TWICE_MAX_BYTES
+        narrow = dataclasses.replace(chart, width=NARROW_WIDTH).svg() if twice else ""
     except Exception as error:
         return tag("p", f"A picture could not be drawn ({type(error).__name__}: {error}).", class_="quiet")
     if not narrow:

@@ -35,7 +35,7 @@ class VerdictLook:
 VERDICTS = (
     VerdictLook(HOLDS, "hold here", "holds", "✓", "What was measured agrees with the claim."),
     VerdictLook(
-        CONDITIONAL, "hold on a condition", "when", "◐", "True here under the condition that follows the word, not otherwise."
+        CONDITIONAL, "hold on a condition", "when", "◐", "True here under the condition that follows it, not otherwise."
     ),
     VerdictLook(FAILS, "do not hold here", "fails", "✗", "What was measured contradicts the claim, on this machine."),
     VerdictLook(
