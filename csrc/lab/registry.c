@@ -11,6 +11,11 @@ static const struct way *const way_tables[] = {
 	ways_handoff,
 	ways_memory,
 	ways_process,
+	ways_switch,
+	ways_sched,
+	ways_crawl,
+	ways_share,
+	ways_timer,
 };
 
 int32_t way_count(void)

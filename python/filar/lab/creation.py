@@ -131,7 +131,7 @@ class KthreadAlive(Experiment):
     def ways(self, bench: Bench) -> list[Way]:
         """One way for each number of sleepers that the safety budget allows."""
         counts = ALIVE_QUICK if bench.quick else ALIVE_FULL
-        allowed = [count for count in counts if count <= bench.safety.threads_max]
+        allowed = [count for count in counts if count <= bench.safety.threads(count)]
         return [Way(f"{count:,} alive", "kthread-alive", {"alive": count}, batch=16) for count in allowed]
 
     def judge(self, rows: Rows) -> Verdict:

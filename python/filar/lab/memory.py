@@ -82,7 +82,7 @@ class KthreadMemory(Experiment):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Default and small stacks, as many as the safety budget allows."""
-        count = min(500 if bench.quick else 5_000, bench.safety.threads_max)
+        count = bench.safety.threads(500 if bench.quick else 5_000)
         return [
             Way("default stack", "kthread-memory", {"count": count}),
             Way("64 KiB stack", "kthread-memory", {"count": count, "stack_bytes": 64 * KIB}),
@@ -146,8 +146,8 @@ class ProcessMemory(Experiment):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Threads and forked children."""
-        processes = min(60 if bench.quick else 300, bench.safety.processes_max)
-        threads = min(500 if bench.quick else 2_000, bench.safety.threads_max)
+        processes = bench.safety.threads(60 if bench.quick else 300)
+        threads = bench.safety.threads(500 if bench.quick else 2_000)
         return [
             Way("thread", "kthread-memory", {"count": threads, "stack_bytes": 64 * KIB}),
             Way("forked process", "process-memory", {"count": processes}),

@@ -60,7 +60,7 @@ class ProcessCreate(Experiment):
         """Each call with each amount of extra memory that the safety budget allows."""
         found = []
         for extra in EXTRA_QUICK if bench.quick else EXTRA_FULL:
-            if extra > bench.safety.memory_bytes_max:
+            if extra > bench.safety.memory(extra):
                 continue
             words = f"+ {format_quantity(extra, 'B')}" if extra else "as it is"
             for call, code in CALLS.items():
