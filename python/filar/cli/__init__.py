@@ -19,37 +19,36 @@ _DESCRIPTION = "Measure what threads cost and gain on this machine, claim by cla
 
 _EPILOG = """\
 examples:
-  filar report --quick            measure everything, write report/report.html
-  filar run kthread-create        one experiment, as a table
-  filar compare old.json new.json
-                                  what became slower, beyond noise
-  filar why-not 50000             which limit stops that many threads
+  filar report --quick         measure everything, write report/report.html
+  filar run kthread-create     one experiment, as a table
+  filar compare a.json b.json  what became slower, beyond noise
+  filar why-not 50000          which limit stops that many threads
 
 exit codes:
   0    done
-  1    compare: something is slower beyond noise; doctor: a finding; else: it failed
-  2    wrong arguments, unknown experiment, a file that cannot be read or written
+  1    it failed; compare: something is slower; doctor: it found something
+  2    wrong arguments, no such experiment, a file that cannot be used
   130  stopped by Ctrl-C; `report` still writes what had finished
 
-Results go to stdout, progress to stderr. Colours and the progress bar appear on
-a terminal only; NO_COLOR=1 switches colours off.
+Results go to stdout, progress to stderr. Colours and the progress bar appear
+on a terminal only; NO_COLOR=1 switches colours off.
 """
 
 _REPORT = """\
-Run the experiments and write DIR/report.html and DIR/report.json. The page holds
-all pictures and figures and needs no network. Quick mode takes about two minutes,
-full mode about ten; its intervals are narrower.
+Run the experiments, write DIR/report.html and DIR/report.json. The page holds
+all pictures and figures and needs no network. Quick mode takes two minutes or
+so; full mode takes about ten and gives narrower intervals.
 """
 
 _RUN = """\
-Run one or more experiments and print a table of figures, the verdict and how the
-samples are spread. `filar list` shows the names.
+Run one or more experiments and print a table of figures, the verdict and how
+the samples are spread. `filar list` shows the names.
 """
 
 _COMPARE = """\
-Hold results against those of the first file, row by row. A row counts as slower
-or faster only where its interval leaves the noise of both runs behind. The files
-are those that `filar report` and `filar run --json` write.
+Hold results against those of the first file, row by row. A row is slower or
+faster only where its interval and the noise of both runs leave no doubt. The
+files are those that `filar report` and `filar run --json` write.
 """
 
 

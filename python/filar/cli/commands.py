@@ -20,12 +20,10 @@ from filar.errors import NotFoundError
 from filar.lab.base import Experiment
 from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
-from filar.limits import why_not
 from filar.report import files, tables
 from filar.report.compare_text import comparison_text
 from filar.report.machine import overall_badge, trust_sentences
-from filar.report.words import duration, look_of, tally
-from filar.topology import topology
+from filar.report.words import duration, look_of, sentence, tally
 
 __all__ = ["COMMANDS"]
 
@@ -180,7 +178,7 @@ def _result_text(result: Result, out: Terminal) -> str:
     parts = [
         f"{out.paint(tables.clean(result.title), 'bold')} ({tables.clean(result.experiment)})",
         paragraph(f"Claim: {result.claim}"),
-        f"{verdict}\n{paragraph(result.verdict.reason)}".rstrip(),
+        f"{verdict}\n{paragraph(sentence(result.verdict.reason))}".rstrip(),
     ]
     if len(result.rows):
         parts.append(tables.rows_table(result.rows, width))
@@ -223,6 +221,8 @@ def compare_files(arguments: argparse.Namespace) -> int:
 
 def show_topology(arguments: argparse.Namespace) -> int:
     """`filar topology`."""
+    from filar.topology import topology
+
     machine = topology()
     if arguments.json:
         _print_json(machine.as_dict())
@@ -233,6 +233,8 @@ def show_topology(arguments: argparse.Namespace) -> int:
 
 def explain_limit(arguments: argparse.Namespace) -> int:
     """`filar why-not`."""
+    from filar.limits import why_not
+
     answer = why_not(arguments.threads, arguments.stack_size)
     if arguments.json:
         _print_json(dataclasses.asdict(answer))

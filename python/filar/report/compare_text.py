@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from filar.chart import format_quantity
@@ -32,19 +32,30 @@ def comparison_text(found: Comparison, width: int = 80, *, everything: bool = Fa
 
 
 def _part(found: Comparison, index: int, width: int, everything: bool, paint: Paint) -> str:
-    changes = sorted(found.changes[index], key=_rank)
-    shown = [change for change in changes if everything or change.word != "same"]
-    title = f"{found.names[index + 1]} against {found.names[0]}"
-    lines = [f"{clean(title)}: {_counts(changes, paint)}"]
+    changes = found.changes[index]
+    shown = _ranked(change for change in changes if everything or change.word != "same")
+    title = clean(f"{found.names[index + 1]} against {found.names[0]}")
+    lines = [fill(f"{title}:", width), _counts(changes, paint)]
     if shown:
         lines += ["", table(_COLUMNS, list(_rows(shown)), width, indent="  ")]
     remarks = [fill(clean(remark), width) for remark in _remarks(found, index)]
     return "\n".join([*lines, "", *remarks])
 
 
-def _rank(change: Change) -> tuple[int, float]:
-    size = abs(math.log(change.ratio.mid)) if change.ratio.n and change.ratio.mid > 0 else 0.0
-    return (_ORDER.index(change.word) if change.word in _ORDER else len(_ORDER), -size)
+def _ranked(changes: Iterable[Change]) -> list[Change]:
+    """Slower first, the same last; in each an experiment's rows together, those with the largest change first."""
+    groups: dict[tuple[int, str, str], list[Change]] = {}
+    for change in changes:
+        rank = _ORDER.index(change.word) if change.word in _ORDER else len(_ORDER)
+        groups.setdefault((rank, change.experiment, change.metric), []).append(change)
+    for group in groups.values():
+        group.sort(key=_size, reverse=True)
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0], -_size(item[1][0])))
+    return [change for _, group in ordered for change in group]
+
+
+def _size(change: Change) -> float:
+    return abs(math.log(change.ratio.mid)) if change.ratio.n and change.ratio.mid > 0 else 0.0
 
 
 def _counts(changes: Sequence[Change], paint: Paint) -> str:

@@ -15,9 +15,9 @@ from filar.chart import format_quantity
 from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
 from filar.report.machine import machine_facts, machine_line, overall_badge, trust_sentences
-from filar.report.markup import Markup, join, script_json, tag
+from filar.report.markup import Markup, join, prose, script_json, tag
 from filar.report.result_html import Detail, anchor, badge_chip, icon, section, verdict_chip
-from filar.report.words import VERDICTS, duration, look_of, tally
+from filar.report.words import VERDICTS, duration, look_of, sentence, tally
 
 __all__ = ["page"]
 
@@ -111,10 +111,12 @@ def _body(report: Report, json_name: str | None, detail: Detail) -> Markup:
 
 
 def _by_family(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """In order of measurement, but the lab's check of itself, which ran first, comes last with its family."""
     families: dict[str, list[Result]] = {}
     for result in results:
         families.setdefault(result.family or "Other", []).append(result)
-    return families
+    last = [name for name, found in families.items() if any(one.experiment == SELF_CHECK for one in found)]
+    return {name: families[name] for name in [*(name for name in families if name not in last), *last]}
 
 
 # ---- head ----
@@ -192,9 +194,9 @@ def _summary_row(result: Result) -> Markup:
     condition = tag("small", result.verdict.condition) if result.verdict.condition else None
     return tag(
         "tr",
-        tag("th", tag("a", result.claim, href=f"#{anchor(result)}"), scope="row"),
+        tag("th", tag("a", prose(result.claim), href=f"#{anchor(result)}"), scope="row"),
         tag("td", published, class_="published", data_label="Published"),
-        tag("td", result.verdict.reason, class_="here", data_label="Here"),
+        tag("td", prose(sentence(result.verdict.reason)), class_="here", data_label="Here"),
         tag("td", verdict_chip(result.verdict.word), condition, class_="verdict"),
     )
 
@@ -232,7 +234,7 @@ _TERMS = (
     ("p99", "The tail: 99 of 100 samples are below it. Waiting for other programs shows here first."),
     (
         "n",
-        "How many samples. The variants of an experiment run in turn, in shuffled rounds, so that drift hits all alike.",
+        "How many samples. All variants run in turn, in shuffled rounds, so that drift hits all alike.",
     ),
     (
         "A/A check",

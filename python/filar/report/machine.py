@@ -9,7 +9,7 @@ from typing import Any
 
 from filar.chart import Badge, format_quantity
 from filar.lab.report import Report
-from filar.report.words import duration
+from filar.report.words import duration, sentence
 
 __all__ = ["machine_facts", "machine_line", "overall_badge", "trust_sentences"]
 
@@ -124,5 +124,5 @@ def trust_sentences(report: Report) -> list[str]:
     sentences = ["No A/A check was made in this run, so small differences cannot be told from noise."]
     if check:
         reason = str(check.get("reason") or check.get("verdict"))
-        sentences = [f"A/A check, the same work measured as A and as B in shuffled rounds: {reason.rstrip('.')}."]
+        sentences = [f"A/A check, the same work measured as A and as B in shuffled rounds. {sentence(reason)}"]
     return [*sentences, *report.notes]

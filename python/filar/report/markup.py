@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from html import escape
 
-__all__ = ["Markup", "join", "script_json", "tag"]
+__all__ = ["Markup", "join", "prose", "script_json", "tag"]
 
 VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
 # What HTML does not allow in text, and halves of surrogate pairs, which no encoding can write.
@@ -53,6 +53,14 @@ def tag(name: str, /, *content: Content, **attributes: str | int | bool | None) 
     if name in VOID:
         return Markup(f"<{head}>")
     return Markup(f"<{head}>{join(*content)}</{name}>")
+
+
+def prose(text: str) -> Markup:
+    """A sentence; what stands between backticks is a name of code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return join(text)
+    return join(tag("code", part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def script_json(text: str) -> Markup:
