@@ -9,6 +9,8 @@ static const struct way *const way_tables[] = {
 	ways_floor,
 	ways_create,
 	ways_switch,
+	ways_cache,
+	ways_share,
 };
 
 int32_t way_count(void)

@@ -9,5 +9,7 @@
 extern const struct way ways_floor[];  /* system calls, clock, page fault, an empty turn */
 extern const struct way ways_create[]; /* creation and join of kernel threads */
 extern const struct way ways_switch[]; /* handing the CPU to another thread or process */
+extern const struct way ways_cache[];  /* what a cache holds: controls, moving, core to core */
+extern const struct way ways_share[];  /* handing data to another party */
 
 #endif
