@@ -56,26 +56,6 @@ struct peer {
 	_Atomic uint32_t watch_stop; /* A  futex */
 };
 
-/* ---- shared memory ---- */
-
-void *shared_acquire(size_t bytes)
-{
-	void *memory =
-		call_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (memory == MAP_FAILED)
-		return NULL;
-	/* Only so that page counts mean pages; a kernel without huge pages refuses, rightly. */
-	(void)madvise(memory, bytes, MADV_NOHUGEPAGE);
-	return memory;
-}
-
-void shared_release(void *memory, size_t bytes)
-{
-	if (memory != NULL)
-		(void)munmap(memory, bytes);
-}
-
 /* ---- the peer's side ---- */
 
 static void report(struct gate *gate, uint32_t order, enum filar_status status)

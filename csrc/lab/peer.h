@@ -16,6 +16,7 @@
 #ifndef FILAR_LAB_PEER_H
 #define FILAR_LAB_PEER_H
 
+#include "lab/child.h"
 #include "lab/way.h"
 
 struct peer;
@@ -44,11 +45,5 @@ void peer_begin(struct peer *peer, uint32_t turns);
 enum filar_status peer_end(struct peer *peer);
 /* Ends, reaps and frees the peer, also in the middle of an order.  NULL is allowed. */
 void peer_destroy(struct peer *peer);
-
-/* Zeroed whole pages, without huge pages, that a process forked later shares; NULL when the system
- * has none. */
-void *shared_acquire(size_t bytes);
-/* NULL is allowed. */
-void shared_release(void *memory, size_t bytes);
 
 #endif

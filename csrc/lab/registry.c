@@ -8,9 +8,16 @@
 static const struct way *const way_tables[] = {
 	ways_floor,
 	ways_create,
+	ways_handoff,
+	ways_memory,
+	ways_process,
 	ways_switch,
 	ways_cache,
+	ways_data,
+	ways_sched,
+	ways_crawl,
 	ways_share,
+	ways_timer,
 };
 
 int32_t way_count(void)

@@ -1,345 +1,350 @@
 /*
- * ways_share.c - what it costs to hand data to another party: by pointer in memory both see, or by
- * copy through a pipe or a unix socket.
+ * ways_share.c - how two processes share one core: A with k busy threads, nice and policy of its
+ * own, against B with one plain thread.
  *
- * One operation, the same in every way: the driver writes a block, the peer gets it, reads all of
- * it and answers with its sum, which the driver checks.  "share-alone" is that work without another
- * party.
+ * Both are children of fork().  A child may not trust anything of the process it was copied from
+ * (Python's or another library's locks may be held), so it makes only raw calls and pthreads, and
+ * ends with _exit or is killed: by the parent, by the death of the driver thread
+ * (PR_SET_PDEATHSIG), or by its own deadline.  It uses none of the failure points of os/calls.h:
+ * an armed failure is the parent's.
+ *
+ * Parent and children talk through one shared page:
+ *   child: applies its settings, waits for `go` (the parent has moved it to its control group),
+ *          starts its threads; each adds one to `spinning`
+ *   parent: at k + 1 spinning threads reads both CPU clocks, sleeps for the window, reads again
  */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/memory.h"
-#include "lab/peer.h"
+#include "lab/cpugroup.h"
+#include "lab/crew.h"
 #include "lab/registry.h"
-#include "lab/turns.h"
 #include "os/calls.h"
 #include "os/clock.h"
 
-enum { PARAM_PEER_CPU, PARAM_PROCESS, PARAM_BYTES };
+#define START_NS_MAX      (5 * NS_PER_S) /* for both children to run, on a busy machine */
+#define SETTLE_NS         (10 * NS_PER_MS)
+#define SHARE_THREADS_MAX 256
 
-#define PAGE_BYTES      4096u
-#define BLOCK_BYTES_MAX (INT64_C(1) << 26)
+enum share_apart { APART_NOT, APART_SESSIONS, APART_GROUPS };
+enum share_trouble { TROUBLE_NONE, TROUBLE_CPU, TROUBLE_NICE, TROUBLE_POLICY, TROUBLE_THREAD };
+enum { SHARE_THREADS, SHARE_NICE, SHARE_POLICY, SHARE_APART, SHARE_CPU, SHARE_WINDOW_NS };
 
-/* Shared by both parties; the block follows it, and then the peer's copy for the streams. */
-struct sharing {
-	struct turns turns;
-	struct peer *peer;  /* W  driver */
-	size_t bytes;       /* I  of this whole mapping */
-	size_t words;       /* I  of 8 bytes in the block */
-	uint64_t *block;    /* S  of whoever has the turn */
-	uint64_t *received; /* W  peer: the copy */
-	uint64_t sum;       /* S  like the block */
+struct share_page {
+	_Atomic uint32_t go;       /* A  relaxed: the parent allows the threads */
+	_Atomic uint32_t spinning; /* A  relaxed: busy threads of both */
+	_Atomic uint32_t trouble;  /* A  relaxed: enum share_trouble of whoever failed */
 };
 
-/* ---- the work ---- */
+struct share_side {
+	pid_t pid;             /* W  0: no child */
+	struct cpugroup group; /* W */
+	uint32_t threads;      /* I */
+	int32_t nice, policy;  /* I */
+};
 
-static FILAR_NOINLINE void fill(uint64_t *words, size_t count, uint64_t first)
+struct share_state {
+	struct share_page *page;   /* I  shared with the children */
+	struct cpu_mask cpu;       /* I */
+	enum share_apart apart;    /* I */
+	int64_t deadline_ns;       /* W  before fork: children end at this time */
+	struct share_side side[2]; /* W  A and B */
+};
+
+static _Atomic uint32_t group_number; /* A  relaxed: only for names that differ */
+
+/* ---- the child ---- */
+
+static void *spin_to_deadline(void *pointer)
 {
-	for (size_t i = 0; i < count; i++)
-		words[i] = first + i;
-	FILAR_KEEP(words);
+	struct share_state *state = pointer;
+
+	fetch_add_relaxed(&state->page->spinning, 1);
+	while (clock_now_ns() < state->deadline_ns)
+		spin_steps(1000);
+	_exit(0);
 }
 
-static FILAR_NOINLINE uint64_t sum_of(const uint64_t *words, size_t count)
+static enum share_trouble apply_settings(const struct share_state *state, int side)
 {
-	uint64_t sum = 0;
+	static const struct sched_param plain;
+	int policy = state->side[side].policy, nice = state->side[side].nice;
 
-	for (size_t i = 0; i < count; i++)
-		sum += words[i];
-	return sum;
+	if (state->apart == APART_SESSIONS)
+		(void)setsid();
+	if (sched_setaffinity(0, state->cpu.bytes, state->cpu.bits) != 0)
+		return TROUBLE_CPU;
+	if (policy != SCHED_OTHER && sched_setscheduler(0, policy, &plain) != 0)
+		return TROUBLE_POLICY;
+	if (nice != 0 && setpriority(PRIO_PROCESS, 0, nice) != 0)
+		return TROUBLE_NICE;
+	return TROUBLE_NONE;
 }
 
-static enum filar_status check_sum(const struct sharing *state, uint64_t first, uint64_t sum)
+static enum share_trouble start_threads(struct share_state *state, uint32_t threads)
 {
-	uint64_t count = state->words;
+	pthread_attr_t attributes;
+	pthread_t thread;
 
-	if (sum == count * first + count * (count - 1) / 2)
-		return FILAR_OK;
-	return status_detail(FILAR_SYSTEM, "the data did not arrive as they were sent");
+	pthread_attr_init(&attributes);
+	(void)pthread_attr_setstacksize(&attributes, CREW_STACK_BYTES);
+	for (uint32_t i = 1; i < threads; i++) {
+		if (pthread_create(&thread, &attributes, spin_to_deadline, state) != 0)
+			return TROUBLE_THREAD;
+	}
+	return TROUBLE_NONE;
 }
 
-/* ---- by pointer ---- */
-
-static enum filar_status peer_reads_block(void *pointer, uint32_t turns)
+static void child_main(struct share_state *state, int side)
 {
-	struct sharing *state = pointer;
+	struct timespec pause = { .tv_nsec = 200 * NS_PER_US };
+	enum share_trouble trouble;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	trouble = apply_settings(state, side);
+	while (trouble == TROUBLE_NONE && load_relaxed(&state->page->go) == 0 &&
+		clock_now_ns() < state->deadline_ns)
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	if (trouble == TROUBLE_NONE)
+		trouble = start_threads(state, state->side[side].threads);
+	if (trouble != TROUBLE_NONE) {
+		store_relaxed(&state->page->trouble, trouble);
+		_exit(1);
+	}
+	spin_to_deadline(state);
+}
+
+/* ---- the parent ---- */
+
+static enum filar_status status_of_trouble(
+	const struct share_state *state, enum share_trouble trouble)
+{
+	const struct share_side *a = &state->side[0];
+
+	switch (trouble) {
+	case TROUBLE_CPU:
+		return status_detail(FILAR_NO_CPU, "this process may not use CPU %d",
+			cpu_mask_next(&state->cpu, 0));
+	case TROUBLE_NICE:
+		return status_detail(FILAR_NO_PERMISSION,
+			"nice %d needs CAP_SYS_NICE or a higher RLIMIT_NICE", a->nice);
+	case TROUBLE_POLICY:
+		return status_detail(FILAR_NO_PERMISSION,
+			"the scheduling policy number %d was refused", a->policy);
+	default:
+		return status_detail(
+			FILAR_LIMIT, "a child could not create its %u threads", a->threads);
+	}
+}
+
+static enum filar_status start_side(struct share_state *state, int side)
+{
+	struct share_side *this = &state->side[side];
+	char name[48];
 	enum filar_status status = FILAR_OK;
 
-	for (uint32_t i = 0; i < turns && status == FILAR_OK; i++) {
-		status = turns_take(&state->turns, SIDE_PEER);
+	if (state->apart == APART_GROUPS) {
+		snprintf(name, sizeof name, "filar-share-%d-%u", (int)getpid(),
+			fetch_add_relaxed(&group_number, 1));
+		status = cpugroup_create(&this->group, name);
 		if (status != FILAR_OK)
-			break;
-		state->sum = sum_of(state->block, state->words);
-		status = turns_give(&state->turns, SIDE_DRIVER);
+			return status;
 	}
-	if (status != FILAR_OK)
-		turns_hang_up(&state->turns);
-	return status;
-}
-
-static enum filar_status hand_pointer(struct sharing *state, uint64_t first)
-{
-	enum filar_status status;
-
-	fill(state->block, state->words, first);
-	status = turns_give(&state->turns, SIDE_PEER);
-	if (status == FILAR_OK)
-		status = turns_take(&state->turns, SIDE_DRIVER);
-	return status == FILAR_OK ? check_sum(state, first, state->sum) : status;
-}
-
-/* ---- by copy ---- */
-
-static enum filar_status stream_failed(const struct turns *turns, const char *what)
-{
-	if (load_seq_cst(&turns->broken))
-		return status_detail(FILAR_CANCELLED, "the other party gave up");
-	return status_from_errno(errno, what);
-}
-
-static enum filar_status write_all(
-	const struct turns *turns, enum side side, const void *memory, size_t bytes)
-{
-	const char *at = memory;
-
-	while (bytes > 0) {
-		ssize_t done = call_write(turns->write_fds[side], at, bytes);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return stream_failed(turns, "writing data to the other party");
-		at += done;
-		bytes -= (size_t)done;
+	this->pid = call_fork();
+	if (this->pid == 0)
+		child_main(state, side);
+	if (this->pid < 0) {
+		this->pid = 0;
+		return status_from_errno(errno, "fork");
 	}
-	return FILAR_OK;
+	return state->apart == APART_GROUPS ? cpugroup_add(&this->group, this->pid) : FILAR_OK;
 }
 
-static enum filar_status read_all(
-	const struct turns *turns, enum side side, void *memory, size_t bytes)
+static void end_side(struct share_side *side)
 {
-	char *at = memory;
-
-	while (bytes > 0) {
-		ssize_t done = call_read(turns->read_fds[side], at, bytes);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0 || load_seq_cst(&turns->broken))
-			return stream_failed(turns, "reading data of the other party");
-		at += done;
-		bytes -= (size_t)done;
+	if (side->pid > 0) {
+		(void)kill(side->pid, SIGKILL);
+		/* ECHILD: the program ignores SIGCHLD, so the kernel has reaped it. */
+		while (call_waitpid(side->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		side->pid = 0;
 	}
-	return FILAR_OK;
+	cpugroup_remove(&side->group);
 }
 
-static enum filar_status peer_reads_stream(void *pointer, uint32_t turns)
+/* Whether a child has ended, which it may only when it had trouble. */
+static bool any_ended(struct share_state *state)
 {
-	struct sharing *state = pointer;
-	size_t bytes = state->words * sizeof(uint64_t);
+	for (int side = 0; side < 2; side++) {
+		if (state->side[side].pid > 0 &&
+			call_waitpid(state->side[side].pid, NULL, WNOHANG) > 0) {
+			state->side[side].pid = 0; /* reaped */
+			return true;
+		}
+	}
+	return false;
+}
+
+static enum filar_status look_after_children(struct share_state *state)
+{
+	bool ended = any_ended(state);
+	uint32_t trouble = load_relaxed(&state->page->trouble);
+
+	if (trouble != TROUBLE_NONE)
+		return status_of_trouble(state, (enum share_trouble)trouble);
+	return ended ? status_detail(FILAR_SYSTEM, "a child ended before its time") : FILAR_OK;
+}
+
+static enum filar_status wait_for_threads(struct way_run *run, struct share_state *state)
+{
+	uint32_t wanted = state->side[0].threads + state->side[1].threads;
+	int64_t end = clock_now_ns() + START_NS_MAX;
 	enum filar_status status = FILAR_OK;
-	uint64_t sum;
 
-	for (uint32_t i = 0; i < turns && status == FILAR_OK; i++) {
-		status = read_all(&state->turns, SIDE_PEER, state->received, bytes);
-		if (status != FILAR_OK)
-			break;
-		sum = sum_of(state->received, state->words);
-		status = write_all(&state->turns, SIDE_PEER, &sum, sizeof sum);
+	store_relaxed(&state->page->go, 1);
+	while (load_relaxed(&state->page->spinning) < wanted && status == FILAR_OK) {
+		status = look_after_children(state);
+		if (status == FILAR_OK && clock_now_ns() > end)
+			status = status_detail(
+				FILAR_TIMED_OUT, "the children got no turn to start their threads");
+		if (status == FILAR_OK)
+			status = sleep_until(run, clock_now_ns() + 200 * NS_PER_US);
 	}
-	if (status != FILAR_OK)
-		turns_hang_up(&state->turns);
-	return status;
+	return status == FILAR_OK ? sleep_until(run, clock_now_ns() + SETTLE_NS) : status;
 }
 
-static enum filar_status hand_stream(struct sharing *state, uint64_t first)
+/* CPU time of a child so far, ns; negative if it is gone. */
+static int64_t cpu_ns(pid_t pid)
 {
-	uint64_t sum = 0;
+	struct timespec time;
+	clockid_t id;
+
+	if (clock_getcpuclockid(pid, &id) != 0 || clock_gettime(id, &time) != 0)
+		return -1;
+	return (int64_t)time.tv_sec * NS_PER_S + time.tv_nsec;
+}
+
+static enum filar_status measure_shares(struct way_run *run, struct share_state *state)
+{
+	int64_t before[2], after[2];
 	enum filar_status status;
 
-	fill(state->block, state->words, first);
-	status = write_all(
-		&state->turns, SIDE_DRIVER, state->block, state->words * sizeof(uint64_t));
-	if (status == FILAR_OK)
-		status = read_all(&state->turns, SIDE_DRIVER, &sum, sizeof sum);
-	return status == FILAR_OK ? check_sum(state, first, sum) : status;
-}
-
-/* ---- set up and tear down ---- */
-
-static void hang_up(void *pointer)
-{
-	struct sharing *state = pointer;
-
-	turns_hang_up(&state->turns);
-}
-
-static enum filar_status acquire(struct way_run *run)
-{
-	int64_t asked = run->params[PARAM_BYTES];
-	size_t page_mask = PAGE_BYTES - 1, head = (sizeof(struct sharing) + page_mask) & ~page_mask;
-	size_t room = ((size_t)asked + page_mask) & ~page_mask;
-	struct sharing *state;
-
-	if (asked < 8 || asked % 8 != 0 || asked > BLOCK_BYTES_MAX)
-		return status_detail(FILAR_INVALID,
-			"a block is a multiple of 8 bytes, 8 to %lld, not %lld",
-			(long long)BLOCK_BYTES_MAX, (long long)asked);
-	state = shared_acquire(head + 2 * room);
-	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory for two blocks of %lld bytes",
-			(long long)asked);
-	run->state = state;
-	state->bytes = head + 2 * room;
-	state->words = (size_t)asked / sizeof(uint64_t);
-	state->block = (uint64_t *)(void *)((char *)state + head);
-	state->received = (uint64_t *)(void *)((char *)state + head + room);
-	return FILAR_OK;
-}
-
-static enum filar_status setup(struct way_run *run, enum medium medium, peer_body *body)
-{
-	bool process = run->params[PARAM_PROCESS] != 0;
-	enum filar_status status = acquire(run);
-	struct sharing *state = run->state;
-
-	if (status == FILAR_OK)
-		status = turns_open(&state->turns, medium, process);
+	for (int side = 0; side < 2; side++)
+		before[side] = cpu_ns(state->side[side].pid);
+	status = sleep_until(run, clock_now_ns() + run->params[SHARE_WINDOW_NS]);
+	for (int side = 0; side < 2; side++)
+		after[side] = cpu_ns(state->side[side].pid);
 	if (status != FILAR_OK)
 		return status;
-	return peer_create(&state->peer, run,
-		&(struct peer_options){ .process = process,
-			.cpu = (int32_t)run->params[PARAM_PEER_CPU],
-			.body = body,
-			.argument = state,
-			.on_stuck = hang_up,
-			.fds = { state->turns.read_fds[SIDE_PEER],
-				state->turns.write_fds[SIDE_PEER] } });
+	for (int side = 0; side < 2; side++) {
+		if (before[side] < 0 || after[side] < 0)
+			return status_detail(FILAR_SYSTEM, "a child ended before its time");
+		run->values[1 + side] = (double)(after[side] - before[side]);
+	}
+	if (run->values[1] + run->values[2] > 0)
+		run->values[0] = 100 * run->values[1] / (run->values[1] + run->values[2]);
+	return FILAR_OK;
 }
 
-static void teardown(struct way_run *run)
+static enum filar_status sample_share(struct way_run *run)
 {
-	struct sharing *state = run->state;
+	struct share_state *state = run->state;
+	enum filar_status status;
+
+	*state->page = (struct share_page){ 0 };
+	state->deadline_ns =
+		clock_now_ns() + START_NS_MAX + run->params[SHARE_WINDOW_NS] + NS_PER_S;
+	status = start_side(state, 0);
+	if (status == FILAR_OK)
+		status = start_side(state, 1);
+	if (status == FILAR_OK)
+		status = wait_for_threads(run, state);
+	if (status == FILAR_OK)
+		status = measure_shares(run, state);
+	end_side(&state->side[0]);
+	end_side(&state->side[1]);
+	return status;
+}
+
+static void teardown_share(struct way_run *run)
+{
+	struct share_state *state = run->state;
 
 	if (state == NULL)
 		return;
-	peer_destroy(state->peer);
-	turns_close(&state->turns);
-	shared_release(state, state->bytes);
+	if (state->page != NULL)
+		(void)munmap(state->page, sizeof *state->page);
+	memory_release(state);
 }
 
-static enum filar_status setup_pointer(struct way_run *run)
+static enum filar_status check_share_params(const int64_t *params)
 {
-	return setup(run, MEDIUM_FUTEX, peer_reads_block);
-}
+	enum filar_status status =
+		param_check("threads", params[SHARE_THREADS], 1, SHARE_THREADS_MAX);
 
-static enum filar_status setup_pipe(struct way_run *run)
-{
-	return setup(run, MEDIUM_PIPE, peer_reads_stream);
-}
-
-static enum filar_status setup_socket(struct way_run *run)
-{
-	return setup(run, MEDIUM_SOCKET, peer_reads_stream);
-}
-
-/* ---- samples ---- */
-
-typedef enum filar_status hand_over(struct sharing *state, uint64_t first);
-
-/* The first round trip wakes the peer and is not measured. */
-static enum filar_status hand_many(
-	struct sharing *state, hand_over *hand, uint32_t count, int64_t *spent_ns)
-{
-	enum filar_status status = hand(state, 0);
-	int64_t start = clock_now_ns();
-
-	for (uint32_t i = 0; i < count && status == FILAR_OK; i++)
-		status = hand(state, i + 1);
-	*spent_ns = clock_now_ns() - start;
-	return status;
-}
-
-static enum filar_status sample(struct way_run *run, hand_over *hand)
-{
-	struct sharing *state = run->state;
-	int64_t spent_ns;
-	enum filar_status status, peers;
-
-	peer_begin(state->peer, run->batch + 1);
-	status = hand_many(state, hand, run->batch, &spent_ns);
-	if (status != FILAR_OK)
-		hang_up(state);
-	peers = peer_end(state->peer);
-	/* Of two failures, the one that is not just "the other gave up". */
-	if (status == FILAR_OK || (status == FILAR_CANCELLED && peers != FILAR_OK))
-		status = peers;
 	if (status == FILAR_OK)
-		run->values[0] = (double)spent_ns / run->batch;
-	return status;
+		status = param_check("nice", params[SHARE_NICE], -20, 19);
+	if (status == FILAR_OK && params[SHARE_POLICY] != SCHED_OTHER &&
+		params[SHARE_POLICY] != SCHED_BATCH && params[SHARE_POLICY] != SCHED_IDLE)
+		status = status_detail(FILAR_INVALID,
+			"the policy is OTHER (0), BATCH (3) or IDLE (5), not %lld",
+			(long long)params[SHARE_POLICY]);
+	if (status == FILAR_OK)
+		status = param_check("apart", params[SHARE_APART], APART_NOT, APART_GROUPS);
+	return status == FILAR_OK
+		       ? param_check("window_ns", params[SHARE_WINDOW_NS], NS_PER_MS, 30 * NS_PER_S)
+		       : status;
 }
 
-static enum filar_status sample_pointer(struct way_run *run)
+static enum filar_status setup_share(struct way_run *run)
 {
-	return sample(run, hand_pointer);
+	enum filar_status status = check_share_params(run->params);
+	struct share_state *state;
+	void *page;
+
+	if (status != FILAR_OK)
+		return status;
+	run->state = state = memory_acquire(1, sizeof *state);
+	if (state == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory");
+	state->apart = (enum share_apart)run->params[SHARE_APART];
+	state->side[0] = (struct share_side){ .threads = (uint32_t)run->params[SHARE_THREADS],
+		.nice = (int32_t)run->params[SHARE_NICE],
+		.policy = (int32_t)run->params[SHARE_POLICY] };
+	state->side[1] = (struct share_side){ .threads = 1 };
+	page = call_mmap(NULL, sizeof *state->page, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return status_from_errno(errno, "mmap of a shared page");
+	state->page = page;
+	/* Both on one core: a set of several would let them avoid each other. */
+	if (run->params[SHARE_CPU] >= 0)
+		return crew_mask(&state->cpu, run->params[SHARE_CPU]);
+	return crew_mask(&state->cpu, run->driver_cpu >= 0 ? run->driver_cpu : sched_getcpu());
 }
-
-static enum filar_status sample_stream(struct way_run *run)
-{
-	return sample(run, hand_stream);
-}
-
-static enum filar_status sample_alone(struct way_run *run)
-{
-	struct sharing *state = run->state;
-	int64_t start = clock_now_ns();
-	enum filar_status status = FILAR_OK;
-
-	for (uint32_t i = 0; i < run->batch && status == FILAR_OK; i++) {
-		fill(state->block, state->words, i);
-		status = check_sum(state, i, sum_of(state->block, state->words));
-	}
-	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
-	return status;
-}
-
-#define SHARE_PARAMS                                                                               \
-	{                                                                                          \
-		{ "peer_cpu", -1 }, { "process", 0 },                                              \
-		{                                                                                  \
-			"bytes", 64                                                                \
-		}                                                                                  \
-	}
 
 const struct way ways_share[] = {
-	{ .name = "share-pointer",
-		.summary =
-			"writes a block in memory both parties see; the peer reads it and answers",
-		.params = SHARE_PARAMS,
-		.metrics = { { "round trip", "ns" } },
-		.setup = setup_pointer,
-		.sample = sample_pointer,
-		.teardown = teardown },
-	{ .name = "share-pipe",
-		.summary = "the same block through a pipe, copied in and out by the kernel",
-		.params = SHARE_PARAMS,
-		.metrics = { { "round trip", "ns" } },
-		.setup = setup_pipe,
-		.sample = sample_stream,
-		.teardown = teardown },
-	{ .name = "share-socket",
-		.summary = "the same block through a pair of unix stream sockets",
-		.params = SHARE_PARAMS,
-		.metrics = { { "round trip", "ns" } },
-		.setup = setup_socket,
-		.sample = sample_stream,
-		.teardown = teardown },
-	{ .name = "share-alone",
-		.summary = "writes and reads the block alone: the work without another party",
-		.params = SHARE_PARAMS,
-		.metrics = { { "round trip", "ns" } },
-		.setup = acquire,
-		.sample = sample_alone,
-		.teardown = teardown },
+	{ .name = "share",
+		.summary = "process A (threads, nice, policy) and process B (one plain thread) "
+			   "busy on one core for a window; apart 0 same session, 1 a session each, "
+			   "2 a control group each; policy as in sched(7)",
+		.params = { { "threads", 1 }, { "nice", 0 }, { "policy", SCHED_OTHER },
+			{ "apart", APART_NOT }, { "cpu", -1 }, { "window_ns", 200 * NS_PER_MS } },
+		.metrics = { { "share of A", "percent" }, { "CPU of A", "ns" },
+			{ "CPU of B", "ns" } },
+		.batch_max = 1,
+		.setup = setup_share,
+		.sample = sample_share,
+		.teardown = teardown_share },
 	{ .name = NULL },
 };

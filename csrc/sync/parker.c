@@ -5,7 +5,8 @@
  *   unpark:  any -> NOTIFIED; if it was PARKED, wake
  *
  * No lost wake-up: the sleeper sleeps only while the word is PARKED (the kernel compares under its
- * own lock), and unpark changes the word before it wakes.
+ * own lock), and unpark changes the word before it wakes.  The proof, step by step, is in
+ * README.md, "Parker".
  */
 #include "sync/parker.h"
 

@@ -3,8 +3,8 @@
     chart.Lines(series=[chart.Series("pool", x, y)], x_unit="ns", y_unit="x", title="When does a split pay?")
 
 A chart has svg(), shows itself in a notebook, and to_matplotlib(ax) draws the same into Axes. Layers, lowest
-first: text and scale (numbers to words and places), figure (marks), svg, base, the kinds (rows, curves,
-matrix), mpl. Nothing here knows what was measured; it needs numpy and the standard library.
+first: text, scale (numbers to words and places), theme, figure (marks), svg, base, the kinds (rows,
+curves, matrix), mpl. Nothing here knows what was measured; it needs numpy and the standard library.
 """
 
 from .base import Badge, Chart

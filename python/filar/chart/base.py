@@ -6,7 +6,6 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from .text import wrap
 Level = Literal["ok", "warn", "bad"]
 Numbers = Sequence[float] | np.ndarray
 
-NAN = math.nan
+INF, NAN = math.inf, math.nan
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Chart:
     def _repr_html_(self) -> str:
         """An img with the picture inside: notebooks strip svg from untrusted HTML, but not that."""
         data = base64.b64encode(self.svg().encode()).decode()
-        label = escape(f"{self.title or 'Chart'}. {self.alternative(self.figure())}")
+        label = svg.clean(f"{self.title or 'Chart'}. {self.alternative(self.figure())}")
         style = f"width:100%;max-width:{self.width}px"
         return f'<img alt="{label}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 
@@ -113,11 +112,11 @@ def same_length(what: str, **columns: object) -> None:
 class RowStack:
     """Lays out labelled rows from the top; positions and sizes in pixels."""
 
-    def __init__(self, smallest: float = 24.0, label_width: float = LABEL_WIDTH) -> None:
+    def __init__(self, width: float, smallest: float = 24.0) -> None:
         self.rows: list[Row] = []
         self.total = 4.0
         self._smallest = smallest
-        self._label_width = label_width
+        self._label_width = min(LABEL_WIDTH, 0.36 * width)
         self._group = ""
 
     def group(self, name: str) -> None:

@@ -194,7 +194,6 @@ class Figure:
     x_grid: bool = True
     y_grid: bool = True
     row_lines: bool = False
-    room_right: float = 0.0
     value_head: str = ""
     empty: bool = False
 

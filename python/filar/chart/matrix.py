@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .base import NAN, Chart, RowStack
-from .figure import LABEL_SIZE, Box, Figure, Mark, Row, Span
+from .figure import LABEL_SIZE, Box, Figure, Key, Mark, Row, Span
 from .scale import MINUS, Scale, finite, format_quantity
-from .svg import HEAT_STEPS
 from .text import text_width
+from .theme import HEAT_STEPS
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Heatmap(Chart):
         low = self.low if math.isfinite(self.low) else float(known.min())
         high = self.high if math.isfinite(self.high) else float(known.max())
         tall = max(16.0, min(34.0, 620 / max(1, len(self.rows))))
-        stack = RowStack(smallest=tall)
+        stack = RowStack(self.width, smallest=tall)
         stack.total = 0.0
         rows = [stack.add(label) for label in self.rows]
         left = max((text_width(t, LABEL_SIZE) for row in rows for t in row.lines), default=0) + 130
@@ -84,6 +84,11 @@ class Heatmap(Chart):
                 text = text.replace("-", MINUS)
                 marks.append(Box(*box, f"q{step}", gap=1, title=tip, label=text, label_ink=f"k{step}"))
         notes = [f"Colour from {format_quantity(low, self.unit)} to {format_quantity(high, self.unit)}."]
+        keys = []
+        if slot < 30 and high > low and not self.log:  # no room for numbers: the colours need a legend
+            bounds = [low + (high - low) * k / HEAT_STEPS for k in range(HEAT_STEPS)]
+            names = [f"from {format_quantity(bound, self.unit)}" for bound in bounds]
+            keys = [Key(name, f"q{k}", "box") for k, name in enumerate(names)]
         proper = np.where(np.isfinite(table), table, np.nan)
         smallest = np.unravel_index(np.nanargmin(proper), table.shape)
         largest = np.unravel_index(np.nanargmax(proper), table.shape)
@@ -96,6 +101,7 @@ class Heatmap(Chart):
             columns=columns,
             row_spans=_spans(self.row_brackets, rows),
             column_spans=_spans(self.column_brackets, columns),
+            keys=keys,
             notes=notes,
             summary=f"{len(rows)} by {len(columns)} cells; smallest {self._where(smallest)}, "
             f"largest {self._where(largest)}.",

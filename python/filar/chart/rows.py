@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .base import NAN, Chart, Numbers, RowStack, in_groups, same_length
+from .base import INF, NAN, Chart, Numbers, RowStack, in_groups, same_length
 from .figure import (
     Box,
     Figure,
@@ -21,7 +21,7 @@ from .figure import (
     Text,
     series_ink,
 )
-from .scale import Scale, dropped_note, finite, fit, format_quantity, format_ticks
+from .scale import KNOWN_UNITS, Scale, dropped_note, finite, fit, format_quantity, format_ticks
 from .text import text_width
 
 
@@ -82,7 +82,7 @@ class Dots(Chart):
         )
         if not finite(scale.clean(medians), scale.clean(cited)).size:
             return Figure.without_data(160)
-        stack = RowStack()
+        stack = RowStack(self.width)
         marks: list[Mark] = []
         for row in rows:
             stack.group(row.group)
@@ -94,7 +94,7 @@ class Dots(Chart):
                 x = float(scale.clean([ref.value])[0])
                 tip = f"{ref.source}: {format_quantity(ref.value, self.unit)}"
                 marks.append(Points(np.array([x]), np.array([y]), "c1", "diamond", hollow=True, title=tip))
-                text = f"{ref.label or ref.source}, {format_quantity(ref.value, self.unit)}"
+                text = f"{format_quantity(ref.value, self.unit)}, {ref.label or ref.source}"
                 marks.append(Text(x, y, text, "auto", dx=9, dy=3.6, size=10.5, ink="muted", title=tip))
         keys = [Key("median", "c0", "point", "circle")]
         if finite([r.lo for r in rows]).size:
@@ -170,7 +170,7 @@ class Bars(Chart):
     """Grouped bars: one group per name in groups, one bar per series in each.
 
     horizontal  True lays the bars flat, which leaves room for long names
-    values      print each value at the end of its bar
+    values      print each value at the end of its bar (upright ones only where there is room)
     height      of the plot in pixels, for upright bars only
     """
 
@@ -202,7 +202,7 @@ class Bars(Chart):
         thick, gap = (13.0 if len(self.series) > 1 else 15.0), 3.0
         block = len(self.series) * thick + (len(self.series) - 1) * gap
         if self.horizontal:
-            stack = RowStack(smallest=block + 14)
+            stack = RowStack(self.width, smallest=block + 14)
             rows = [stack.add(name) for name in self.groups]
             other, total = _rows_scale(stack.total), stack.total
         else:
@@ -211,7 +211,10 @@ class Bars(Chart):
             other, total = _rows_scale(slot * len(rows)), float(self.height)
         base = scale.low if self.log else 0.0
         marks: list[Mark] = []
-        widest = 0.0
+        room = (self.width - 90) * (thick + gap) / max(other.high, 1.0) if not self.horizontal else INF
+        word = self.unit if self.horizontal or self.unit in KNOWN_UNITS else ""
+        texts = [[format_quantity(float(v), word) for v in one.values] for one in self.series]
+        widest = max((text_width(text, 10.5) for row in texts for text in row), default=0.0)
         for k, one in enumerate(self.series):
             lows = scale.clamp(one.lo) if one.lo is not None else np.full(len(rows), np.nan)
             highs = scale.clamp(one.hi) if one.hi is not None else np.full(len(rows), np.nan)
@@ -222,13 +225,13 @@ class Bars(Chart):
                 tips = [v for v in (value, highs[i]) if not math.isnan(v)]
                 if not tips:
                     continue
-                tip_at = max(tips) if value >= base else min([value, *([lows[i]] if lows[i] < 0 else [])])
+                tip_at = max([*tips, base])
                 marks += _bar(self.horizontal, base, float(value), at, thick, series_ink(k), tip)
                 if not math.isnan(lows[i] + highs[i]):
                     marks.append(_whisker(self.horizontal, lows[i], highs[i], at + thick / 2))
-                if self.values:
-                    widest = max(widest, text_width(text, 10.5))
-                    marks.append(_bar_value(self.horizontal, tip_at, at + thick / 2, text, tip_at < base))
+                if self.values and widest <= room:
+                    middle = at + thick / 2
+                    marks.append(_bar_value(self.horizontal, tip_at, middle, texts[k][i]))
         keys = [Key(one.label, series_ink(k), "box") for k, one in enumerate(self.series)]
         pairs = [
             (f"{name}, {one.label}".strip(", "), float(one.values[i]))
@@ -244,7 +247,6 @@ class Bars(Chart):
         )
         if self.horizontal:
             figure.x, figure.y, figure.rows = scale, other, stack.rows
-            figure.room_right = widest
         else:
             figure.x, figure.y, figure.columns = other, scale, rows
         return figure
@@ -264,10 +266,11 @@ def _whisker(flat: bool, low: float, high: float, at: float) -> Rule:
     return Rule(at, low, at, high, "ink", 1.2, cap=6)
 
 
-def _bar_value(flat: bool, tip: float, at: float, text: str, below: bool) -> Text:
+def _bar_value(flat: bool, tip: float, at: float, text: str) -> Text:
+    """The value behind the end of a bar; that of a negative bar stands behind the zero line."""
     if flat:
-        return Text(tip, at, text, "end" if below else "start", dx=-6 if below else 6, dy=3.6, size=10.5)
-    return Text(at, tip, text, "middle", dy=13 if below else -5, size=10.5)
+        return Text(tip, at, text, "start", dx=6, dy=3.6, size=10.5)
+    return Text(at, tip, text, "middle", dy=-5, size=10.5)
 
 
 @dataclass(frozen=True)
@@ -305,9 +308,8 @@ class Ladder(Chart):
             return Figure.without_data(160)
         lowest = next((limit.label for limit in ranked if math.isfinite(limit.value)), "")
         binding = self.binds or lowest
-        stack = RowStack(smallest=26)
+        stack = RowStack(self.width, smallest=26)
         marks: list[Mark] = []
-        widest = 0.0
         for limit in ranked:
             binds = limit.label == binding
             row = stack.add(limit.label, bold=binds)
@@ -318,8 +320,6 @@ class Ladder(Chart):
             if not math.isnan(end):
                 marks.append(Box(scale.low, end, row.at - 7, row.at + 7, ink, opacity, title=limit.label))
                 marks.append(Text(end, row.at, text, "start", dx=6, dy=3.8, bold=binds))
-            share = float(scale.fraction([end])[0]) if not math.isnan(end) else 0.0
-            widest = max(widest, text_width(text, 11, binds) + 8 - (1 - share) * 330)
         guides = []
         for value, name in ((self.asked, "asked for"), (self.now, "in use now")):
             if math.isfinite(value) and value > 0:
@@ -335,7 +335,6 @@ class Ladder(Chart):
             marks=marks,
             rows=stack.rows,
             guides=guides,
-            room_right=max(widest, 8.0),
             notes=dropped_note(scale, [v for v in known if v != 0]),
             summary=words + ".",
         )
@@ -379,7 +378,7 @@ class Strip(Chart):
         )
         if not values.size:
             return Figure.without_data(160)
-        stack = RowStack(smallest=40)
+        stack = RowStack(self.width, smallest=40)
         marks: list[Mark] = []
         middles = []
         for row in self.rows:
@@ -475,7 +474,7 @@ class Gantt(Chart):
         low, high = min(i.start for i in good), max(i.end for i in good)
         high = high if high > low else low + 1.0
         scale = Scale("linear", low, high, self.unit)
-        stack = RowStack(smallest=22 if len(names) > 12 else 26)
+        stack = RowStack(self.width, smallest=22 if len(names) > 12 else 26)
         places: dict[str, Row] = {}
         for k, name in enumerate(names):
             stack.group(self.groups[k] if self.groups else "")

@@ -30,16 +30,20 @@ _FAMILIES = {
 }
 
 
+KNOWN_UNITS = (*_FAMILIES, "%", "x")
+
+
 def _plain(value: float, digits: int) -> str:
     """Write a number with so many significant digits, no trailing zeros, commas between thousands."""
     if value == 0:
         return "0"
+    if not 1e-6 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}".replace("-", MINUS)
     places = digits - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, places)
-    text = f"{rounded:,.{max(0, min(places, 12))}f}"
+    text = f"{round(value, places):,.{max(0, places)}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    return text.replace("-", MINUS) if text not in ("", "-0") else f"{value:.{digits}g}".replace("-", MINUS)
+    return text.replace("-", MINUS)
 
 
 def _join(text: str, unit: str) -> str:
@@ -199,8 +203,8 @@ class Scale:
         if len(values) > 1 and values[-1] / values[0] < 4:
             labels = format_ticks(values, self.unit)
         else:
-            word = self.unit in _FAMILIES or self.unit in ("%", "x")
-            labels = [format_quantity(value, self.unit if word else "") for value in values]
+            word = self.unit if self.unit in KNOWN_UNITS else ""
+            labels = [format_quantity(value, word) for value in values]
         zero = [] if math.isnan(self.zero_at) else [(self.zero_at, "0")]
         return zero + list(zip(values, labels, strict=True))
 
@@ -242,17 +246,14 @@ def fit(
         both = np.concatenate([main[main > 0], wide[wide > 0]])
         if both.size == 0:
             both = np.array([1.0, 10.0])
-        low, high = float(both.min()), float(both.max())
-        if high / low < 1.02:
-            low, high = low / 2, high * 2
-        grow = (high / low) ** pad
-        low, high = low / grow, high * grow
-        if include and low < min(include):
-            low = min(include)
-        if not has_zero:
-            return Scale(kind, low, high, unit)
-        slot = (high / low) ** 0.09
-        return Scale(kind, low / slot / slot**0.45, high, unit, zero_at=low / slot)
+        first, last = math.log10(both.min()), math.log10(both.max())
+        if last - first < 0.01:
+            first, last = first - 0.3, last + 0.3
+        room = (last - first) * pad
+        zero = first - room - (last - first) * 0.09
+        edge = zero - (last - first) * 0.04 if has_zero else first - room
+        low, high = 10.0 ** max(edge, -300.0), 10.0 ** min(last + room, 300.0)
+        return Scale(kind, low, high, unit, 10.0 ** max(zero, -299.0) if has_zero else math.nan)
     both = np.concatenate([main, wide])
     if both.size == 0:
         both = np.array([0.0, 1.0])

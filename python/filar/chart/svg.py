@@ -9,6 +9,7 @@ Text is placed by estimated widths (text.py), from the top downwards: heading, l
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
@@ -19,6 +20,7 @@ from . import figure as fig
 from .figure import Band, Box, End, Figure, Guide, Key, Mark, Path, Points, Rule, Text
 from .scale import Tick
 from .text import FAMILY, shorten, text_width, wrap
+from .theme import style_sheet
 
 MARGIN = 14.0
 TICK_SIZE = 11.0
@@ -26,55 +28,7 @@ LEGEND_SIZE = 11.5
 ENDS_WIDTH = 150.0
 LINE = 14.0
 
-_LIGHT = {
-    "paper": "#ffffff", "ink": "#1b1f24", "muted": "#5b6470", "grid": "#e4e7eb", "axis": "#9aa3ad",
-    "ok": "#00734f", "warn": "#8a5a00", "bad": "#b3261e",
-    "c0": "#0072b2", "c1": "#d55e00", "c2": "#009e73", "c3": "#b0508a",
-    "c4": "#c98700", "c5": "#3f9bd0", "c6": "#5f6368",
-}
-_DARK = {
-    "paper": "#16191d", "ink": "#e6e9ed", "muted": "#a3acb7", "grid": "#2b3138", "axis": "#68727d",
-    "ok": "#3fd0a0", "warn": "#f0b84a", "bad": "#ff8a80",
-    "c0": "#4fa8e0", "c1": "#ff8440", "c2": "#2fc79a", "c3": "#e08fc0",
-    "c4": "#eab030", "c5": "#9ad4f5", "c6": "#a8adb3",
-}
-_HEAT_LIGHT = ("#f0f5fa", "#d3e2f0", "#afcbe3", "#7faed3", "#5797c8", "#1f67a3", "#0b3f6e")
-_HEAT_DARK = ("#1e2a36", "#22405c", "#285a82", "#2f709e", "#539bc9", "#8abfe0", "#c9e3f4")
-HEAT_STEPS = len(_HEAT_LIGHT)
-_HEAT_FLIP = (5, 4)  # the first step whose number is printed in the other ink, light and dark
-
-
-def _theme(heat: bool) -> tuple[dict[str, str], dict[str, str]]:
-    light, dark = dict(_LIGHT), dict(_DARK)
-    if heat:
-        for step in range(HEAT_STEPS):
-            light[f"q{step}"], dark[f"q{step}"] = _HEAT_LIGHT[step], _HEAT_DARK[step]
-            light[f"k{step}"] = "#ffffff" if step >= _HEAT_FLIP[0] else "#1b1f24"
-            dark[f"k{step}"] = "#10141a" if step >= _HEAT_FLIP[1] else "#f2f5f8"
-    return light, dark
-
-
-def _style(heat: bool) -> str:
-    """The style sheet; each colour stands twice: a viewer without custom properties shows the light one."""
-    light, dark = _theme(heat)
-    me = ".filar-chart"
-
-    def block(selector: str, colours: dict[str, str], paper: str = "") -> str:
-        lines = [f"--filar-{name}:{value}" for name, value in colours.items() if name != "paper"]
-        lines.append(f"--filar-paper:{paper or 'var(--filar-bg,' + colours['paper'] + ')'}")
-        return f"{selector}{{{';'.join(lines)}}}"
-
-    printed = {**light, "ink": "#000000", "muted": "#333333"}
-    rules = [
-        block(me, light),
-        f"@media (prefers-color-scheme:dark){{{block(me, dark)}}}",
-        block(f"[data-theme=light] {me}", light),
-        block(f"[data-theme=dark] {me},[data-jp-theme-light=false] {me}", dark),
-        f"@media print{{{block(me * 3, printed, '#ffffff')}}}",
-    ]
-    rules += [f"{me} .{name}{{color:{value};color:var(--filar-{name})}}" for name, value in light.items()]
-    halo = f"{me} .on{{paint-order:stroke;stroke:var(--filar-paper);stroke-width:3px;stroke-linejoin:round}}"
-    return "\n".join([*rules, f"@supports (paint-order:stroke){{{halo}}}"])
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def _n(value: float) -> str:
@@ -83,13 +37,18 @@ def _n(value: float) -> str:
     return "0" if text in ("-0", "") else text
 
 
+def clean(text: str) -> str:
+    """Escape text for markup; what XML cannot hold at all becomes a replacement character."""
+    return escape(_FORBIDDEN.sub("\ufffd", text))
+
+
 def _tag(name: str, content: str = "", /, **attributes: object) -> str:
     """An element; underscores in attribute names become hyphens, numbers are rounded, None is left out."""
     parts = [name]
     for key, value in attributes.items():
         if value is None:
             continue
-        shown = _n(value) if isinstance(value, (int, float)) else escape(str(value))
+        shown = _n(value) if isinstance(value, (int, float)) else clean(str(value))
         parts.append(f'{key.strip("_").replace("_", "-")}="{shown}"')
     head = " ".join(parts)
     return f"<{head}>{content}</{name}>" if content else f"<{head}/>"
@@ -109,14 +68,20 @@ def _text(
 ) -> str:
     """A line of text; a halo of paper keeps it readable over lines."""
     return _tag(
-        "text", _tip(title) + escape(text, quote=False), x=x, y=y, font_size=size,
-        text_anchor=anchor if anchor != "start" else None, font_weight="600" if bold else None,
-        class_=f"{ink} on" if halo else ink, fill="currentColor",
+        "text",
+        _tip(title) + clean(text),
+        x=x,
+        y=y,
+        font_size=size,
+        text_anchor=anchor if anchor != "start" else None,
+        font_weight="600" if bold else None,
+        class_=f"{ink} on" if halo else ink,
+        fill="currentColor",
     )
 
 
 def _tip(title: str) -> str:
-    return f"<title>{escape(title)}</title>" if title else ""
+    return f"<title>{clean(title)}</title>" if title else ""
 
 
 def _line(x0: float, y0: float, x1: float, y1: float, ink: str, width: float = 1.0, dash: str = "") -> str:
@@ -125,14 +90,27 @@ def _line(x0: float, y0: float, x1: float, y1: float, ink: str, width: float = 1
 
 def _stroke(path: str, ink: str, width: float = 1.0, dash: str = "", title: str = "") -> str:
     return _tag(
-        "path", _tip(title), d=path, class_=ink, fill="none", stroke="currentColor",
-        stroke_width=None if width == 1 else width, stroke_dasharray=dash or None,
+        "path",
+        _tip(title),
+        d=path,
+        class_=ink,
+        fill="none",
+        stroke="currentColor",
+        stroke_width=None if width == 1 else width,
+        stroke_dasharray=dash or None,
     )
 
 
 def _rect(x: float, y: float, w: float, h: float, ink: str, opacity: float = 1.0, title: str = "") -> str:
     return _tag(
-        "rect", _tip(title), x=x, y=y, width=max(w, 0.0), height=max(h, 0.0), class_=ink, fill="currentColor",
+        "rect",
+        _tip(title),
+        x=x,
+        y=y,
+        width=max(w, 0.0),
+        height=max(h, 0.0),
+        class_=ink,
+        fill="currentColor",
         fill_opacity=None if opacity == 1 else opacity,
     )
 
@@ -161,9 +139,7 @@ def marker_path(marker: str, x: float, y: float, r: float) -> str:
 OPEN_MARKERS = ("cross", "plus", "tick")
 
 
-def _marker(
-    marker: str, path: str, ink: str, *, hollow: bool = False, opacity: float = 1.0, title: str = ""
-) -> str:
+def _marker(marker: str, path: str, ink: str, *, hollow: bool = False, opacity: float = 1.0, title: str = "") -> str:
     if marker in OPEN_MARKERS:
         return _stroke(path, ink, 1.7, title=title)
     if hollow:
@@ -199,9 +175,7 @@ class _Page:
         self.left = self.right = self.top = self.bottom = 0.0
         self._ends_in_legend = False
 
-    def draw(
-        self, title: str, x_label: str, y_label: str, footer: str, badge: tuple[str, str] | None, alt: str
-    ) -> str:
+    def draw(self, title: str, x_label: str, y_label: str, footer: str, badge: tuple[str, str] | None, alt: str) -> str:
         """Compose from the top: heading, legend, axis name, plot, ticks, axis name, footer."""
         figure = self.figure
         self._heading(title, badge)
@@ -220,12 +194,12 @@ class _Page:
         shown = title or "Chart"
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="filar-chart" role="img" '
-            f'aria-label="{escape(f"{shown}. {alt}")}" viewBox="0 0 {_n(self.width)} {_n(height)}" '
+            f'aria-label="{clean(f"{shown}. {alt}")}" viewBox="0 0 {_n(self.width)} {_n(height)}" '
             f'width="100%" style="max-width:{_n(self.width)}px" font-family="{FAMILY}">'
         )
         body = [
-            f"<title>{escape(shown)}</title><desc>{escape(alt)}</desc>",
-            f"<style>{_style(heat)}</style>",
+            f"<title>{clean(shown)}</title><desc>{clean(alt)}</desc>",
+            f"<style>{style_sheet(heat)}</style>",
             _tag("rect", width=self.width, height=height, rx=4, class_="paper", fill="currentColor"),
             *self.out,
         ]
@@ -243,15 +217,27 @@ class _Page:
             x0 = self.width - MARGIN - wide
             self.out.append(
                 _tag(
-                    "rect", x=x0, y=self.y, width=wide, height=20, rx=10, class_=level,
-                    fill="currentColor", fill_opacity=0.1, stroke="currentColor", stroke_width=1,
+                    "rect",
+                    x=x0,
+                    y=self.y,
+                    width=wide,
+                    height=20,
+                    rx=10,
+                    class_=level,
+                    fill="currentColor",
+                    fill_opacity=0.1,
+                    stroke="currentColor",
+                    stroke_width=1,
                 )
             )
             shape = {"ok": "circle", "warn": "triangle", "bad": "square"}[level]
             self.out.append(_marker(shape, marker_path(shape, x0 + 13, self.y + 10, 4), level))
             self.out.append(_text(x0 + 22, self.y + 13.8, text, size=11.0, ink=level))
-            room -= wide + 12
-            bottom = self.y + 24
+            if text_width(title, 15.0, True) <= room - wide - 12 or wide < 0.3 * room:
+                room -= wide + 12
+                bottom = self.y + 24
+            else:  # a long badge gets a line of its own, so that a long title keeps the full width
+                self.y += 26
         lines = wrap(title, room, 15.0, True, lines_max=3)
         for line in lines:
             self.out.append(_text(MARGIN, self.y + 14, line, size=15.0, bold=True))
@@ -270,14 +256,18 @@ class _Page:
         height = self.figure.height
         self.out.append(
             _tag(
-                "rect", x=MARGIN, y=self.y, width=self.width - 2 * MARGIN, height=height, class_="grid",
-                fill="none", stroke="currentColor",
+                "rect",
+                x=MARGIN,
+                y=self.y,
+                width=self.width - 2 * MARGIN,
+                height=height,
+                class_="grid",
+                fill="none",
+                stroke="currentColor",
             )
         )
         middle = self.y + height / 2
-        self.out.append(
-            _text(self.width / 2, middle + 4, "no data", size=13.0, anchor="middle", ink="muted")
-        )
+        self.out.append(_text(self.width / 2, middle + 4, "no data", size=13.0, anchor="middle", ink="muted"))
         self.y += height
 
     # Legend and labels at line ends.
@@ -323,7 +313,7 @@ class _Page:
         else:
             about = max(3, int(figure.height / 45))
             left += max((text_width(label, TICK_SIZE) for _, label in figure.y.ticks(about)), default=0.0) + 8
-        right = self.width - MARGIN - figure.room_right
+        right = self.width - MARGIN
         values = [text_width(row.value, TICK_SIZE) for row in figure.rows if row.value]
         if values:
             right -= max([*values, text_width(figure.value_head, TICK_SIZE)]) + 12
@@ -339,8 +329,13 @@ class _Page:
             placed = self._place_ends(guides)
         if placed:
             right -= max(text_width(line, LEGEND_SIZE) for _, _, lines in placed for line in lines) + 34
-        elif not figure.columns and not figure.room_right:
+        elif not figure.columns:
             right -= 14
+        for mark in figure.marks:  # words behind bars need room to the right of the plot
+            if isinstance(mark, Text) and mark.anchor == "start":
+                share = float(figure.x.fraction([mark.x])[0])
+                room = self.width - 6 - mark.dx - text_width(mark.text, mark.size, mark.bold) - left
+                right = min(right, left + room / share) if share > 0.05 else right
         self.left, self.right = left, max(right, left + 120)
         return placed or []
 
@@ -404,9 +399,7 @@ class _Page:
         flags = self._flags()
         self.y += 14.0 * (1 + max((row for *_, row in flags), default=-1))
         if figure.value_head and figure.rows:
-            self.out.append(
-                _text(self.width - MARGIN, self.y + 6, figure.value_head, anchor="end", ink="muted")
-            )
+            self.out.append(_text(self.width - MARGIN, self.y + 6, figure.value_head, anchor="end", ink="muted"))
             self.y += 10
         self.top = self.y + 4
         self.bottom = self.top + figure.height
@@ -423,43 +416,46 @@ class _Page:
         for end, place, lines in ends:
             self._end_label(end, self.top + place, lines)
 
-    def _flags(self) -> list[tuple[Guide, float, str, str, int]]:
-        """Give each vertical guide's label a row above the plot: (guide, x, text, anchor, row from below)."""
+    def _flags(self) -> list[tuple[Guide, float, float, str, int]]:
+        """Give each vertical guide's label a row above the plot: (guide, line x, text x, text, row)."""
         guides = [g for g in self.figure.guides if g.axis == "x"]
         items = []
         for guide in guides:
             x = float(self._px([guide.value])[0])
             if not math.isnan(x) and self.left - 1 <= x <= self.right + 1:
                 items.append((x, guide))
-        placed: list[tuple[Guide, float, str, str, int]] = []
+        placed: list[tuple[Guide, float, float, str, int]] = []
         boxes: list[tuple[float, float, float, int]] = []
+
+        def clear(x: float, low: float, high: float, row: int, strict: bool) -> bool:
+            """No label overlaps another and, if strict, no line crosses a label."""
+            for other_low, other_high, other_x, other_row in boxes:
+                if row == other_row and low < other_high + 6 and other_low < high + 6:
+                    return False
+                crossed = row <= other_row and low - 3 < other_x < high + 3
+                if strict and (crossed or (other_row <= row and other_low - 3 < x < other_high + 3)):
+                    return False
+            return True
+
         for x, guide in sorted(items, key=lambda item: -item[0]):
             text = shorten(guide.label, self.width - 2 * MARGIN, TICK_SIZE)
             wide = text_width(text, TICK_SIZE)
-            flip = x + 5 + wide > self.width - MARGIN
-            low = x - 5 - wide if flip else x + 5
-            if low < 2:
-                low, flip = max(2.0, self.width - MARGIN - wide), False
-            row = 0
-            while any(
-                (row == r and low < h + 6 and lo < low + wide + 6)
-                or (row <= r and low - 3 < px < low + wide + 3)
-                or (r <= row and lo - 3 < x < h + 3)
-                for lo, h, px, r in boxes
-            ):
-                row += 1
+            last = min(x + 5, self.width - MARGIN - wide)
+            starts = [x + 5] if x + 5 <= last else []
+            starts += [x - 5 - wide] if x - 5 - wide >= MARGIN else []
+            starts += [last]
+            tries = [(row, low, strict) for strict in (True, False) for row in range(9) for low in starts]
+            row, low, _ = next((t for t in tries if clear(x, t[1], t[1] + wide, t[0], t[2])), tries[-1])
             boxes.append((low, low + wide, x, row))
-            placed.append((guide, x, text, "end" if flip else "start", row))
+            placed.append((guide, x, low, text, row))
         return placed
 
-    def _x_guides(self, flags: Sequence[tuple[Guide, float, str, str, int]]) -> None:
-        for guide, x, text, anchor, row in flags:
+    def _x_guides(self, flags: Sequence[tuple[Guide, float, float, str, int]]) -> None:
+        for guide, x, _, text, row in flags:
             tip = self.top - 4 - 14.0 * row - (9 if text else 0)
             self.out.append(_line(x, tip, x, self.bottom, guide.ink, 1.2, guide.dash))
-            if text:
-                at = x - 5 if anchor == "end" else x + 5
-                at = min(at, self.width - MARGIN - text_width(text, TICK_SIZE)) if anchor == "start" else at
-                self.out.append(_text(at, self.top - 5 - 14.0 * row, text, anchor=anchor))
+        for _, _, low, text, row in flags:
+            self.out.append(_text(low, self.top - 5 - 14.0 * row, text, halo=True) if text else "")
 
     def _y_axis(self) -> None:
         figure = self.figure
@@ -568,7 +564,7 @@ class _Page:
         texts = [" ".join(column.lines) for column in columns]
         narrowest = max((text_width(w, TICK_SIZE) for text in texts for w in text.split()), default=0.0)
         every = 1
-        if narrowest > slot and len(columns) > 12:
+        if narrowest > slot and len(columns) > 6:
             every = math.ceil((narrowest + 6) / max(slot, 1.0))
         deepest = 1
         for i, (column, text) in enumerate(zip(columns, texts, strict=True)):
@@ -578,9 +574,7 @@ class _Page:
             x = float(self._px([column.at])[0])
             for k, line in enumerate(lines):
                 ink = "ink" if column.bold else "muted"
-                self.out.append(
-                    _text(x, self.bottom + 16 + 13 * k, line, anchor="middle", ink=ink, bold=column.bold)
-                )
+                self.out.append(_text(x, self.bottom + 16 + 13 * k, line, anchor="middle", ink=ink, bold=column.bold))
             deepest = max(deepest, len(lines))
         self.out.append(_line(self.left, self.bottom, self.right, self.bottom, "axis"))
         self.y += 9 + 13 * deepest
@@ -589,9 +583,7 @@ class _Page:
             path = f"M{_n(low + 2)} {_n(self.y + 1)}v5H{_n(high - 2)}v-5"
             self.out.append(_stroke(path, "axis"))
             text = shorten(span.label, high - low, TICK_SIZE)
-            self.out.append(
-                _text((low + high) / 2, self.y + 19, text, anchor="middle", ink="muted")
-            )
+            self.out.append(_text((low + high) / 2, self.y + 19, text, anchor="middle", ink="muted"))
         self.y += 24 if figure.column_spans else 0
 
     def _x_label(self, x_label: str) -> None:
@@ -671,8 +663,15 @@ class _Page:
             dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in pairs)
             self.out.append(
                 _tag(
-                    "path", _tip(mark.title), d=dots, class_=mark.ink, fill="none", stroke="currentColor",
-                    stroke_width=2 * mark.radius, stroke_linecap="round", stroke_opacity=mark.opacity,
+                    "path",
+                    _tip(mark.title),
+                    d=dots,
+                    class_=mark.ink,
+                    fill="none",
+                    stroke="currentColor",
+                    stroke_width=2 * mark.radius,
+                    stroke_linecap="round",
+                    stroke_opacity=mark.opacity,
                 )
             )
             return
@@ -680,8 +679,12 @@ class _Page:
         if paths:
             self.out.append(
                 _marker(
-                    mark.marker, "".join(paths), mark.ink,
-                    hollow=mark.hollow, opacity=mark.opacity, title=mark.title,
+                    mark.marker,
+                    "".join(paths),
+                    mark.ink,
+                    hollow=mark.hollow,
+                    opacity=mark.opacity,
+                    title=mark.title,
                 )
             )
 
@@ -719,16 +722,22 @@ class _Page:
         anchor, dx = mark.anchor, mark.dx
         wide = text_width(mark.text, mark.size, mark.bold)
         text = mark.text
-        if anchor == "auto":
-            anchor = "start"
-            if x + dx + wide > self.width - 4:
-                if x - dx - wide > self.left:
-                    anchor, dx = "end", -dx
-                else:
-                    text = shorten(text, self.width - 4 - x - dx, mark.size, mark.bold)
+        if anchor in ("auto", "start") and x + dx + wide > self.width - 4:
+            if anchor == "auto" and x - dx - wide > self.left:
+                anchor, dx = "end", -dx
+            else:
+                text = shorten(text, self.width - 4 - x - dx, mark.size, mark.bold)
+        anchor = "start" if anchor == "auto" else anchor
         self.out.append(
             _text(
-                x + dx, y + mark.dy, text, size=mark.size, anchor=anchor, ink=mark.ink, bold=mark.bold,
-                title=mark.title, halo=True,
+                x + dx,
+                y + mark.dy,
+                text,
+                size=mark.size,
+                anchor=anchor,
+                ink=mark.ink,
+                bold=mark.bold,
+                title=mark.title,
+                halo=True,
             )
         )

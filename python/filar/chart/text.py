@@ -72,8 +72,9 @@ def wrap(text: str, width: float, size: float = 12.0, bold: bool = False, lines_
         rest = " ".join(lines[lines_max - 1 :])
         return [*lines[: lines_max - 1], shorten(rest, width, size, bold)]
     if 1 < len(lines) <= 3:
+        widest = max(text_width(word, size, bold) for word in text.split())
         for share in (0.5, 0.6, 0.7, 0.8, 0.9):
-            even = _fill(text, width * share, size, bold)
+            even = _fill(text, width * share, size, bold) if widest <= width * share else []
             if len(even) == len(lines):
                 return even
     return lines

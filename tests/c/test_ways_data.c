@@ -1,5 +1,5 @@
 /*
- * test_ways_share.c - data arrive whole by every way, and a party that is lost in the middle of a
+ * test_ways_data.c - data arrive whole by every way, and a party that is lost in the middle of a
  * block neither hangs the other nor leaves anything behind.
  */
 #include "fail.h"
@@ -7,7 +7,7 @@
 
 enum { ONE_CORE = -1 };
 
-static const char *const names[] = { "share-pointer", "share-pipe", "share-socket" };
+static const char *const names[] = { "data-pointer", "data-pipe", "data-socket" };
 
 /* More than a pipe or a socket holds at once. */
 static const int64_t sizes[] = { 8, 64, 4104, 1 << 20 };
@@ -53,7 +53,7 @@ TEST(both_share_on_two_cores)
 TEST(the_work_alone_needs_no_peer)
 {
 	int64_t params[] = { ONE_CORE, 0, 65536 };
-	struct once once = once_run("share-alone", params, 3, 10, first_cpu());
+	struct once once = once_run("data-alone", params, 3, 10, first_cpu());
 
 	CHECK_EQ(once.status, FILAR_OK);
 	CHECK(once.values[0] > 0);
@@ -67,7 +67,7 @@ TEST(absurd_blocks_are_refused)
 	for (size_t i = 0; i < FILAR_COUNT_OF(absurd); i++) {
 		int64_t params[] = { ONE_CORE, 0, absurd[i] };
 
-		CHECK_EQ(once_run("share-pipe", params, 3, 1, -1).status, FILAR_INVALID);
+		CHECK_EQ(once_run("data-pipe", params, 3, 1, -1).status, FILAR_INVALID);
 	}
 	check_nothing_left(fds_open(), 0);
 }
