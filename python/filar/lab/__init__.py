@@ -5,6 +5,7 @@
 """
 
 from filar.lab import creation, memory, processes, selfcheck
+from filar.lab import crawling, creation, processes, scheduling, selfcheck, timers
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -20,6 +21,7 @@ __all__ = [
     "Report",
     "Result",
     "compare",
+    "crawling",
     "creation",
     "experiments",
     "find",
@@ -29,5 +31,8 @@ __all__ = [
     "run",
     "run_all",
     "selfcheck",
+    "processes",
+    "scheduling",
+    "timers",
     "ways",
 ]
