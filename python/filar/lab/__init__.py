@@ -4,8 +4,7 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import creation, memory, processes, selfcheck
-from filar.lab import crawling, creation, processes, scheduling, selfcheck, timers
+from filar.lab import crawling, creation, memory, processes, scheduling, selfcheck, timers
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -30,9 +29,8 @@ __all__ = [
     "processes",
     "run",
     "run_all",
-    "selfcheck",
-    "processes",
     "scheduling",
+    "selfcheck",
     "timers",
     "ways",
 ]
