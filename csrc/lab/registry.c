@@ -8,6 +8,8 @@
 static const struct way *const way_tables[] = {
 	ways_floor,
 	ways_create,
+	ways_locks,
+	ways_race,
 };
 
 int32_t way_count(void)

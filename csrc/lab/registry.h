@@ -8,5 +8,7 @@
 
 extern const struct way ways_floor[];  /* system calls, clock, page fault, an empty turn */
 extern const struct way ways_create[]; /* creation and join of kernel threads */
+extern const struct way ways_locks[];  /* locks, counters, shared lines, hand-overs */
+extern const struct way ways_race[];   /* lost updates, torn pairs, deadlocks */
 
 #endif
