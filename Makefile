@@ -27,7 +27,7 @@ FLAGS_tsan  := -O1 -DFILAR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 FLAGS_hard  := -O2 -DFILAR_DEBUG -DFILAR_HARD=1
 FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help report test check asan tsan hard fail stress tidy format labels venv dev notebooks bench clean core
+.PHONY: help report test check asan tsan hard fail stress tidy format labels package dev notebooks bench clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -91,7 +91,7 @@ fail: c-fail
 define VARIANT
 $(BUILD)/$(1)/%.o: %.c $(HEADERS)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -c $$< -o $$@
+	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -DFILAR_BUILD_FLAGS='"$$(FLAGS_$(1))"' -c $$< -o $$@
 $(BUILD)/$(1)/%.o: %.S $(HEADERS)
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -c $$< -o $$@
@@ -119,6 +119,10 @@ format:
 ## make tidy       clang-tidy, cppcheck and clang's warnings on the core
 tidy:
 	bash tools/tidy.sh
+
+## make package    sdist, wheel from the sdist, exports, a fresh environment
+package: $(VENV)/dev
+	bash tools/check_package.sh $(abspath $(VENV))/bin/python
 
 ## make notebooks  run every notebook in short mode
 notebooks: $(VENV)/dev

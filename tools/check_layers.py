@@ -10,7 +10,8 @@ from pathlib import Path
 
 C_LAYERS = [
     "base",
-    "arch os",
+    "arch",
+    "os",
     "sync",
     "kthread",
     "sched",

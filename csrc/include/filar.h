@@ -61,10 +61,129 @@ const char *filar_status_sentence(int status);
 const char *filar_status_detail(void);
 void filar_status_detail_clear(void);
 
+/* ---- this library ------------------------------------------------------------------------ */
+
+typedef struct {
+	const char *version;  /* of filar */
+	const char *compiler; /* "gcc 12.2.0" */
+	const char *flags;    /* those that change code: optimisation, machine, features */
+	const char
+		*commit; /* abbreviated, with "+" if files were changed; "" if not built from git */
+} filar_build;
+
+/* How this library was built; never NULL, unknown texts are "". */
+const filar_build *filar_build_info(void);
+
 /* ---- clock ------------------------------------------------------------------------------- */
 
 /* Nanoseconds on CLOCK_MONOTONIC.  Never blocks; some 10 to 25 ns a call. */
 int64_t filar_now_ns(void);
+
+/* How time is read here.  Deadlines always live on CLOCK_MONOTONIC; the lab's short stamps may come
+ * from the CPU's own counter, which is cheaper but is not steered by NTP. */
+typedef struct {
+	int32_t tsc_used;       /* 1: short stamps read the CPU's counter; 0: CLOCK_MONOTONIC */
+	double tsc_ns_per_tick; /* 1 without a counter */
+	double read_ns;         /* one filar_now_ns(), the least of several tries */
+	double tick_read_ns;    /* one short stamp */
+	double drift_ppm;       /* how far the counter has run from CLOCK_MONOTONIC since it was
+				   calibrated, in millionths */
+	double drift_error_ppm; /* how well that is known: falls as the process grows older */
+	const char *source;     /* which clock, and if not the counter, why */
+} filar_clock_info;
+
+/* Calibrates on first use (busy for some 5 ms), then takes a few microseconds. */
+int filar_clock_describe(filar_clock_info *info);
+
+/* ---- the machine ------------------------------------------------------------------------- */
+
+typedef struct {
+	int32_t cpu;        /* the kernel's number */
+	int32_t package;    /* physical package (socket); -1: not known */
+	int32_t core;       /* 0, 1, ... in order of their lowest CPU; -1: offline */
+	int32_t smt;        /* place among the online CPUs of its core */
+	int32_t node;       /* NUMA node; -1: not known */
+	int32_t last_cache; /* lowest online CPU that shares its last-level cache; -1: not known */
+	int32_t capacity;   /* speed relative to the fastest CPU, which has 1024; 0: not known */
+	int32_t max_khz;    /* highest clock; 0: not known */
+	bool online;
+	bool allowed; /* the process may run there */
+} filar_cpu;
+
+enum filar_cache_kind {
+	FILAR_CACHE_OTHER = 0,
+	FILAR_CACHE_DATA = 1,
+	FILAR_CACHE_INSTRUCTION = 2,
+	FILAR_CACHE_UNIFIED = 3
+};
+
+typedef struct {
+	int32_t level;
+	int32_t kind;       /* enum filar_cache_kind */
+	int64_t bytes;      /* 0: not known */
+	int32_t line_bytes; /* 0: not known */
+	int32_t ways;       /* 0: not known */
+	size_t cpu_first;   /* its CPUs: filar_topology.lists[cpu_first], cpu_count of them */
+	size_t cpu_count;
+} filar_cache;
+
+typedef struct {
+	int32_t node;
+	int64_t bytes; /* 0: not known */
+	int64_t free_bytes;
+	size_t cpu_first; /* as above; a node may have memory and no CPU */
+	size_t cpu_count;
+} filar_node;
+
+/* What a control group (container) or the process was given. */
+typedef struct {
+	int64_t max;      /* -1: no limit */
+	int64_t used;     /* -1: not known */
+	const char *file; /* where the limit is set; "" without one */
+} filar_group_limit;
+
+/* What could be read of the machine.  Constant after filar_topology_read(). */
+typedef struct {
+	const filar_cpu *cpus; /* those present, in order of their numbers */
+	size_t cpu_count;
+	const filar_cache *caches; /* by level, kind and lowest CPU */
+	size_t cache_count;
+	const filar_node *nodes;
+	size_t node_count;
+	const int32_t *lists;      /* CPU numbers; caches and nodes refer into it */
+	int32_t cpus_possible;     /* how many CPUs the kernel could ever have */
+	int32_t package_count;     /* of the CPUs that are online */
+	int32_t core_count;        /* likewise */
+	int32_t usable_cpus;       /* allowed and online, but no more than the quota; at least 1 */
+	int32_t group_version;     /* of the control group of CPU time: 1, 2; 0: none seen */
+	double quota_cpus;         /* CPU time per time from control groups; 0: no limit */
+	const char *quota_file;    /* "" without one */
+	const char *group_cpus;    /* CPUs of the control group, as a list; "" when none is set */
+	filar_group_limit memory;  /* bytes */
+	filar_group_limit threads; /* threads and processes (pids.max) */
+	int64_t memory_bytes;      /* of the machine; 0: not known */
+	int64_t memory_available_bytes;
+	const char *source; /* where the CPUs were read from */
+	const char *notes;  /* what was missing or strange, a sentence a line; "" if nothing */
+} filar_topology;
+
+/* Reads /sys, /proc and the process's affinity; some milliseconds on a large machine.  Parts that
+ * cannot be read are reported in `notes`.  `root` is put in front of every path (NULL or "": the
+ * real machine); with one, the affinity is read from its /proc as well. */
+int filar_topology_read(const filar_topology **topology, const char *root);
+void filar_topology_release(const filar_topology *topology);
+
+/* In which order threads take CPUs. */
+enum filar_placement {
+	FILAR_PLACE_COMPACT = 0, /* neighbours first: siblings of a core, then of a cache */
+	FILAR_PLACE_SCATTER = 1, /* as far apart as can be: package by package, siblings last */
+	FILAR_PLACE_CORES = 2    /* one CPU of each core, the fastest cores first */
+};
+
+/* Writes the CPUs that are online and allowed in that order, up to `max`; *count is how many were
+ * written. */
+int filar_topology_place(const filar_topology *topology, int32_t placement, int32_t *cpus,
+	size_t max, size_t *count);
 
 /* ---- kernel threads ---------------------------------------------------------------------- */
 

@@ -8,6 +8,9 @@
 static const struct way *const way_tables[] = {
 	ways_floor,
 	ways_create,
+	ways_handoff,
+	ways_memory,
+	ways_process,
 	ways_locks,
 	ways_race,
 };

@@ -11,6 +11,7 @@
 
 #include "base/atomic.h"
 #include "base/memory.h"
+#include "lab/herd.h"
 #include "lab/registry.h"
 #include "os/affinity.h"
 #include "os/calls.h"
@@ -111,6 +112,51 @@ static enum filar_status sample_create(struct way_run *run)
 	return FILAR_OK;
 }
 
+/* ---- kthread-alive: the same with many others asleep ---- */
+
+static enum filar_status setup_alive(struct way_run *run)
+{
+	struct herd *herd = memory_acquire(1, sizeof *herd);
+
+	if (herd == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory");
+	run->state = herd;
+	return herd_create(herd, (uint32_t)run->params[0], (size_t)run->params[1], run);
+}
+
+static void teardown_alive(struct way_run *run)
+{
+	if (run->state != NULL)
+		herd_destroy(run->state);
+	memory_release(run->state);
+}
+
+static void *empty_child(void *unused)
+{
+	return unused;
+}
+
+/* values[1] is for threads on new stacks: those of the herd; the others reuse the stack of the one
+ * before. */
+static enum filar_status sample_alive(struct way_run *run)
+{
+	const struct herd *herd = run->state;
+	int64_t start = clock_now_ns();
+
+	for (uint32_t i = 0; i < run->batch; i++) {
+		pthread_t thread;
+		int error = call_thread_create(&thread, NULL, empty_child, NULL);
+
+		if (error != 0)
+			return status_from_errno(error, "pthread_create");
+		pthread_join(thread, NULL);
+	}
+	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
+	if (herd->count >= 10)
+		run->values[1] = herd->last_create_ns;
+	return FILAR_OK;
+}
+
 const struct way ways_create[] = {
 	{ .name = "kthread-create",
 		.summary = "pthread_create, first instruction, pthread_join",
@@ -121,5 +167,13 @@ const struct way ways_create[] = {
 		.setup = setup_create,
 		.sample = sample_create,
 		.teardown = teardown_create },
+	{ .name = "kthread-alive",
+		.summary = "pthread_create and pthread_join while `alive` other threads sleep",
+		.params = { { "alive", 0 }, { "stack_bytes", 64 << 10 } },
+		.metrics = { { "create+join", "ns" }, { "create call, new stack", "ns" } },
+		.setup_each_round = true,
+		.setup = setup_alive,
+		.sample = sample_alive,
+		.teardown = teardown_alive },
 	{ .name = NULL },
 };

@@ -76,6 +76,20 @@ pid_t call_fork(void)
 	return fork();
 }
 
+pid_t call_vfork(void (*child)(void *), void *argument)
+{
+	pid_t pid;
+
+	if (fails(FAILPOINT_VFORK, EAGAIN))
+		return -1;
+	pid = vfork();
+	if (pid == 0) {
+		child(argument);
+		_exit(127);
+	}
+	return pid;
+}
+
 int call_posix_spawn(pid_t *child, const char *path, const posix_spawnattr_t *attributes,
 	char *const arguments[], char *const environment[])
 {
@@ -131,6 +145,21 @@ int call_open(const char *path, int flags)
 	if (fails(FAILPOINT_OPEN, ENOENT))
 		return -1;
 	return open(path, flags | O_CLOEXEC);
+}
+
+int call_memfd(const char *name)
+{
+	unsigned flags = MFD_CLOEXEC;
+	int fd;
+
+	if (fails(FAILPOINT_OPEN, ENOSYS))
+		return -1;
+#ifdef MFD_EXEC
+	flags |= MFD_EXEC;
+#endif
+	fd = memfd_create(name, flags);
+	/* MFD_EXEC (Linux 6.3) says what older kernels do unasked. */
+	return fd < 0 && errno == EINVAL ? memfd_create(name, MFD_CLOEXEC) : fd;
 }
 
 ssize_t call_read(int fd, void *buffer, size_t bytes)

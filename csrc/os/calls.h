@@ -13,7 +13,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 #include <time.h>
@@ -30,6 +29,9 @@ long call_futex(const void *word, int operation, uint32_t value, const struct ti
 int call_thread_create(
 	pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument);
 pid_t call_fork(void);
+/* The child runs child(argument), which must end it (_exit) and may not return: it uses its parent's
+ * stack. */
+pid_t call_vfork(void (*child)(void *), void *argument);
 int call_posix_spawn(pid_t *child, const char *path, const posix_spawnattr_t *attributes,
 	char *const arguments[], char *const environment[]);
 pid_t call_waitpid(pid_t child, int *status, int options);
@@ -39,6 +41,8 @@ int call_sched_setscheduler(pid_t tid, int policy, const struct sched_param *par
 int call_setpriority(int which, id_t who, int nice);
 int call_prctl_set_name(const char *name);
 int call_open(const char *path, int flags);
+/* A file in memory that may be executed. */
+int call_memfd(const char *name);
 ssize_t call_read(int fd, void *buffer, size_t bytes);
 ssize_t call_write(int fd, const void *buffer, size_t bytes);
 int call_pipe2(int fds[2], int flags);

@@ -91,6 +91,12 @@ class SystemCallError(FilarError, OSError):
     status = "FILAR_SYSTEM"
 
 
+class ResultFileError(FilarError, ValueError):
+    """A file is not a result or a report of filar, is cut off, or comes from a newer version."""
+
+    status = "FILAR_INVALID"
+
+
 BY_STATUS: dict[str, type[FilarError]] = {
     kind.status: kind
     for kind in (

@@ -13,9 +13,10 @@ from filar.errors import NotFoundError
 from filar.lab import creation
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
+from filar.lab.report import Report, load
 from filar.lab.result import Result
 
-__all__ = ["Experiment", "Result", "creation", "experiments", "find", "run", "ways"]
+__all__ = ["Experiment", "Report", "Result", "creation", "experiments", "find", "load", "run", "ways"]
 
 
 def find(name: str) -> Experiment:
@@ -47,6 +48,7 @@ def run(
         claim_source=chosen.claim.source,
         method=chosen.method,
         verdict=chosen.judge(measured.rows),
+        references=list(chosen.references),
         rows=measured.rows,
         series=measured.series,
         tables=measured.tables,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -101,9 +102,13 @@ class Way:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
-    """All samples of one metric of one variant, and what they come to; times in ns unless `unit` says otherwise."""
+    """All samples of one metric of one variant, and what they come to; times in ns unless `unit` says otherwise.
+
+    `rounds` says of which round each sample is (without it: of round 0, 1, 2, ...), so that ratios pair what ran
+    side by side even where a way skipped a round. `stored` is the summary of a row that was thinned for a file.
+    """
 
     variant: str
     metric: str
@@ -111,36 +116,53 @@ class Row:
     samples: NDArray[np.float64]
     params: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    rounds: NDArray[np.int64] | None = None
+    stored: stats.Summary | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "samples", np.asarray(self.samples, dtype=float).ravel())
+        if self.rounds is not None and len(self.rounds) != len(self.samples):
+            raise ValueError(f"{len(self.samples)} samples cannot be of {len(self.rounds)} rounds")
+
+    @cached_property
+    def summary(self) -> stats.Summary:
+        """Median with its interval, floor, tail and number of samples."""
+        return self.stored or stats.summarize(self.samples)
 
     @property
     def interval(self) -> stats.Interval:
         """Median with its 95 % sign-test interval."""
-        return stats.median_interval(self.samples)
+        return stats.Interval(self.summary.median, self.summary.lo, self.summary.hi, self.summary.n)
 
     @property
     def median(self) -> float:
         """The typical sample."""
-        return self.interval.mid
+        return self.summary.median
 
     @property
     def min(self) -> float:
         """The floor: what the machine can do."""
-        return float(np.min(self.samples)) if len(self.samples) else math.nan
+        return self.summary.min
 
     @property
     def max(self) -> float:
         """The worst sample."""
-        return float(np.max(self.samples)) if len(self.samples) else math.nan
+        return self.summary.max
 
     @property
     def p99(self) -> float:
         """99th percentile of the samples."""
-        return stats.tail(self.samples)
+        return self.summary.p99
 
     @property
     def n(self) -> int:
         """Number of samples."""
-        return len(self.samples)
+        return self.summary.n
+
+    @property
+    def round_numbers(self) -> NDArray[np.int64]:
+        """The round of each sample."""
+        return np.arange(len(self.samples)) if self.rounds is None else np.asarray(self.rounds, dtype=np.int64)
 
 
 class Rows:
@@ -181,16 +203,20 @@ class Rows:
         return row.min if row else math.nan
 
     def ratio(self, above: str, below: str, metric: str | None = None) -> stats.Interval:
-        """Median ratio of two variants, round by round; n = 0 where one of them was not measured."""
+        """Median ratio of two variants, round by round; n = 0 where one was not measured or no round has both."""
         a, b = self.find(above, metric), self.find(below, metric)
-        if a is None or b is None or a.n != b.n:
+        if a is None or b is None:
             return stats.NOTHING
-        return stats.paired_ratio(a.samples, b.samples)
+        _, mine, theirs = np.intersect1d(a.round_numbers, b.round_numbers, return_indices=True)
+        return stats.paired_ratio(a.samples[mine], b.samples[theirs])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
-    """Points that belong to one curve, time line or distribution of a chart."""
+    """Points that belong to one curve, time line or distribution of a chart.
+
+    `points_total` is above 0 in a series that was thinned for a file: so many points there were.
+    """
 
     name: str
     x: NDArray[np.float64]
@@ -199,6 +225,7 @@ class Series:
     y_unit: str = ""
     subject: NDArray[np.int32] | None = None
     kind: NDArray[np.int32] | None = None
+    points_total: int = 0
 
 
 @dataclass(frozen=True)

@@ -111,10 +111,11 @@ class PlanOutcome:
             mine = self.samples_of(way.variant)
             for position, (metric, unit) in enumerate(info.metrics.items()):
                 name = way.metrics.get(metric, metric)
-                values = mine["values"][:, position]
-                values = values[np.isfinite(values)]
-                if name is not None and len(values):
-                    rows.append(Row(way.variant, name, unit, values, params=dict(way.params), note=way.note))
+                measured = mine[np.isfinite(mine["values"][:, position])]
+                if name is not None and len(measured):
+                    rounds = measured["round"].astype(np.int64)
+                    values = measured["values"][:, position]
+                    rows.append(Row(way.variant, name, unit, values, dict(way.params), way.note, rounds))
         return Rows(rows)
 
     def notes(self) -> list[str]:

@@ -1,0 +1,357 @@
+/*
+ * ways_process.c - processes beside threads: creation, crash isolation, and what they share.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/memory.h"
+#include "lab/child.h"
+#include "lab/registry.h"
+#include "os/affinity.h"
+#include "os/calls.h"
+#include "os/clock.h"
+#include "os/futex.h"
+
+/* ---- process-create ---- */
+
+enum create_call { CALL_FORK, CALL_VFORK, CALL_SPAWN, CALL_THREAD };
+enum { PARAM_CALL, PARAM_EXTRA_BYTES };
+
+struct ballast {
+	char *pages;
+	size_t bytes;
+};
+
+/* Extra resident memory, in 4 KiB pages: what fork has to copy the page tables of. */
+static enum filar_status setup_ballast(struct way_run *run)
+{
+	struct ballast *ballast = memory_acquire(1, sizeof *ballast);
+
+	if (ballast == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory");
+	run->state = ballast;
+	ballast->bytes = (size_t)run->params[PARAM_EXTRA_BYTES];
+	if (ballast->bytes == 0)
+		return FILAR_OK;
+	ballast->pages = call_mmap(
+		NULL, ballast->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (ballast->pages == MAP_FAILED) {
+		ballast->pages = NULL;
+		return status_from_errno(errno, "mmap");
+	}
+	(void)call_madvise(ballast->pages, ballast->bytes, MADV_NOHUGEPAGE);
+	for (size_t at = 0; at < ballast->bytes; at += 4096) {
+		ballast->pages[at] = 1;
+		if (at % (16 << 20) == 0 && way_cancelled(run))
+			return FILAR_CANCELLED;
+	}
+	return FILAR_OK;
+}
+
+static void teardown_ballast(struct way_run *run)
+{
+	struct ballast *ballast = run->state;
+
+	if (ballast == NULL)
+		return;
+	if (ballast->pages != NULL)
+		(void)munmap(ballast->pages, ballast->bytes);
+	memory_release(ballast);
+}
+
+static enum filar_status create_by_fork(void)
+{
+	int ignored;
+	pid_t pid = call_fork();
+
+	if (pid == 0)
+		_exit(0);
+	return pid > 0 ? child_reap(pid, &ignored) : status_from_errno(errno, "fork");
+}
+
+/* Its own frame, so that the child cannot disturb the caller's: it shares the stack until _exit. */
+FILAR_NOINLINE static enum filar_status create_by_vfork(void)
+{
+	int ignored;
+	pid_t pid;
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	pid = vfork();
+#pragma GCC diagnostic pop
+	if (pid == 0)
+		_exit(0);
+	return pid > 0 ? child_reap(pid, &ignored) : status_from_errno(errno, "vfork");
+}
+
+static enum filar_status create_by_spawn(void)
+{
+	char *const arguments[] = { "true", NULL }, *const environment[] = { NULL };
+	int ignored, error;
+	pid_t pid;
+
+	error = call_posix_spawn(&pid, "/bin/true", NULL, arguments, environment);
+	return error == 0 ? child_reap(pid, &ignored)
+			  : status_from_errno(error, "posix_spawn of /bin/true");
+}
+
+static void *empty_thread(void *unused)
+{
+	return unused;
+}
+
+static enum filar_status create_by_thread(void)
+{
+	pthread_t thread;
+	int error = call_thread_create(&thread, NULL, empty_thread, NULL);
+
+	if (error != 0)
+		return status_from_errno(error, "pthread_create");
+	pthread_join(thread, NULL);
+	return FILAR_OK;
+}
+
+static enum filar_status sample_process_create(struct way_run *run)
+{
+	static enum filar_status (*const create[])(void) = { [CALL_FORK] = create_by_fork,
+		[CALL_VFORK] = create_by_vfork,
+		[CALL_SPAWN] = create_by_spawn,
+		[CALL_THREAD] = create_by_thread };
+	enum filar_status status = FILAR_OK;
+	int64_t start;
+
+	if (run->params[PARAM_CALL] < CALL_FORK || run->params[PARAM_CALL] > CALL_THREAD)
+		return status_detail(FILAR_INVALID,
+			"call is 0 (fork), 1 (vfork), 2 (posix_spawn) or 3 (thread)");
+	start = clock_now_ns();
+	for (uint32_t i = 0; i < run->batch && status == FILAR_OK; i++)
+		status = create[run->params[PARAM_CALL]]();
+	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
+	return status;
+}
+
+/* ---- isolation: one of eight parties crashes; who is left? ---- */
+
+enum { PARTIES = 8 };
+#define PARTY_SECONDS 10
+
+static void crash(void)
+{
+	(void)raise(SIGSEGV);
+	_exit(1);
+}
+
+static void *party_thread(void *crashes)
+{
+	if (crashes != NULL)
+		crash();
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* A child process of eight threads, one of which crashes: the survivors are counted by looking at
+ * whether the process lives. */
+static enum filar_status crash_in_thread(double *survivors)
+{
+	enum filar_status status;
+	int wait_status;
+	pid_t pid;
+
+	status = child_fork(&pid, PARTY_SECONDS);
+	if (status != FILAR_OK)
+		return status;
+	if (pid == 0) {
+		pthread_t thread;
+
+		for (int i = 1; i < PARTIES; i++) {
+			if (pthread_create(&thread, NULL, party_thread,
+				    i == PARTIES - 1 ? &thread : NULL) != 0)
+				_exit(2);
+		}
+		for (;;)
+			pause();
+	}
+	status = child_reap(pid, &wait_status);
+	/* Ended by SIGALRM: the crash did not end it, and the seven others lived on. */
+	*survivors = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGSEGV ? 0 : PARTIES - 1;
+	return status;
+}
+
+static enum filar_status crash_in_process(double *survivors)
+{
+	pid_t pids[PARTIES];
+	enum filar_status status = FILAR_OK;
+	int started = 0, wait_status = 0;
+
+	*survivors = 0;
+	for (; started < PARTIES && status == FILAR_OK; started++) {
+		status = child_fork(&pids[started], PARTY_SECONDS);
+		if (status != FILAR_OK)
+			break;
+		if (pids[started] == 0) {
+			if (started == PARTIES - 1)
+				crash();
+			for (;;)
+				pause();
+		}
+	}
+	if (status == FILAR_OK) {
+		status = child_reap(pids[--started], &wait_status);
+		for (int i = 0; i < started; i++)
+			*survivors += waitpid(pids[i], &wait_status, WNOHANG) == 0;
+	}
+	while (started > 0)
+		child_kill(pids[--started]);
+	return status;
+}
+
+static enum filar_status sample_isolation(struct way_run *run)
+{
+	return run->params[0] != 0 ? crash_in_process(&run->values[0])
+				   : crash_in_thread(&run->values[0]);
+}
+
+/* ---- address-map: where things are, seen from two threads and a child process ---- */
+
+enum map_kind {
+	MAP_STACK_ADDRESS,
+	MAP_HEAP_ADDRESS,
+	MAP_STATIC_ADDRESS,
+	MAP_PID,
+	MAP_TID,
+	MAP_SEEN,
+	MAP_KINDS
+};
+
+struct map_view {
+	double facts[MAP_KINDS];
+	int *heap; /* I  the same pointer for all parties */
+};
+
+static int map_static;
+
+/* Writes 1 to the heap cell; MAP_SEEN then says what the party reads there. */
+static void look_around(struct map_view *view)
+{
+	int on_stack = 0;
+
+	*view->heap = 1;
+	view->facts[MAP_STACK_ADDRESS] = (double)(uintptr_t)&on_stack;
+	view->facts[MAP_HEAP_ADDRESS] = (double)(uintptr_t)view->heap;
+	view->facts[MAP_STATIC_ADDRESS] = (double)(uintptr_t)&map_static;
+	view->facts[MAP_PID] = getpid();
+	view->facts[MAP_TID] = gettid();
+}
+
+static void *map_thread(void *view)
+{
+	look_around(view);
+	return NULL;
+}
+
+static void report_view(struct way_run *run, int subject, const struct map_view *view, int seen)
+{
+	for (int kind = 0; kind < MAP_SEEN; kind++)
+		way_point(run, kind, subject, view->facts[kind], 0);
+	way_point(run, MAP_SEEN, subject, seen, 0);
+}
+
+/* The view of a party after it wrote to the heap cell, and whether the driver saw the write. */
+static enum filar_status view_of_thread(struct way_run *run, int subject, int *heap)
+{
+	struct map_view view = { .heap = heap };
+	pthread_t thread;
+	int error;
+
+	*heap = 0;
+	error = call_thread_create(&thread, NULL, map_thread, &view);
+	if (error != 0)
+		return status_from_errno(error, "pthread_create");
+	pthread_join(thread, NULL);
+	report_view(run, subject, &view, *heap);
+	run->values[0] = *heap;
+	return FILAR_OK;
+}
+
+static enum filar_status view_of_child(struct way_run *run, int subject, int *heap)
+{
+	struct map_view *view = shared_acquire(sizeof *view);
+	enum filar_status status;
+	int ignored;
+	pid_t pid;
+
+	if (view == NULL)
+		return FILAR_NO_MEMORY;
+	*heap = 0;
+	view->heap = heap;
+	status = child_fork(&pid, PARTY_SECONDS);
+	if (status == FILAR_OK && pid == 0) {
+		look_around(view);
+		child_exit(0);
+	}
+	if (status == FILAR_OK)
+		status = child_reap(pid, &ignored);
+	if (status == FILAR_OK) {
+		report_view(run, subject, view, *heap);
+		run->values[1] = *heap;
+	}
+	shared_release(view, sizeof *view);
+	return status;
+}
+
+static enum filar_status sample_address_map(struct way_run *run)
+{
+	int *heap = memory_acquire(1, sizeof *heap);
+	struct map_view own = { .heap = heap };
+	enum filar_status status;
+
+	if (heap == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory");
+	look_around(&own);
+	report_view(run, 0, &own, 1);
+	status = view_of_thread(run, 1, heap);
+	if (status == FILAR_OK)
+		status = view_of_thread(run, 2, heap);
+	if (status == FILAR_OK)
+		status = view_of_child(run, 3, heap);
+	memory_release(heap);
+	return status;
+}
+
+const struct way ways_process[] = {
+	{ .name = "process-create",
+		.summary =
+			"creates and reaps; call 0: fork, 1: vfork, 2: posix_spawn of /bin/true, 3: thread; "
+			"with extra_bytes more resident memory",
+		.params = { { "call", CALL_FORK }, { "extra_bytes", 0 } },
+		.metrics = { { "create+join", "ns" } },
+		.setup_each_round = true,
+		.setup = setup_ballast,
+		.sample = sample_process_create,
+		.teardown = teardown_ballast },
+	{ .name = "isolation",
+		.summary =
+			"one of eight parties crashes: how many of the other seven live on; processes 0: "
+			"threads of one child, 1: processes",
+		.params = { { "processes", 0 } },
+		.metrics = { { "survivors", "count" } },
+		.batch_max = 1,
+		.sample = sample_isolation },
+	{ .name = "address-map",
+		.summary =
+			"what a driver thread, two threads and a forked child see; points of kind 0 stack, "
+			"1 heap, 2 static address, 3 pid, 4 tid, 5 write seen by the driver; subject: who",
+		.metrics = { { "thread's write seen", "count" },
+			{ "child's write seen", "count" } },
+		.batch_max = 1,
+		.sample = sample_address_map },
+	{ .name = NULL },
+};

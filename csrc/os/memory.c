@@ -1,0 +1,145 @@
+/*
+ * memory.c - one mmap a stack, a guard at its low end, and why the kernel refused.
+ *
+ * The kernel's answer to every shortage is ENOMEM; refused() looks at the limits one by one and
+ * names the one that is reached.
+ */
+#include "os/memory.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "os/calls.h"
+#include "os/textfile.h"
+
+/* Newer than the C library's headers. */
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+size_t page_bytes(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+const char *stack_guard_name(enum stack_guard guard)
+{
+	return guard == STACK_GUARD_MADVISE    ? "madvise"
+	       : guard == STACK_GUARD_MPROTECT ? "mprotect"
+					       : "none";
+}
+
+/* Rounds up to whole pages; false when that is more than the address space. */
+static bool round_up(size_t *bytes)
+{
+	size_t page = page_bytes();
+
+	if (*bytes > SIZE_MAX / 4)
+		return false;
+	*bytes = (*bytes + page - 1) / page * page;
+	return true;
+}
+
+/* The status for ENOMEM (or another errno) after `what` was asked for `bytes`. */
+static enum filar_status refused(int error, const char *what, size_t bytes)
+{
+	struct rlimit space;
+	int64_t maps, maps_max;
+
+	if (error != ENOMEM)
+		return status_from_errno(error, what);
+	if (call_getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+		return status_detail(FILAR_LIMIT,
+			"no address space for a stack of %zu bytes: RLIMIT_AS (ulimit -v) is %" PRIu64
+			" bytes",
+			bytes, (uint64_t)space.rlim_cur);
+	/* A split needs up to two maps more; other threads may free some in the meantime. */
+	if (textfile_read_number(&maps_max, "/proc/sys/vm/max_map_count") == FILAR_OK &&
+		textfile_count_lines(&maps, "/proc/self/maps") == FILAR_OK && maps + 2 >= maps_max)
+		return status_detail(FILAR_LIMIT,
+			"no stack: the process has %" PRId64
+			" memory maps and vm.max_map_count is %" PRId64,
+			maps, maps_max);
+	return status_detail(
+		FILAR_NO_MEMORY, "%s refused a stack of %zu bytes (ENOMEM)", what, bytes);
+}
+
+static enum filar_status guard_by_madvise(void *base, size_t bytes)
+{
+	if (call_madvise(base, bytes, MADV_GUARD_INSTALL) == 0)
+		return FILAR_OK;
+	/* EINVAL: an older kernel, or memory locked by mlockall. */
+	if (errno == EINVAL)
+		return status_detail(
+			FILAR_NOT_SUPPORTED, "this kernel has no MADV_GUARD_INSTALL (Linux 6.13)");
+	return refused(errno, "madvise", bytes);
+}
+
+static enum filar_status guard_by_mprotect(void *base, size_t bytes, size_t stack_bytes)
+{
+	if (call_mprotect(base, bytes, PROT_NONE) == 0)
+		return FILAR_OK;
+	return refused(errno, "mprotect", stack_bytes);
+}
+
+/* Puts the guard at `base`; stack->guard becomes its kind. */
+static enum filar_status install_guard(struct stack *stack, void *base, enum stack_guard wanted)
+{
+	enum filar_status status = FILAR_OK;
+
+	stack->guard = wanted == STACK_GUARD_BEST ? STACK_GUARD_MADVISE : wanted;
+	if (stack->guard == STACK_GUARD_MADVISE)
+		status = guard_by_madvise(base, stack->guard_bytes);
+	if (status == FILAR_NOT_SUPPORTED && wanted == STACK_GUARD_BEST) {
+		stack->guard = STACK_GUARD_MPROTECT;
+		status = FILAR_OK;
+	}
+	if (status == FILAR_OK && stack->guard == STACK_GUARD_MPROTECT)
+		status = guard_by_mprotect(base, stack->guard_bytes, stack->bytes);
+	return status;
+}
+
+enum filar_status stack_reserve(
+	struct stack *stack, size_t bytes, size_t guard_bytes, enum stack_guard guard)
+{
+	enum filar_status status;
+	char *base;
+
+	FILAR_ASSERT(bytes > 0);
+	if (guard == STACK_GUARD_NONE)
+		guard_bytes = 0;
+	if (!round_up(&bytes) || !round_up(&guard_bytes))
+		return status_detail(FILAR_LIMIT,
+			"a stack of %zu bytes is larger than the address space", bytes);
+	base = call_mmap(NULL, bytes + guard_bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	if (base == MAP_FAILED)
+		return refused(errno, "mmap", bytes);
+	*stack = (struct stack){
+		.low = base + guard_bytes, .bytes = bytes, .guard_bytes = guard_bytes
+	};
+	if (guard_bytes == 0)
+		return FILAR_OK;
+	status = install_guard(stack, base, guard);
+	if (status != FILAR_OK)
+		(void)munmap(base, bytes + guard_bytes);
+	return status;
+}
+
+void stack_release(struct stack *stack)
+{
+	char *base = (char *)stack->low - stack->guard_bytes;
+	size_t bytes = stack->bytes + stack->guard_bytes;
+
+	/* Neighbouring maps of one kind are merged by the kernel, so this may have to split one,
+	 * which fails at vm.max_map_count.  Then the pages go back at least and only addresses
+	 * stay reserved; another thread may have made room meanwhile, so it is tried once more. */
+	if (call_munmap(base, bytes) != 0) {
+		(void)madvise(base, bytes, MADV_DONTNEED);
+		(void)munmap(base, bytes);
+	}
+	*stack = (struct stack){ 0 };
+}
