@@ -72,6 +72,16 @@ static enum filar_status start_member(struct crew_member *member)
 	return FILAR_OK;
 }
 
+void crew_init(struct crew_member *members, uint32_t count,
+	void (*body)(struct crew_member *member), void *shared, const int32_t *cpus)
+{
+	for (uint32_t i = 0; i < count; i++)
+		members[i] = (struct crew_member){ .body = body,
+			.shared = shared,
+			.index = i,
+			.cpu = cpus != NULL ? cpus[i] : -1 };
+}
+
 enum filar_status crew_run(struct crew_member *members, uint32_t count)
 {
 	struct crew_gate gate = { .count = count };
@@ -80,7 +90,6 @@ enum filar_status crew_run(struct crew_member *members, uint32_t count)
 	uint32_t started = 0;
 
 	while (status == FILAR_OK && started < count) {
-		members[started].index = started;
 		members[started].gate = &gate;
 		status = start_member(&members[started]);
 		if (status == FILAR_OK)

@@ -29,6 +29,9 @@ struct crew_member {
 	int64_t end_ns;                           /* S */
 };
 
+/* Members that run body, member i on cpus[i]; without cpus, on any CPU of the process. */
+void crew_init(struct crew_member *members, uint32_t count,
+	void (*body)(struct crew_member *member), void *shared, const int32_t *cpus);
 /* Starts all members, waits for their end.  All of them or none: when a thread cannot be created,
  * no body runs and the status says why.  Blocks. */
 enum filar_status crew_run(struct crew_member *members, uint32_t count);
@@ -41,5 +44,12 @@ int64_t crew_wall_ns(const struct crew_member *members, uint32_t count);
  * cores == 1 both are the first.  FILAR_NO_CPU when two are asked for and the process has one.
  */
 enum filar_status crew_place(const struct way_run *run, int first, int64_t cores, int32_t cpus[2]);
+
+/* Work of a known length, about a cycle a step; the compiler keeps all of it. */
+static FILAR_ALWAYS_INLINE void crew_work(int64_t steps)
+{
+	for (int64_t i = 0; i < steps; i++)
+		FILAR_KEEP(i);
+}
 
 #endif

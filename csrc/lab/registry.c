@@ -13,6 +13,7 @@ static const struct way *const way_tables[] = {
 	ways_process,
 	ways_locks,
 	ways_race,
+	ways_deadlock,
 };
 
 int32_t way_count(void)

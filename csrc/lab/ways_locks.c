@@ -29,13 +29,13 @@
 #define LINE_BLOCK_BYTES  1024
 
 /* One step of an unguarded counter: load, add, store, three instructions on every machine.  Relaxed
- * atomics are plain moves, and keep the race from being undefined; the empty asm keeps the compiler
+ * atomics are plain moves, and keep the race from being undefined; KEEP keeps the compiler
  * from fusing the three into one instruction, which one core could not interrupt. */
 static FILAR_ALWAYS_INLINE void step_plain(_Atomic uint64_t *counter)
 {
 	uint64_t value = load_relaxed(counter);
 
-	__asm__ volatile("" : "+r"(value));
+	FILAR_KEEP_IN_REGISTER(value);
 	store_relaxed(counter, value + 1);
 }
 
@@ -196,10 +196,7 @@ static enum filar_status run_crew(struct lock_state *state, int64_t *wall_ns)
 {
 	enum filar_status status;
 
-	for (uint32_t i = 0; i < state->threads; i++)
-		state->members[i] = (struct crew_member){
-			.body = lock_member, .shared = state, .cpu = state->cpus[i]
-		};
+	crew_init(state->members, state->threads, lock_member, state, state->cpus);
 	status = crew_run(state->members, state->threads);
 	*wall_ns = crew_wall_ns(state->members, state->threads);
 	return status;
@@ -346,10 +343,7 @@ static enum filar_status sample_line(struct way_run *run)
 		line_loop(state, 0);
 		wall_ns = clock_now_ns() - start;
 	} else {
-		for (uint32_t i = 0; i < state->threads; i++)
-			state->members[i] = (struct crew_member){
-				.body = line_member, .shared = state, .cpu = state->cpus[i]
-			};
+		crew_init(state->members, state->threads, line_member, state, state->cpus);
 		status = crew_run(state->members, state->threads);
 		wall_ns = crew_wall_ns(state->members, state->threads);
 	}
@@ -463,9 +457,7 @@ static enum filar_status sample_crawl(struct way_run *run)
 		state->locks[i].taken = state->locks[i].handed_over = 0;
 		state->locks[i].last = 0;
 	}
-	for (uint32_t i = 0; i < state->threads; i++)
-		state->members[i] =
-			(struct crew_member){ .body = crawl_member, .shared = state, .cpu = -1 };
+	crew_init(state->members, state->threads, crawl_member, state, NULL);
 	status = crew_run(state->members, state->threads);
 	if (status != FILAR_OK)
 		return status;

@@ -295,6 +295,7 @@ TEST(numbers_out_of_range_are_refused_with_a_sentence)
 		{ "race-plain", { 0 }, 1, "not 0" },
 		{ "race-torn", { -1 }, 1, "not -1" },
 		{ "deadlock-abba", { 2, 0, 0 }, 3, "not 0" },
+		{ "deadlock-child", { -1 }, 1, "not -1" },
 	};
 
 	for (size_t i = 0; i < FILAR_COUNT_OF(wrong); i++) {
