@@ -186,7 +186,7 @@ def badge_of(conditions: Mapping[str, Any]) -> Badge:
     if not words:
         return Badge("conditions not known", "warn")
     name = ("quiet", "noisy", "very noisy")[worst]
-    return Badge(f"{name}: {', '.join(words)}", ("ok", "warn", "bad")[worst])  # type: ignore[arg-type]
+    return Badge(f"{name}: {', '.join(words)}", ("ok", "warn", "bad")[worst])
 
 
 def contamination(conditions: Mapping[str, Any]) -> float:

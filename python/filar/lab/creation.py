@@ -153,7 +153,12 @@ class KthreadAlive(Experiment):
         """Two lines over the number alive."""
         everyone = {row.variant for row in result.rows}
         cached = pictures.curves(
-            result, "create+join", "alive", {"create + join, cached stack": everyone}, x_scale="linear", y_scale="linear"
+            result,
+            "create+join",
+            "alive",
+            {"create + join, cached stack": everyone},
+            x_scale="linear",
+            y_scale="linear",
         )
         fresh = pictures.curves(result, "create call, new stack", "alive", {"create call, new stack": everyone})
         return [
@@ -231,7 +236,9 @@ class ThreadReuse(Experiment):
         if all(ratio.hi < 1 for ratio in near + far):
             return Verdict(HOLDS, reason)
         if near[0].hi < 1:
-            where = "the helper is on the same core" if all(ratio.hi < 1 for ratio in near) else "the helper is still hot"
+            where = (
+                "the helper is on the same core" if all(ratio.hi < 1 for ratio in near) else "the helper is still hot"
+            )
             return Verdict(CONDITIONAL, reason, where)
         return Verdict(FAILS, reason)
 

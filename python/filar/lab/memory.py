@@ -94,7 +94,9 @@ class KthreadMemory(Experiment):
         virtual, resident = rows.find("default stack", "virtual"), rows.find("default stack", "resident")
         if virtual is None or resident is None or resident.n < _N_MIN:
             return Verdict(UNDECIDED, "the memory of threads with default stacks was not measured")
-        kernel = sum(max(rows.median("default stack", part), 0) for part in PARTS[1:] if rows.find("default stack", part))
+        kernel = sum(
+            max(rows.median("default stack", part), 0) for part in PARTS[1:] if rows.find("default stack", part)
+        )
         real = resident.median + kernel
         reason = (
             f"a thread that sleeps takes {_bytes(virtual.median)} of address space, but {_bytes(resident.median)} "

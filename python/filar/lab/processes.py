@@ -82,7 +82,9 @@ class ProcessCreate(Experiment):
     def judge(self, rows: Rows) -> Verdict:
         """Holds if fork and posix_spawn cost at least twice a thread; says what vfork does."""
         ratios = {
-            call: rows.ratio(f"{call}, as it is", "thread, as it is", "create+join") for call in CALLS if call != "thread"
+            call: rows.ratio(f"{call}, as it is", "thread, as it is", "create+join")
+            for call in CALLS
+            if call != "thread"
         }
         if ratios["fork"].n < _N_MIN:
             return Verdict(UNDECIDED, "fork and thread were not both measured")

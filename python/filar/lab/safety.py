@@ -23,25 +23,33 @@ from filar.lab.host import Cgroup, meminfo, number_of
 
 __all__ = ["Restored", "Safety", "restored"]
 
-THREADS_SHARE = 0.5
+TASKS_SHARE = 0.5
 MEMORY_SHARE = 0.4
 MAPS_PER_THREAD = 2
+# What the kernel and a touched stack take for each, with room to spare.
+THREAD_BYTES = 64 * 1024
+PROCESS_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Safety:
-    """The most an experiment may take: threads and processes together, bytes, seconds."""
+    """The most an experiment may take: threads or processes, bytes, seconds."""
 
     threads_max: int
+    processes_max: int
     memory_bytes_max: int
     seconds_max: float
 
     @classmethod
     def now(cls, seconds_max: float) -> Safety:
         """From what is free at this moment: half of the threads, two fifths of the memory."""
+        memory_bytes = max(1 << 20, int(_memory_free() * MEMORY_SHARE))
+        tasks = max(1, int(_tasks_free() * TASKS_SHARE))
+        threads = min(tasks, _maps_free() // MAPS_PER_THREAD, memory_bytes // THREAD_BYTES)
         return cls(
-            threads_max=max(1, int(_threads_free() * THREADS_SHARE)),
-            memory_bytes_max=max(1 << 20, int(_memory_free() * MEMORY_SHARE)),
+            threads_max=max(1, threads),
+            processes_max=max(1, min(tasks, memory_bytes // PROCESS_BYTES)),
+            memory_bytes_max=memory_bytes,
             seconds_max=seconds_max,
         )
 
@@ -71,23 +79,25 @@ def _threads_of_user() -> int:
     return count
 
 
-def _maps_of_process() -> int:
+def _maps_free() -> int:
+    """Half of the memory maps that this process may still make."""
+    most = number_of("/proc/sys/vm/max_map_count")
+    if most is None:
+        return 32_768
     try:
         with open("/proc/self/maps", "rb") as file:
-            return sum(1 for _ in file)
+            used = sum(1 for _ in file)
     except OSError:
-        return 0
+        used = 0
+    return max(0, int((most - used) * TASKS_SHARE))
 
 
-def _threads_free() -> int:
-    """The least that pid_max, threads-max, maps, RLIMIT_NPROC (for others than root) and the cgroup leave free."""
+def _tasks_free() -> int:
+    """The least that pid_max, threads-max, RLIMIT_NPROC (for others than root) and the cgroup leave free."""
     free = [32_768]
     for limit in (number_of("/proc/sys/kernel/pid_max"), number_of("/proc/sys/kernel/threads-max")):
         if limit is not None:
             free.append(limit - _threads_in_system())
-    maps = number_of("/proc/sys/vm/max_map_count")
-    if maps is not None:
-        free.append((maps - _maps_of_process()) // MAPS_PER_THREAD)
     processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if os.geteuid() != 0 and processes != resource.RLIM_INFINITY:
         free.append(processes - _threads_of_user())
