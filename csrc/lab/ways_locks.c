@@ -5,6 +5,9 @@
  * With one thread the loop runs on the driver itself; with two each runs on a core of its own and
  * the value is wall time by the operations of both together, so perfect scaling halves it.
  *
+ * "handed over" is the share of operations that found the other thread's last: a fair lock goes to
+ * and fro, an unfair one stays where it is, which is cheap and starves the other.
+ *
  * What is counted under the lock is compared with what was done: "lost" must be 0 for every way but
  * count-plain, and is measured each time, not assumed.
  *
@@ -55,72 +58,101 @@ struct lock_state {
 	} own[THREADS_MAX];
 	FILAR_CACHELINE_BREAK struct crew_member members[THREADS_MAX];
 	void (*loop)(struct lock_state *state, uint32_t index, uint32_t count); /* I  each sample */
-	uint32_t count;   /* I  each sample: operations of one thread */
-	uint32_t threads; /* I */
-	int32_t cpus[2];  /* I */
+	uint64_t handed_over[THREADS_MAX]; /* S  each thread's until joined */
+	uint32_t count;                    /* I  each sample: operations of one thread */
+	uint32_t threads;                  /* I */
+	int32_t cpus[2];                   /* I */
 };
 
 typedef void lock_loop(struct lock_state *state, uint32_t index, uint32_t count);
 
+/* One step under a lock.  `left` is what this thread made of the counter the last time: another
+ * value means that the other thread has had the lock since.  Returns that, without a further shared
+ * word. */
+static FILAR_ALWAYS_INLINE bool step_guarded(uint64_t *guarded, uint64_t *left)
+{
+	uint64_t found = *guarded;
+	bool handed_over = found != *left;
+
+	*guarded = *left = found + 1;
+	return handed_over;
+}
+
 static void loop_pthread(struct lock_state *state, uint32_t index, uint32_t count)
 {
-	(void)index;
+	uint64_t left = 0, handed_over = 0;
+
 	for (uint32_t i = 0; i < count; i++) {
 		pthread_mutex_lock(&state->mutex);
-		state->guarded++;
+		handed_over += step_guarded(&state->guarded, &left);
 		pthread_mutex_unlock(&state->mutex);
 	}
+	state->handed_over[index] = handed_over;
 }
 
 static void loop_spin(struct lock_state *state, uint32_t index, uint32_t count)
 {
-	(void)index;
+	uint64_t left = 0, handed_over = 0;
+
 	for (uint32_t i = 0; i < count; i++) {
 		spinlock_lock(&state->spin);
-		state->guarded++;
+		handed_over += step_guarded(&state->guarded, &left);
 		spinlock_unlock(&state->spin);
 	}
+	state->handed_over[index] = handed_over;
 }
 
 static void loop_ticket(struct lock_state *state, uint32_t index, uint32_t count)
 {
-	(void)index;
+	uint64_t left = 0, handed_over = 0;
+
 	for (uint32_t i = 0; i < count; i++) {
 		ticketlock_lock(&state->ticket);
-		state->guarded++;
+		handed_over += step_guarded(&state->guarded, &left);
 		ticketlock_unlock(&state->ticket);
 	}
+	state->handed_over[index] = handed_over;
 }
 
 static void loop_mcs(struct lock_state *state, uint32_t index, uint32_t count)
 {
+	uint64_t left = 0, handed_over = 0;
 	struct mcsnode node;
 
-	(void)index;
 	for (uint32_t i = 0; i < count; i++) {
 		mcslock_lock(&state->mcs, &node);
-		state->guarded++;
+		handed_over += step_guarded(&state->guarded, &left);
 		mcslock_unlock(&state->mcs, &node);
 	}
+	state->handed_over[index] = handed_over;
 }
 
 static void loop_atomic(struct lock_state *state, uint32_t index, uint32_t count)
 {
-	(void)index;
-	for (uint32_t i = 0; i < count; i++)
-		fetch_add_relaxed(&state->counter, 1);
+	uint64_t left = 0, handed_over = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t found = fetch_add_relaxed(&state->counter, 1);
+
+		handed_over += found != left;
+		left = found + 1;
+	}
+	state->handed_over[index] = handed_over;
 }
 
 static void loop_cas(struct lock_state *state, uint32_t index, uint32_t count)
 {
-	uint64_t value;
+	uint64_t left = 0, handed_over = 0;
 
-	(void)index;
 	for (uint32_t i = 0; i < count; i++) {
-		value = load_relaxed(&state->counter);
-		while (!cas_relaxed(&state->counter, &value, value + 1))
+		uint64_t found = load_relaxed(&state->counter);
+
+		while (!cas_relaxed(&state->counter, &found, found + 1))
 			;
+		handed_over += found != left;
+		left = found + 1;
 	}
+	state->handed_over[index] = handed_over;
 }
 
 static void loop_own(struct lock_state *state, uint32_t index, uint32_t count)
@@ -216,6 +248,10 @@ static enum filar_status sample_lock(struct way_run *run, lock_loop *loop)
 		return status;
 	run->values[0] = (double)wall_ns / done;
 	run->values[1] = 100 * (1 - (double)counted(state) / done);
+	/* Without a guard nothing is handed over; alone there is nobody to hand it to. */
+	if (state->threads > 1 && loop != loop_own && loop != loop_plain)
+		run->values[2] =
+			100 * (double)(state->handed_over[0] + state->handed_over[1]) / done;
 	return FILAR_OK;
 }
 
@@ -476,7 +512,8 @@ static enum filar_status sample_crawl(struct way_run *run)
 	{                                                                                          \
 		.name = way_name, .summary = text,                                                 \
 		.params = { { "threads", 1 }, { "first_cpu", -1 }, { "second_cpu", -1 } },         \
-		.metrics = { { "per operation", "ns" }, { "lost", "percent" } },                   \
+		.metrics = { { "per operation", "ns" }, { "lost", "percent" },                     \
+			{ "handed over", "percent" } },                                            \
 		.setup = setup_lock, .sample = function, .teardown = teardown_lock                 \
 	}
 

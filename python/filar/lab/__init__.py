@@ -4,7 +4,7 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import creation, selfcheck
+from filar.lab import creation, locks, races, selfcheck
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -24,6 +24,8 @@ __all__ = [
     "experiments",
     "find",
     "load",
+    "locks",
+    "races",
     "run",
     "run_all",
     "selfcheck",
