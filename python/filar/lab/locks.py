@@ -81,14 +81,14 @@ class MutexCost(Experiment):
         "Lecture notes on synchronisation: races need mutexes, and mutexes are not free",
     )
     method = (
-        "One operation adds 1 to a counter, under a lock, by an atomic instruction, or with no guard at all; alone, and by "
-        "two threads on two cores that start together and time themselves. "
-        "With two threads the figure is wall time divided by the operations of both, so perfect scaling would halve the "
-        "figure of one thread. "
-        "After each sample the counter is compared with what was done, so `lost` is measured, not assumed; `handed over` "
-        "is the share of operations that found the other thread's before: fair locks go to and fro, unfair ones stay."
+        "One operation adds 1 to a counter, under a lock, by an atomic instruction, or with no guard; alone, and by two "
+        "by two threads on two cores that start together and time themselves. "
+        "With two threads the figure is wall time divided by the operations of both, so perfect scaling would halve "
+        "the figure of one thread. "
+        "After each sample the counter is compared with what was done, so `lost` is measured, not assumed; `handed "
+        "over` is the share of operations that found the other thread's: fair locks go to and fro, unfair ones stay."
     )
-    quick = Budget(seconds=2.5, rounds_max=200, rounds_min=8)
+    quick = Budget(seconds=1.9, rounds_max=200, rounds_min=8)
     full = Budget(seconds=15.0, rounds_max=600, rounds_min=20)
 
     def ways(self, bench: Bench) -> list[Way]:
@@ -217,8 +217,8 @@ class ContentionCrawl(Experiment):
         if ratio.n < _N_MIN:
             return Verdict(UNDECIDED, f"only {ratio.n} rounds were measured")
         reason = (
-            f"{format_quantity(rows.median(_threads(2), 'hand-overs'), '1/s')} hand-overs with 2 threads, "
-            f"{format_quantity(most.median, '1/s')} with {most.variant}: {ratio.mid:.2f} times "
+            f"{format_quantity(rows.median(_threads(2), 'hand-overs'), '')} hand-overs a second with 2 threads, "
+            f"{format_quantity(most.median, '')} with {most.variant}: {ratio.mid:.2f} times "
             f"({ratio.lo:.2f} to {ratio.hi:.2f})"
         )
         if ratio.hi < 0.5:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -177,7 +178,7 @@ class LostUpdate(Experiment):
             y_label="lost",
             y_scale="linear",
         )
-        return [drawn]
+        return [dataclasses.replace(drawn, y_unit="%")]
 
     @staticmethod
     def _is_cured(row: Row) -> bool:
@@ -357,8 +358,8 @@ class Deadlock(Experiment):
         "Lecture notes on synchronisation",
     )
     method = (
-        "Two threads take two locks over and over, in opposite orders, in one order, or in opposite orders with trylock "
-        "and letting go; counted are the rounds until neither can go on, or until time is up. "
+        "Two threads take two locks over and over, in opposite orders, in one order, or in opposite orders with "
+        "trylock and letting go; counted are the rounds until neither can go on, or until time is up. "
         "A thread that waits longer than 2 ms looks at what the other holds and wants: only a closed cycle counts as a "
         "deadlock, so a busy machine is never taken for one. "
         "The real thing, without time limits, happens in a child process, which is watched, described and killed."
@@ -434,17 +435,13 @@ class Deadlock(Experiment):
         return f" after {_counted(float(np.median(ends)), 'round')} (median)" if len(ends) else ""
 
     def charts(self, result: Result) -> list[Any]:
-        """Survival curves: share of the runs still going, over rounds."""
-        lives = []
+        """Survival curves: share of the runs still going, over rounds; the cures on all cores as one curve each."""
+        curves: dict[str, list[str]] = {}
         for row in result.rows.of_metric("rounds"):
-            stopped = result.rows.find(row.variant, "deadlock")
-            if stopped is None or len(stopped.samples) != len(row.samples):
-                continue
-            # In round k + 1 after k finished ones: also a run that stops at once has a place on the log axis.
-            ends = row.samples[stopped.samples > 0] + 1
-            alive = row.samples[stopped.samples == 0] + 1
-            until = float(np.median(alive)) if len(alive) else float("nan")
-            lives.append(chart.Lifetimes(row.variant, ends, still_running=len(alive), until=until))
+            opposite = row.variant.startswith("opposite orders, ")
+            label = row.variant.removeprefix("opposite orders, ") if opposite else row.variant.partition(",")[0]
+            curves.setdefault(label, []).append(row.variant)
+        lives = [_lifetimes(result.rows, label, variants) for label, variants in curves.items()]
         return [
             chart.Survival(
                 series=lives,
@@ -454,6 +451,21 @@ class Deadlock(Experiment):
                 n=pictures.samples_note(result.rows.of_metric("rounds")),
             )
         ]
+
+
+def _lifetimes(rows: Rows, label: str, variants: Sequence[str]) -> chart.Lifetimes:
+    """Rounds at which runs stopped, and how many never did, of all `variants` together."""
+    ends: list[float] = []
+    alive: list[float] = []
+    for variant in variants:
+        rounds, stopped = rows.find(variant, "rounds"), rows.find(variant, "deadlock")
+        if rounds is None or stopped is None or len(rounds.samples) != len(stopped.samples):
+            continue
+        # In round k + 1 after k finished ones: also a run that stops at once has a place on the log axis.
+        ends += list(rounds.samples[stopped.samples > 0] + 1)
+        alive += list(rounds.samples[stopped.samples == 0] + 1)
+    until = float(np.median(alive)) if alive else float("nan")
+    return chart.Lifetimes(label, np.array(ends), still_running=len(alive), until=until)
 
 
 class _Child:
