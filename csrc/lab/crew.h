@@ -1,11 +1,10 @@
 /*
- * crew.h - a few threads that start together, time themselves, and are joined: for ways that need
- * more than the driver thread.
+ * crew.h - a group of plain pthreads that begin their work together, and small tools for such ways.
  *
- * The gate opens when the last member has arrived, so all of them run from (nearly) one moment on;
- * members wait for it spinning and yielding, not asleep, because a wake-up would shift one start by
- * tens of microseconds.  Each member stamps its own start and end: a coordinator that is late would
- * measure nothing (0.0003 ns per operation has been seen).
+ * crew_create() returns when all members stand at the gate; crew_open() lets them run their body;
+ * crew_join() waits for them and gives everything back.  A crew that is joined without having been
+ * opened goes home without running its body.  Plain pthreads, not kthread.c: the claims are about
+ * the system's threads.
  */
 #ifndef FILAR_LAB_CREW_H
 #define FILAR_LAB_CREW_H
@@ -13,43 +12,74 @@
 #include <pthread.h>
 
 #include "base/atomic.h"
-#include "lab/way.h"
+#include "base/status.h"
 #include "os/affinity.h"
 
-struct crew_gate;
+struct way_run;
 
-struct crew_member {
-	void (*body)(struct crew_member *member); /* I */
-	void *shared;                             /* I  the way's */
-	int32_t cpu;                              /* I  -1: any CPU of the process */
-	uint32_t index;                           /* I  position in the crew */
-	struct crew_gate *gate;                   /* I */
-	pthread_t pthread;                        /* W  driver */
-	int64_t start_ns;                         /* S  the member's until joined */
-	int64_t end_ns;                           /* S */
+/* ---- gate: shut until somebody opens it; any number wait ---- */
+
+struct gate {
+	_Atomic uint32_t word; /* A  0 while shut, then the value given to gate_open() */
 };
 
-/* Members that run body, member i on cpus[i]; without cpus, on any CPU of the process. */
-void crew_init(struct crew_member *members, uint32_t count,
-	void (*body)(struct crew_member *member), void *shared, const int32_t *cpus);
-/* Starts all members, waits for their end.  All of them or none: when a thread cannot be created,
- * no body runs and the status says why.  Blocks. */
-enum filar_status crew_run(struct crew_member *members, uint32_t count);
-/* From the first start to the last end. */
-int64_t crew_wall_ns(const struct crew_member *members, uint32_t count);
+void gate_open(struct gate *gate, uint32_t value);
+/* Blocks until open; returns the value. */
+uint32_t gate_wait(struct gate *gate);
+bool gate_is_open(const struct gate *gate);
 
-/*
- * The CPUs of a way with the parameters "first_cpu" and "second_cpu" at positions `first` and
- * `first + 1`: -1 takes the driver's CPU (else the lowest allowed) and the next other one.  With
- * cores == 1 both are the first.  FILAR_NO_CPU when two are asked for and the process has one.
- */
-enum filar_status crew_place(const struct way_run *run, int first, int64_t cores, int32_t cpus[2]);
+/* ---- tally: counts up; one thread waits for the total ---- */
 
-/* Work of a known length, about a cycle a step; the compiler keeps all of it. */
-static FILAR_ALWAYS_INLINE void crew_work(int64_t steps)
-{
-	for (int64_t i = 0; i < steps; i++)
-		FILAR_KEEP(i);
-}
+struct tally {
+	_Atomic uint32_t count; /* A */
+	uint32_t total;         /* I */
+};
+
+void tally_add(struct tally *tally);
+void tally_wait(struct tally *tally);
+
+/* ---- the crew ---- */
+
+struct crew_member {
+	struct crew *crew; /* I */
+	uint32_t number;   /* I  0, 1, ... in order of creation */
+	pthread_t thread;  /* I  after creation */
+};
+
+typedef void crew_body(struct crew_member *member);
+
+struct crew {
+	crew_body *body;             /* I */
+	void *shared;                /* I  whatever the bodies need */
+	struct crew_member *members; /* I  after creation */
+	uint32_t count;              /* I  after creation */
+	int64_t opened_ns;           /* I  once the gate is open: when it opened */
+	struct tally arrived;        /* A  members at the gate */
+	struct gate gate;            /* A */
+};
+
+#define CREW_MAX         100000u
+#define CREW_STACK_BYTES ((size_t)64 * 1024)
+
+/* Members run on `cpus` (NULL: the creator's).  On failure none is left. */
+enum filar_status crew_create(struct crew *crew, uint32_t count, const struct cpu_mask *cpus,
+	crew_body *body, void *shared);
+void crew_open(struct crew *crew);
+/* A crew that was never created (all zero) is allowed. */
+void crew_join(struct crew *crew);
+
+/* A mask of one CPU; of every CPU the process (its main thread) may use with cpu < 0. */
+enum filar_status crew_mask(struct cpu_mask *mask, int64_t cpu);
+
+/* ---- work and numbers ---- */
+
+/* `steps` additions, each of which needs the one before: about a nanosecond each. */
+void spin_steps(uint64_t steps);
+/* Sleeps until the deadline in pieces short enough to notice a cancelled plan. */
+enum filar_status sleep_until(const struct way_run *run, int64_t deadline_ns);
+/* The middle value; sorts `values`.  NaN of nothing. */
+double median_of(double *values, size_t count);
+/* FILAR_INVALID, naming the parameter, unless low <= value <= high. */
+enum filar_status param_check(const char *name, int64_t value, int64_t low, int64_t high);
 
 #endif

@@ -372,6 +372,8 @@ static enum filar_status run_round(struct plan *plan, uint32_t round)
 		store_relaxed(&plan->current_way, (int32_t)order[position]);
 		planned->run.round = round;
 		status = take_sample(plan, planned, &sample);
+		if (load_relaxed(&plan->cancelled))
+			return FILAR_CANCELLED; /* not the way's fault, and half a sample */
 		if (status != FILAR_OK) {
 			fail_way(planned, status);
 			continue;

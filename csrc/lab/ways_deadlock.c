@@ -20,6 +20,7 @@
 #include "lab/child.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
+#include "lab/team.h"
 #include "os/clock.h"
 #include "os/textfile.h"
 #include "sync/backoff.h"
@@ -50,7 +51,7 @@ struct deadlock_state {
 	_Atomic bool over;                                      /* A  relaxed: time is up */
 	int64_t rounds[THREADS];                                /* S  each thread's until joined */
 	int64_t retries[THREADS];                               /* S */
-	struct crew_member members[THREADS];
+	struct team_member members[THREADS];
 	bool (*round)(struct deadlock_state *state, uint32_t me); /* I  each sample */
 	const struct way_run *run;                                /* I */
 	int64_t section_steps;                                    /* I */
@@ -108,7 +109,7 @@ static bool round_in_order(struct deadlock_state *state, uint32_t me, uint32_t f
 	bool got;
 
 	pthread_mutex_lock(&state->locks[first]);
-	crew_work(state->section_steps);
+	team_work(state->section_steps);
 	got = lock_second(state, me, first, second);
 	store_release(&state->posted[me], NOTHING);
 	if (got)
@@ -137,7 +138,7 @@ static bool round_backing_off(struct deadlock_state *state, uint32_t me)
 	backoff_init(&backoff);
 	for (;;) {
 		pthread_mutex_lock(&state->locks[me]);
-		crew_work(state->section_steps);
+		team_work(state->section_steps);
 		if (pthread_mutex_trylock(&state->locks[!me]) == 0)
 			break;
 		pthread_mutex_unlock(&state->locks[me]);
@@ -151,7 +152,7 @@ static bool round_backing_off(struct deadlock_state *state, uint32_t me)
 	return true;
 }
 
-static void deadlock_member(struct crew_member *member)
+static void deadlock_member(struct team_member *member)
 {
 	struct deadlock_state *state = member->shared;
 	uint32_t me = member->index;
@@ -170,10 +171,10 @@ static enum filar_status setup_deadlock(struct way_run *run)
 {
 	struct deadlock_state *state;
 	int64_t time_max_ms = run->params[PARAM_TIME_MAX_MS];
+	enum filar_status status = param_check("time_max_ms", time_max_ms, 1, 10000);
 
-	if (time_max_ms < 1 || time_max_ms > 10000)
-		return status_detail(FILAR_INVALID, "time_max_ms: 1 to 10,000, not %lld",
-			(long long)time_max_ms);
+	if (status != FILAR_OK)
+		return status;
 	state = memory_acquire_aligned(1, sizeof *state);
 	if (state == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
@@ -183,7 +184,7 @@ static enum filar_status setup_deadlock(struct way_run *run)
 	state->run = run;
 	state->section_steps = run->params[PARAM_DEADLOCK_SECTION_STEPS];
 	state->time_max_ns = time_max_ms * NS_PER_MS;
-	return crew_place(
+	return team_place(
 		run, PARAM_DEADLOCK_FIRST_CPU, run->params[PARAM_DEADLOCK_CORES], state->cpus);
 }
 
@@ -210,8 +211,8 @@ static enum filar_status sample_deadlock(struct way_run *run, deadlock_round *ro
 	}
 	store_relaxed(&state->stopped, false);
 	store_relaxed(&state->over, false);
-	crew_init(state->members, THREADS, deadlock_member, state, state->cpus);
-	status = crew_run(state->members, THREADS);
+	team_init(state->members, THREADS, deadlock_member, state, state->cpus);
+	status = team_run(state->members, THREADS);
 	if (status != FILAR_OK || way_cancelled(run))
 		return status != FILAR_OK ? status : FILAR_CANCELLED;
 	run->values[0] = (double)(state->rounds[0] + state->rounds[1]);
@@ -413,13 +414,11 @@ static enum filar_status sample_child(struct way_run *run)
 
 static enum filar_status setup_child(struct way_run *run)
 {
-	for (int i = PARAM_WATCH_MS; i <= PARAM_DEADLINE_MS; i++) {
-		if (run->params[i] < 1 || run->params[i] > 60000)
-			return status_detail(FILAR_INVALID,
-				"watch and deadline are 1 ms to 60 s, not %lld ms",
-				(long long)run->params[i]);
-	}
-	return FILAR_OK;
+	enum filar_status status = param_check("watch_ms", run->params[PARAM_WATCH_MS], 1, 60000);
+
+	if (status == FILAR_OK)
+		status = param_check("deadline_ms", run->params[PARAM_DEADLINE_MS], 1, 60000);
+	return status;
 }
 
 #define DEADLOCK_WAY(way_name, text, function)                                                     \

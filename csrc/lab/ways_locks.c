@@ -21,6 +21,7 @@
 #include "base/memory.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
+#include "lab/team.h"
 #include "os/clock.h"
 #include "sync/mcslock.h"
 #include "sync/spinlock.h"
@@ -56,7 +57,7 @@ struct lock_state {
 	struct {
 		FILAR_CACHELINE_BREAK _Atomic uint64_t counter; /* A  one thread's own */
 	} own[THREADS_MAX];
-	FILAR_CACHELINE_BREAK struct crew_member members[THREADS_MAX];
+	FILAR_CACHELINE_BREAK struct team_member members[THREADS_MAX];
 	void (*loop)(struct lock_state *state, uint32_t index, uint32_t count); /* I  each sample */
 	uint64_t handed_over[THREADS_MAX]; /* S  each thread's until joined */
 	uint32_t count;                    /* I  each sample: operations of one thread */
@@ -168,7 +169,7 @@ static void loop_plain(struct lock_state *state, uint32_t index, uint32_t count)
 		step_plain(&state->counter);
 }
 
-static void lock_member(struct crew_member *member)
+static void lock_member(struct team_member *member)
 {
 	struct lock_state *state = member->shared;
 
@@ -179,10 +180,11 @@ static enum filar_status setup_lock(struct way_run *run)
 {
 	struct lock_state *state;
 	int64_t threads = run->params[PARAM_THREADS];
+	enum filar_status status;
 
-	if (threads < 1 || threads > THREADS_MAX)
-		return status_detail(
-			FILAR_INVALID, "threads: 1 or 2, not %lld", (long long)threads);
+	status = param_check("threads", threads, 1, THREADS_MAX);
+	if (status != FILAR_OK)
+		return status;
 	state = memory_acquire_aligned(1, sizeof *state);
 	if (state == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
@@ -192,7 +194,7 @@ static enum filar_status setup_lock(struct way_run *run)
 	ticketlock_init(&state->ticket);
 	mcslock_init(&state->mcs);
 	state->threads = (uint32_t)threads;
-	return crew_place(run, PARAM_FIRST_CPU, threads, state->cpus);
+	return team_place(run, PARAM_FIRST_CPU, threads, state->cpus);
 }
 
 static void teardown_lock(struct way_run *run)
@@ -224,13 +226,13 @@ static enum filar_status run_alone(struct lock_state *state, int64_t *wall_ns)
 	return FILAR_OK;
 }
 
-static enum filar_status run_crew(struct lock_state *state, int64_t *wall_ns)
+static enum filar_status run_team(struct lock_state *state, int64_t *wall_ns)
 {
 	enum filar_status status;
 
-	crew_init(state->members, state->threads, lock_member, state, state->cpus);
-	status = crew_run(state->members, state->threads);
-	*wall_ns = crew_wall_ns(state->members, state->threads);
+	team_init(state->members, state->threads, lock_member, state, state->cpus);
+	status = team_run(state->members, state->threads);
+	*wall_ns = team_wall_ns(state->members, state->threads);
 	return status;
 }
 
@@ -243,7 +245,7 @@ static enum filar_status sample_lock(struct way_run *run, lock_loop *loop)
 
 	state->loop = loop;
 	state->count = run->batch;
-	status = state->threads == 1 ? run_alone(state, &wall_ns) : run_crew(state, &wall_ns);
+	status = state->threads == 1 ? run_alone(state, &wall_ns) : run_team(state, &wall_ns);
 	if (status != FILAR_OK)
 		return status;
 	run->values[0] = (double)wall_ns / done;
@@ -307,7 +309,7 @@ enum {
 
 struct line_state {
 	FILAR_CACHELINE_BREAK char block[LINE_BLOCK_BYTES]; /* A  both counters */
-	struct crew_member members[THREADS_MAX];
+	struct team_member members[THREADS_MAX];
 	size_t distance_bytes; /* I */
 	bool atomic;           /* I */
 	uint32_t threads;      /* I */
@@ -333,7 +335,7 @@ static void line_loop(struct line_state *state, uint32_t index)
 	}
 }
 
-static void line_member(struct crew_member *member)
+static void line_member(struct team_member *member)
 {
 	line_loop(member->shared, member->index);
 }
@@ -343,10 +345,11 @@ static enum filar_status setup_line(struct way_run *run)
 	struct line_state *state;
 	int64_t threads = run->params[PARAM_LINE_THREADS];
 	int64_t distance = run->params[PARAM_DISTANCE_BYTES];
+	enum filar_status status;
 
-	if (threads < 1 || threads > THREADS_MAX)
-		return status_detail(
-			FILAR_INVALID, "threads: 1 or 2, not %lld", (long long)threads);
+	status = param_check("threads", threads, 1, THREADS_MAX);
+	if (status != FILAR_OK)
+		return status;
 	if (distance < 8 || distance % 8 != 0 || distance > LINE_BLOCK_BYTES - 8)
 		return status_detail(FILAR_INVALID,
 			"counters stand 8 to %d bytes apart, a multiple of 8, not %lld",
@@ -358,7 +361,7 @@ static enum filar_status setup_line(struct way_run *run)
 	state->threads = (uint32_t)threads;
 	state->distance_bytes = (size_t)distance;
 	state->atomic = run->params[PARAM_ATOMIC] != 0;
-	return crew_place(run, PARAM_LINE_FIRST_CPU, threads, state->cpus);
+	return team_place(run, PARAM_LINE_FIRST_CPU, threads, state->cpus);
 }
 
 static void teardown_line(struct way_run *run)
@@ -379,9 +382,9 @@ static enum filar_status sample_line(struct way_run *run)
 		line_loop(state, 0);
 		wall_ns = clock_now_ns() - start;
 	} else {
-		crew_init(state->members, state->threads, line_member, state, state->cpus);
-		status = crew_run(state->members, state->threads);
-		wall_ns = crew_wall_ns(state->members, state->threads);
+		team_init(state->members, state->threads, line_member, state, state->cpus);
+		status = team_run(state->members, state->threads);
+		wall_ns = team_wall_ns(state->members, state->threads);
 	}
 	for (uint32_t i = 0; i < state->threads; i++)
 		counted_sum += (double)exchange_acquire(line_counter(state, i), 0);
@@ -407,7 +410,7 @@ struct crawl_state {
 	uint32_t threads;            /* I */
 	int64_t window_ns;           /* I */
 	const struct way_run *run;   /* I */
-	struct crew_member *members; /* I */
+	struct team_member *members; /* I */
 };
 
 static void crawl_take(struct crawl_lock *lock, uint32_t me)
@@ -422,7 +425,7 @@ static void crawl_take(struct crawl_lock *lock, uint32_t me)
 	pthread_mutex_unlock(&lock->mutex);
 }
 
-static void crawl_member(struct crew_member *member)
+static void crawl_member(struct team_member *member)
 {
 	struct crawl_state *state = member->shared;
 	int64_t end_ns = member->start_ns + state->window_ns;
@@ -435,16 +438,14 @@ static void crawl_member(struct crew_member *member)
 
 static enum filar_status check_crawl(const int64_t *params)
 {
-	if (params[PARAM_CRAWL_THREADS] < 1 || params[PARAM_CRAWL_THREADS] > CRAWL_THREADS_MAX)
-		return status_detail(FILAR_INVALID, "threads: 1 to %d, not %lld", CRAWL_THREADS_MAX,
-			(long long)params[PARAM_CRAWL_THREADS]);
-	if (params[PARAM_LOCKS] < 1 || params[PARAM_LOCKS] > CRAWL_LOCKS_MAX)
-		return status_detail(FILAR_INVALID, "locks: 1 to %d, not %lld", CRAWL_LOCKS_MAX,
-			(long long)params[PARAM_LOCKS]);
-	if (params[PARAM_WINDOW_US] < 1 || params[PARAM_WINDOW_US] > 10000000)
-		return status_detail(FILAR_INVALID, "the window is 1 us to 10 s, not %lld us",
-			(long long)params[PARAM_WINDOW_US]);
-	return FILAR_OK;
+	enum filar_status status =
+		param_check("threads", params[PARAM_CRAWL_THREADS], 1, CRAWL_THREADS_MAX);
+
+	if (status == FILAR_OK)
+		status = param_check("window_us", params[PARAM_WINDOW_US], 1, 10000000);
+	if (status == FILAR_OK)
+		status = param_check("locks", params[PARAM_LOCKS], 1, CRAWL_LOCKS_MAX);
+	return status;
 }
 
 static enum filar_status setup_crawl(struct way_run *run)
@@ -493,15 +494,15 @@ static enum filar_status sample_crawl(struct way_run *run)
 		state->locks[i].taken = state->locks[i].handed_over = 0;
 		state->locks[i].last = 0;
 	}
-	crew_init(state->members, state->threads, crawl_member, state, NULL);
-	status = crew_run(state->members, state->threads);
+	team_init(state->members, state->threads, crawl_member, state, NULL);
+	status = team_run(state->members, state->threads);
 	if (status != FILAR_OK)
 		return status;
 	for (uint32_t i = 0; i < state->lock_count; i++) {
 		taken += state->locks[i].taken;
 		handed_over += state->locks[i].handed_over;
 	}
-	seconds = (double)crew_wall_ns(state->members, state->threads) / 1e9;
+	seconds = (double)team_wall_ns(state->members, state->threads) / 1e9;
 	run->values[0] = (double)taken / seconds;
 	run->values[1] = (double)handed_over / seconds;
 	return way_cancelled(run) ? FILAR_CANCELLED : FILAR_OK;

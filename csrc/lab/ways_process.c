@@ -233,7 +233,8 @@ enum map_kind {
 
 struct map_view {
 	double facts[MAP_KINDS];
-	int *heap; /* I  the same pointer for all parties */
+	int *heap;                   /* I  the same pointer for all parties */
+	pthread_barrier_t *together; /* I  NULL for a party that is alone */
 };
 
 static int map_static;
@@ -251,9 +252,13 @@ static void look_around(struct map_view *view)
 	view->facts[MAP_TID] = gettid();
 }
 
-static void *map_thread(void *view)
+/* Ends only when all threads have looked: a thread that follows another gets its stack. */
+static void *map_thread(void *pointer)
 {
+	struct map_view *view = pointer;
+
 	look_around(view);
+	(void)pthread_barrier_wait(view->together);
 	return NULL;
 }
 
@@ -264,19 +269,31 @@ static void report_view(struct way_run *run, int subject, const struct map_view 
 	way_point(run, MAP_SEEN, subject, seen, 0);
 }
 
-/* The view of a party after it wrote to the heap cell, and whether the driver saw the write. */
-static enum filar_status view_of_thread(struct way_run *run, int subject, int *heap)
+/* The views of two threads alive at once, and whether the driver sees what they wrote. */
+static enum filar_status view_of_threads(struct way_run *run, int *heap)
 {
-	struct map_view view = { .heap = heap };
-	pthread_t thread;
+	pthread_barrier_t together;
+	struct map_view views[] = { { .heap = heap, .together = &together },
+		{ .heap = heap, .together = &together } };
+	pthread_t threads[FILAR_COUNT_OF(views)];
 	int error;
 
 	*heap = 0;
-	error = call_thread_create(&thread, NULL, map_thread, &view);
+	pthread_barrier_init(&together, NULL, FILAR_COUNT_OF(views));
+	error = call_thread_create(&threads[0], NULL, map_thread, &views[0]);
+	if (error == 0) {
+		error = call_thread_create(&threads[1], NULL, map_thread, &views[1]);
+		if (error == 0)
+			pthread_join(threads[1], NULL);
+		else /* in place of the second thread, so that the first one ends */
+			(void)pthread_barrier_wait(&together);
+		pthread_join(threads[0], NULL);
+	}
+	pthread_barrier_destroy(&together);
 	if (error != 0)
 		return status_from_errno(error, "pthread_create");
-	pthread_join(thread, NULL);
-	report_view(run, subject, &view, *heap);
+	for (int i = 0; i < (int)FILAR_COUNT_OF(views); i++)
+		report_view(run, i + 1, &views[i], *heap);
 	run->values[0] = *heap;
 	return FILAR_OK;
 }
@@ -317,9 +334,7 @@ static enum filar_status sample_address_map(struct way_run *run)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
 	look_around(&own);
 	report_view(run, 0, &own, 1);
-	status = view_of_thread(run, 1, heap);
-	if (status == FILAR_OK)
-		status = view_of_thread(run, 2, heap);
+	status = view_of_threads(run, heap);
 	if (status == FILAR_OK)
 		status = view_of_child(run, 3, heap);
 	memory_release(heap);

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
+#include "lab/team.h"
 
 #define THREADS 2
 
@@ -28,7 +29,7 @@ struct race_state {
 	struct {
 		FILAR_CACHELINE_BREAK _Atomic uint64_t counter; /* A  one thread's own */
 	} own[THREADS];
-	FILAR_CACHELINE_BREAK struct crew_member members[THREADS];
+	FILAR_CACHELINE_BREAK struct team_member members[THREADS];
 	void (*loop)(struct race_state *state, uint32_t index, int64_t count); /* I  each sample */
 	const struct way_run *run;                                             /* I */
 	int64_t increments;                                                    /* I */
@@ -47,7 +48,7 @@ static void loop_plain(struct race_state *state, uint32_t index, int64_t count)
 		uint64_t value = load_relaxed(&state->counter);
 
 		FILAR_KEEP_IN_REGISTER(value);
-		crew_work(state->section_steps);
+		team_work(state->section_steps);
 		store_relaxed(&state->counter, value + 1);
 	}
 }
@@ -56,7 +57,7 @@ static void loop_atomic(struct race_state *state, uint32_t index, int64_t count)
 {
 	(void)index;
 	for (int64_t i = 0; i < count; i++) {
-		crew_work(state->section_steps);
+		team_work(state->section_steps);
 		fetch_add_relaxed(&state->counter, 1);
 	}
 }
@@ -66,7 +67,7 @@ static void loop_mutex(struct race_state *state, uint32_t index, int64_t count)
 	(void)index;
 	for (int64_t i = 0; i < count; i++) {
 		pthread_mutex_lock(&state->mutex);
-		crew_work(state->section_steps);
+		team_work(state->section_steps);
 		state->guarded = state->guarded + 1;
 		pthread_mutex_unlock(&state->mutex);
 	}
@@ -78,12 +79,12 @@ static void loop_own(struct race_state *state, uint32_t index, int64_t count)
 		uint64_t value = load_relaxed(&state->own[index].counter);
 
 		FILAR_KEEP_IN_REGISTER(value);
-		crew_work(state->section_steps);
+		team_work(state->section_steps);
 		store_relaxed(&state->own[index].counter, value + 1);
 	}
 }
 
-static void race_member(struct crew_member *member)
+static void race_member(struct team_member *member)
 {
 	struct race_state *state = member->shared;
 	int64_t left = state->increments;
@@ -100,10 +101,10 @@ static enum filar_status setup_race(struct way_run *run)
 {
 	struct race_state *state;
 	int64_t increments = run->params[PARAM_INCREMENTS];
+	enum filar_status status = param_check("increments", increments, 1, INCREMENTS_MAX);
 
-	if (increments < 1 || increments > INCREMENTS_MAX)
-		return status_detail(FILAR_INVALID, "increments: 1 to %lld, not %lld",
-			(long long)INCREMENTS_MAX, (long long)increments);
+	if (status != FILAR_OK)
+		return status;
 	state = memory_acquire_aligned(1, sizeof *state);
 	if (state == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
@@ -112,7 +113,7 @@ static enum filar_status setup_race(struct way_run *run)
 	state->run = run;
 	state->increments = increments;
 	state->section_steps = run->params[PARAM_SECTION_STEPS];
-	return crew_place(run, PARAM_FIRST_CPU, run->params[PARAM_CORES], state->cpus);
+	return team_place(run, PARAM_FIRST_CPU, run->params[PARAM_CORES], state->cpus);
 }
 
 static void teardown_race(struct way_run *run)
@@ -142,14 +143,14 @@ static enum filar_status sample_race(struct way_run *run, race_loop *loop)
 	enum filar_status status;
 
 	state->loop = loop;
-	crew_init(state->members, THREADS, race_member, state, state->cpus);
-	status = crew_run(state->members, THREADS);
+	team_init(state->members, THREADS, race_member, state, state->cpus);
+	status = team_run(state->members, THREADS);
 	lost = done - counted(state);
 	if (status != FILAR_OK || way_cancelled(run))
 		return status != FILAR_OK ? status : FILAR_CANCELLED;
 	run->values[0] = 100 * lost / done;
 	run->values[1] = lost;
-	run->values[2] = (double)crew_wall_ns(state->members, THREADS) / done;
+	run->values[2] = (double)team_wall_ns(state->members, THREADS) / done;
 	return FILAR_OK;
 }
 
@@ -183,7 +184,7 @@ struct torn_state {
 	FILAR_CACHELINE_BREAK pthread_mutex_t mutex;
 	_Atomic bool over; /* A  relaxed: the reader has read enough */
 	int64_t torn;      /* S  the reader's until joined */
-	struct crew_member members[THREADS];
+	struct team_member members[THREADS];
 	const struct way_run *run; /* I */
 	int64_t reads;             /* I */
 	bool guarded;              /* I */
@@ -213,7 +214,7 @@ static bool pair_is_torn(struct torn_state *state)
 	return first != second;
 }
 
-static void torn_member(struct crew_member *member)
+static void torn_member(struct team_member *member)
 {
 	struct torn_state *state = member->shared;
 
@@ -234,10 +235,10 @@ static enum filar_status setup_torn(struct way_run *run)
 {
 	struct torn_state *state;
 	int64_t reads = run->params[PARAM_READS];
+	enum filar_status status = param_check("reads", reads, 1, INCREMENTS_MAX);
 
-	if (reads < 1 || reads > INCREMENTS_MAX)
-		return status_detail(FILAR_INVALID, "reads: 1 to %lld, not %lld",
-			(long long)INCREMENTS_MAX, (long long)reads);
+	if (status != FILAR_OK)
+		return status;
 	state = memory_acquire_aligned(1, sizeof *state);
 	if (state == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
@@ -246,7 +247,7 @@ static enum filar_status setup_torn(struct way_run *run)
 	state->run = run;
 	state->reads = reads;
 	state->guarded = run->params[PARAM_GUARDED] != 0;
-	return crew_place(run, PARAM_TORN_FIRST_CPU, run->params[PARAM_TORN_CORES], state->cpus);
+	return team_place(run, PARAM_TORN_FIRST_CPU, run->params[PARAM_TORN_CORES], state->cpus);
 }
 
 static void teardown_torn(struct way_run *run)
@@ -266,8 +267,8 @@ static enum filar_status sample_torn(struct way_run *run)
 
 	state->torn = 0;
 	store_relaxed(&state->over, false);
-	crew_init(state->members, THREADS, torn_member, state, state->cpus);
-	status = crew_run(state->members, THREADS);
+	team_init(state->members, THREADS, torn_member, state, state->cpus);
+	status = team_run(state->members, THREADS);
 	if (status != FILAR_OK || way_cancelled(run))
 		return status != FILAR_OK ? status : FILAR_CANCELLED;
 	run->values[0] = 100 * (double)state->torn / (double)state->reads;

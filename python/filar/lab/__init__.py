@@ -4,7 +4,7 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import creation, locks, races, selfcheck
+from filar.lab import creation, locks, processes, races, selfcheck
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -29,5 +29,6 @@ __all__ = [
     "run",
     "run_all",
     "selfcheck",
+    "processes",
     "ways",
 ]

@@ -81,8 +81,8 @@ class MutexCost(Experiment):
         "Lecture notes on synchronisation: races need mutexes, and mutexes are not free",
     )
     method = (
-        "One operation adds 1 to a counter, under a lock, by an atomic instruction, or with no guard; alone, and by two "
-        "by two threads on two cores that start together and time themselves. "
+        "One operation adds 1 to a counter, under a lock, by an atomic instruction, or with no guard; alone, and by "
+        "two threads on two cores that start together and time themselves. "
         "With two threads the figure is wall time divided by the operations of both, so perfect scaling would halve "
         "the figure of one thread. "
         "After each sample the counter is compared with what was done, so `lost` is measured, not assumed; `handed "

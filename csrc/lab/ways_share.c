@@ -1,0 +1,350 @@
+/*
+ * ways_share.c - how two processes share one core: A with k busy threads, nice and policy of its
+ * own, against B with one plain thread.
+ *
+ * Both are children of fork().  A child may not trust anything of the process it was copied from
+ * (Python's or another library's locks may be held), so it makes only raw calls and pthreads, and
+ * ends with _exit or is killed: by the parent, by the death of the driver thread
+ * (PR_SET_PDEATHSIG), or by its own deadline.  It uses none of the failure points of os/calls.h:
+ * an armed failure is the parent's.
+ *
+ * Parent and children talk through one shared page:
+ *   child: applies its settings, waits for `go` (the parent has moved it to its control group),
+ *          starts its threads; each adds one to `spinning`
+ *   parent: at k + 1 spinning threads reads both CPU clocks, sleeps for the window, reads again
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "lab/cpugroup.h"
+#include "lab/crew.h"
+#include "lab/registry.h"
+#include "os/calls.h"
+#include "os/clock.h"
+
+#define START_NS_MAX      (5 * NS_PER_S) /* for both children to run, on a busy machine */
+#define SETTLE_NS         (10 * NS_PER_MS)
+#define SHARE_THREADS_MAX 256
+
+enum share_apart { APART_NOT, APART_SESSIONS, APART_GROUPS };
+enum share_trouble { TROUBLE_NONE, TROUBLE_CPU, TROUBLE_NICE, TROUBLE_POLICY, TROUBLE_THREAD };
+enum { SHARE_THREADS, SHARE_NICE, SHARE_POLICY, SHARE_APART, SHARE_CPU, SHARE_WINDOW_NS };
+
+struct share_page {
+	_Atomic uint32_t go;       /* A  relaxed: the parent allows the threads */
+	_Atomic uint32_t spinning; /* A  relaxed: busy threads of both */
+	_Atomic uint32_t trouble;  /* A  relaxed: enum share_trouble of whoever failed */
+};
+
+struct share_side {
+	pid_t pid;             /* W  0: no child */
+	struct cpugroup group; /* W */
+	uint32_t threads;      /* I */
+	int32_t nice, policy;  /* I */
+};
+
+struct share_state {
+	struct share_page *page;   /* I  shared with the children */
+	struct cpu_mask cpu;       /* I */
+	enum share_apart apart;    /* I */
+	int64_t deadline_ns;       /* W  before fork: children end at this time */
+	struct share_side side[2]; /* W  A and B */
+};
+
+static _Atomic uint32_t group_number; /* A  relaxed: only for names that differ */
+
+/* ---- the child ---- */
+
+static void *spin_to_deadline(void *pointer)
+{
+	struct share_state *state = pointer;
+
+	fetch_add_relaxed(&state->page->spinning, 1);
+	while (clock_now_ns() < state->deadline_ns)
+		spin_steps(1000);
+	_exit(0);
+}
+
+static enum share_trouble apply_settings(const struct share_state *state, int side)
+{
+	static const struct sched_param plain;
+	int policy = state->side[side].policy, nice = state->side[side].nice;
+
+	if (state->apart == APART_SESSIONS)
+		(void)setsid();
+	if (sched_setaffinity(0, state->cpu.bytes, state->cpu.bits) != 0)
+		return TROUBLE_CPU;
+	if (policy != SCHED_OTHER && sched_setscheduler(0, policy, &plain) != 0)
+		return TROUBLE_POLICY;
+	if (nice != 0 && setpriority(PRIO_PROCESS, 0, nice) != 0)
+		return TROUBLE_NICE;
+	return TROUBLE_NONE;
+}
+
+static enum share_trouble start_threads(struct share_state *state, uint32_t threads)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	pthread_attr_init(&attributes);
+	(void)pthread_attr_setstacksize(&attributes, CREW_STACK_BYTES);
+	for (uint32_t i = 1; i < threads; i++) {
+		if (pthread_create(&thread, &attributes, spin_to_deadline, state) != 0)
+			return TROUBLE_THREAD;
+	}
+	return TROUBLE_NONE;
+}
+
+static void child_main(struct share_state *state, int side)
+{
+	struct timespec pause = { .tv_nsec = 200 * NS_PER_US };
+	enum share_trouble trouble;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	trouble = apply_settings(state, side);
+	while (trouble == TROUBLE_NONE && load_relaxed(&state->page->go) == 0 &&
+		clock_now_ns() < state->deadline_ns)
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	if (trouble == TROUBLE_NONE)
+		trouble = start_threads(state, state->side[side].threads);
+	if (trouble != TROUBLE_NONE) {
+		store_relaxed(&state->page->trouble, trouble);
+		_exit(1);
+	}
+	spin_to_deadline(state);
+}
+
+/* ---- the parent ---- */
+
+static enum filar_status status_of_trouble(
+	const struct share_state *state, enum share_trouble trouble)
+{
+	const struct share_side *a = &state->side[0];
+
+	switch (trouble) {
+	case TROUBLE_CPU:
+		return status_detail(FILAR_NO_CPU, "this process may not use CPU %d",
+			cpu_mask_next(&state->cpu, 0));
+	case TROUBLE_NICE:
+		return status_detail(FILAR_NO_PERMISSION,
+			"nice %d needs CAP_SYS_NICE or a higher RLIMIT_NICE", a->nice);
+	case TROUBLE_POLICY:
+		return status_detail(FILAR_NO_PERMISSION,
+			"the scheduling policy number %d was refused", a->policy);
+	default:
+		return status_detail(
+			FILAR_LIMIT, "a child could not create its %u threads", a->threads);
+	}
+}
+
+static enum filar_status start_side(struct share_state *state, int side)
+{
+	struct share_side *this = &state->side[side];
+	char name[48];
+	enum filar_status status = FILAR_OK;
+
+	if (state->apart == APART_GROUPS) {
+		snprintf(name, sizeof name, "filar-share-%d-%u", (int)getpid(),
+			fetch_add_relaxed(&group_number, 1));
+		status = cpugroup_create(&this->group, name);
+		if (status != FILAR_OK)
+			return status;
+	}
+	this->pid = call_fork();
+	if (this->pid == 0)
+		child_main(state, side);
+	if (this->pid < 0) {
+		this->pid = 0;
+		return status_from_errno(errno, "fork");
+	}
+	return state->apart == APART_GROUPS ? cpugroup_add(&this->group, this->pid) : FILAR_OK;
+}
+
+static void end_side(struct share_side *side)
+{
+	if (side->pid > 0) {
+		(void)kill(side->pid, SIGKILL);
+		/* ECHILD: the program ignores SIGCHLD, so the kernel has reaped it. */
+		while (call_waitpid(side->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		side->pid = 0;
+	}
+	cpugroup_remove(&side->group);
+}
+
+/* Whether a child has ended, which it may only when it had trouble. */
+static bool any_ended(struct share_state *state)
+{
+	for (int side = 0; side < 2; side++) {
+		if (state->side[side].pid > 0 &&
+			call_waitpid(state->side[side].pid, NULL, WNOHANG) > 0) {
+			state->side[side].pid = 0; /* reaped */
+			return true;
+		}
+	}
+	return false;
+}
+
+static enum filar_status look_after_children(struct share_state *state)
+{
+	bool ended = any_ended(state);
+	uint32_t trouble = load_relaxed(&state->page->trouble);
+
+	if (trouble != TROUBLE_NONE)
+		return status_of_trouble(state, (enum share_trouble)trouble);
+	return ended ? status_detail(FILAR_SYSTEM, "a child ended before its time") : FILAR_OK;
+}
+
+static enum filar_status wait_for_threads(struct way_run *run, struct share_state *state)
+{
+	uint32_t wanted = state->side[0].threads + state->side[1].threads;
+	int64_t end = clock_now_ns() + START_NS_MAX;
+	enum filar_status status = FILAR_OK;
+
+	store_relaxed(&state->page->go, 1);
+	while (load_relaxed(&state->page->spinning) < wanted && status == FILAR_OK) {
+		status = look_after_children(state);
+		if (status == FILAR_OK && clock_now_ns() > end)
+			status = status_detail(
+				FILAR_TIMED_OUT, "the children got no turn to start their threads");
+		if (status == FILAR_OK)
+			status = sleep_until(run, clock_now_ns() + 200 * NS_PER_US);
+	}
+	return status == FILAR_OK ? sleep_until(run, clock_now_ns() + SETTLE_NS) : status;
+}
+
+/* CPU time of a child so far, ns; negative if it is gone. */
+static int64_t cpu_ns(pid_t pid)
+{
+	struct timespec time;
+	clockid_t id;
+
+	if (clock_getcpuclockid(pid, &id) != 0 || clock_gettime(id, &time) != 0)
+		return -1;
+	return (int64_t)time.tv_sec * NS_PER_S + time.tv_nsec;
+}
+
+static enum filar_status measure_shares(struct way_run *run, struct share_state *state)
+{
+	int64_t before[2], after[2];
+	enum filar_status status;
+
+	for (int side = 0; side < 2; side++)
+		before[side] = cpu_ns(state->side[side].pid);
+	status = sleep_until(run, clock_now_ns() + run->params[SHARE_WINDOW_NS]);
+	for (int side = 0; side < 2; side++)
+		after[side] = cpu_ns(state->side[side].pid);
+	if (status != FILAR_OK)
+		return status;
+	for (int side = 0; side < 2; side++) {
+		if (before[side] < 0 || after[side] < 0)
+			return status_detail(FILAR_SYSTEM, "a child ended before its time");
+		run->values[1 + side] = (double)(after[side] - before[side]);
+	}
+	if (run->values[1] + run->values[2] > 0)
+		run->values[0] = 100 * run->values[1] / (run->values[1] + run->values[2]);
+	return FILAR_OK;
+}
+
+static enum filar_status sample_share(struct way_run *run)
+{
+	struct share_state *state = run->state;
+	enum filar_status status;
+
+	*state->page = (struct share_page){ 0 };
+	state->deadline_ns =
+		clock_now_ns() + START_NS_MAX + run->params[SHARE_WINDOW_NS] + NS_PER_S;
+	status = start_side(state, 0);
+	if (status == FILAR_OK)
+		status = start_side(state, 1);
+	if (status == FILAR_OK)
+		status = wait_for_threads(run, state);
+	if (status == FILAR_OK)
+		status = measure_shares(run, state);
+	end_side(&state->side[0]);
+	end_side(&state->side[1]);
+	return status;
+}
+
+static void teardown_share(struct way_run *run)
+{
+	struct share_state *state = run->state;
+
+	if (state == NULL)
+		return;
+	if (state->page != NULL)
+		(void)munmap(state->page, sizeof *state->page);
+	memory_release(state);
+}
+
+static enum filar_status check_share_params(const int64_t *params)
+{
+	enum filar_status status =
+		param_check("threads", params[SHARE_THREADS], 1, SHARE_THREADS_MAX);
+
+	if (status == FILAR_OK)
+		status = param_check("nice", params[SHARE_NICE], -20, 19);
+	if (status == FILAR_OK && params[SHARE_POLICY] != SCHED_OTHER &&
+		params[SHARE_POLICY] != SCHED_BATCH && params[SHARE_POLICY] != SCHED_IDLE)
+		status = status_detail(FILAR_INVALID,
+			"the policy is OTHER (0), BATCH (3) or IDLE (5), not %lld",
+			(long long)params[SHARE_POLICY]);
+	if (status == FILAR_OK)
+		status = param_check("apart", params[SHARE_APART], APART_NOT, APART_GROUPS);
+	return status == FILAR_OK
+		       ? param_check("window_ns", params[SHARE_WINDOW_NS], NS_PER_MS, 30 * NS_PER_S)
+		       : status;
+}
+
+static enum filar_status setup_share(struct way_run *run)
+{
+	enum filar_status status = check_share_params(run->params);
+	struct share_state *state;
+	void *page;
+
+	if (status != FILAR_OK)
+		return status;
+	run->state = state = memory_acquire(1, sizeof *state);
+	if (state == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory");
+	state->apart = (enum share_apart)run->params[SHARE_APART];
+	state->side[0] = (struct share_side){ .threads = (uint32_t)run->params[SHARE_THREADS],
+		.nice = (int32_t)run->params[SHARE_NICE],
+		.policy = (int32_t)run->params[SHARE_POLICY] };
+	state->side[1] = (struct share_side){ .threads = 1 };
+	page = call_mmap(NULL, sizeof *state->page, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return status_from_errno(errno, "mmap of a shared page");
+	state->page = page;
+	/* Both on one core: a set of several would let them avoid each other. */
+	if (run->params[SHARE_CPU] >= 0)
+		return crew_mask(&state->cpu, run->params[SHARE_CPU]);
+	return crew_mask(&state->cpu, run->driver_cpu >= 0 ? run->driver_cpu : sched_getcpu());
+}
+
+const struct way ways_share[] = {
+	{ .name = "share",
+		.summary = "process A (threads, nice, policy) and process B (one plain thread) "
+			   "busy on one core for a window; apart 0 same session, 1 a session each, "
+			   "2 a control group each; policy as in sched(7)",
+		.params = { { "threads", 1 }, { "nice", 0 }, { "policy", SCHED_OTHER },
+			{ "apart", APART_NOT }, { "cpu", -1 }, { "window_ns", 200 * NS_PER_MS } },
+		.metrics = { { "share of A", "percent" }, { "CPU of A", "ns" },
+			{ "CPU of B", "ns" } },
+		.batch_max = 1,
+		.setup = setup_share,
+		.sample = sample_share,
+		.teardown = teardown_share },
+	{ .name = NULL },
+};
