@@ -272,7 +272,7 @@ typedef struct {
 	const char *param_names[FILAR_PARAMS_MAX]; /* names end in their unit */
 	int64_t param_defaults[FILAR_PARAMS_MAX];
 	const char *metric_names[FILAR_METRICS_MAX];
-	const char *metric_units[FILAR_METRICS_MAX]; /* "ns", "bytes", "count", "ratio", "1/s" */
+	const char *metric_units[FILAR_METRICS_MAX]; /* "ns", "B", "count", "ratio", "1/s" */
 } filar_way_info;
 
 /* Number of ways known. */

@@ -163,10 +163,10 @@ static bool make_room(void **items, size_t count, size_t *room, size_t size, siz
 	size_t wanted = *room + *room / 2 + 256;
 	void *grown;
 
-	if (count < *room)
-		return true;
 	if (count >= max)
 		return false;
+	if (count < *room)
+		return true;
 	grown = memory_resize(*items, wanted, size);
 	if (grown == NULL)
 		return false;

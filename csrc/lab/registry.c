@@ -12,6 +12,8 @@ static const struct way *const way_tables[] = {
 	ways_memory,
 	ways_process,
 	ways_switch,
+	ways_cache,
+	ways_data,
 	ways_sched,
 	ways_crawl,
 	ways_share,

@@ -228,6 +228,11 @@ static enum filar_status setup_eventfd(struct way_run *run)
 	return setup(run, MEDIUM_EVENTFD, peer_takes_turns);
 }
 
+static enum filar_status setup_socket(struct way_run *run)
+{
+	return setup(run, MEDIUM_SOCKET, peer_takes_turns);
+}
+
 static enum filar_status setup_semaphore(struct way_run *run)
 {
 	return setup(run, MEDIUM_SEMAPHORE, peer_takes_turns);
@@ -383,6 +388,13 @@ const struct way ways_switch[] = {
 		.params = TURN_PARAMS,
 		.metrics = TURN_METRICS,
 		.setup = setup_eventfd,
+		.sample = sample_turns,
+		.teardown = teardown },
+	{ .name = "switch-socket",
+		.summary = "a round trip of one byte through a pair of unix sockets",
+		.params = TURN_PARAMS,
+		.metrics = TURN_METRICS,
+		.setup = setup_socket,
 		.sample = sample_turns,
 		.teardown = teardown },
 	{ .name = "switch-semaphore",

@@ -4,7 +4,7 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import creation, selfcheck
+from filar.lab import crawling, creation, memory, processes, scheduling, selfcheck, timers
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -20,12 +20,17 @@ __all__ = [
     "Report",
     "Result",
     "compare",
+    "crawling",
     "creation",
     "experiments",
     "find",
     "load",
+    "memory",
+    "processes",
     "run",
     "run_all",
+    "scheduling",
     "selfcheck",
+    "timers",
     "ways",
 ]
