@@ -129,7 +129,7 @@ def test_page_shows_all_parts_of_an_experiment(page: str) -> None:
         "It is compared with that.",
         "Skylake (Lemire 2020)",
         "lemire.me/blog/2020/01/30",
-        "child on the other core: not measured",
+        "Child on the other core: not measured, there is one CPU.",
         "Where things are",
         "95 % interval",
         "quick mode, seed 7",

@@ -218,7 +218,7 @@ def _add_compare(command: Any) -> None:
 
 
 def _add_why_not(command: Any) -> None:
-    text = "Name the limit that would stop so many threads, since the error of the system never does."
+    text = "Name the limit that would stop so many threads, since the error of the\nsystem never does."
     examples = "  filar why-not 50000 --stack-size 64K\n"
     parser = command("why-not", "name the limit that stops so many threads", text, examples)
     parser.add_argument("threads", type=_count, metavar="THREADS", help="how many are wanted, such as 50000")

@@ -25,7 +25,7 @@ from filar.report.compare_text import comparison_text
 from filar.report.machine import overall_badge, trust_sentences
 from filar.report.words import duration, look_of, sentence, tally
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "result_text"]
 
 INTERRUPTED = 130
 SLOWER = 1
@@ -157,7 +157,7 @@ def _put_out(whole: Report, text: str, arguments: argparse.Namespace) -> None:
         return
     out = Terminal(sys.stdout)
     for result in whole.results:
-        out.line(_result_text(result, out))
+        out.line(result_text(result, out))
 
 
 def _write_json_text(text: str) -> None:
@@ -167,7 +167,7 @@ def _write_json_text(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _result_text(result: Result, out: Terminal) -> str:
+def result_text(result: Result, out: Terminal) -> str:
     """Title, claim, verdict, figures, how the samples are spread, facts and notes."""
     look, width = look_of(result.verdict.word), out.width
 
