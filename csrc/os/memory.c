@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/check.h"
 #include "os/calls.h"
 #include "os/textfile.h"
@@ -67,14 +68,30 @@ static enum filar_status refused(int error, const char *what, size_t bytes)
 		FILAR_NO_MEMORY, "%s refused a stack of %zu bytes (ENOMEM)", what, bytes);
 }
 
+/* Some systems answer 0 to advice they do not know (qemu's user mode does).  So the first guard is
+ * touched through the kernel, which answers EFAULT where a program would get a signal. */
+static bool guard_holds(const void *base)
+{
+	static _Atomic int known; /* 0 not yet, 1 yes, -1 no; any thread may find out */
+	int answer = load_relaxed(&known);
+
+	if (answer == 0) {
+		answer = access(base, F_OK) != 0 && errno == EFAULT ? 1 : -1;
+		store_relaxed(&known, answer);
+	}
+	return answer > 0;
+}
+
 static enum filar_status guard_by_madvise(void *base, size_t bytes)
 {
-	if (call_madvise(base, bytes, MADV_GUARD_INSTALL) == 0)
+	int failed = call_madvise(base, bytes, MADV_GUARD_INSTALL);
+
+	if (failed == 0 && guard_holds(base))
 		return FILAR_OK;
 	/* EINVAL: an older kernel, or memory locked by mlockall. */
-	if (errno == EINVAL)
+	if (failed == 0 || errno == EINVAL)
 		return status_detail(
-			FILAR_NOT_SUPPORTED, "this kernel has no MADV_GUARD_INSTALL (Linux 6.13)");
+			FILAR_NOT_SUPPORTED, "this system has no MADV_GUARD_INSTALL (Linux 6.13)");
 	return refused(errno, "madvise", bytes);
 }
 
