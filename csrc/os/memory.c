@@ -44,19 +44,32 @@ static bool round_up(size_t *bytes)
 	return true;
 }
 
+/* Would `bytes` more exceed RLIMIT_AS?  Yes also when what is in use cannot be read. */
+static bool is_beyond_address_limit(size_t bytes, uint64_t *limit)
+{
+	int64_t pages = 0;
+	struct rlimit space;
+
+	if (call_getrlimit(RLIMIT_AS, &space) != 0 || space.rlim_cur == RLIM_INFINITY)
+		return false;
+	*limit = space.rlim_cur;
+	return textfile_read_number(&pages, "/proc/self/statm") != FILAR_OK ||
+	       (uint64_t)pages * page_bytes() + bytes > *limit;
+}
+
 /* The status for ENOMEM (or another errno) after `what` was asked for `bytes`. */
 static enum filar_status refused(int error, const char *what, size_t bytes)
 {
-	struct rlimit space;
+	uint64_t limit;
 	int64_t maps, maps_max;
 
 	if (error != ENOMEM)
 		return status_from_errno(error, what);
-	if (call_getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+	if (is_beyond_address_limit(bytes, &limit))
 		return status_detail(FILAR_LIMIT,
 			"no address space for a stack of %zu bytes: RLIMIT_AS (ulimit -v) is %" PRIu64
 			" bytes",
-			bytes, (uint64_t)space.rlim_cur);
+			bytes, limit);
 	/* A split needs up to two maps more; other threads may free some in the meantime. */
 	if (textfile_read_number(&maps_max, "/proc/sys/vm/max_map_count") == FILAR_OK &&
 		textfile_count_lines(&maps, "/proc/self/maps") == FILAR_OK && maps + 2 >= maps_max)

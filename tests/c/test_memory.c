@@ -172,7 +172,6 @@ TEST(stack_refusal_names_the_limit_on_address_space)
 TEST(stack_refusal_names_the_limit_on_maps)
 {
 	enum filar_status status = FILAR_OK;
-	struct rlimit space;
 	struct stack *stacks;
 	int64_t maps_max;
 	size_t count = 0;
@@ -188,9 +187,6 @@ TEST(stack_refusal_names_the_limit_on_maps)
 #endif
 	if (is_emulated())
 		return;
-	CHECK_EQ(getrlimit(RLIMIT_AS, &space), 0);
-	space.rlim_cur = space.rlim_max; /* else the address space is named first */
-	CHECK_EQ(setrlimit(RLIMIT_AS, &space), 0);
 	stacks = calloc((size_t)maps_max, sizeof *stacks);
 	CHECK(stacks != NULL);
 	while (count < (size_t)maps_max) {
