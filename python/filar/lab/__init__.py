@@ -4,7 +4,7 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import creation, selfcheck
+from filar.lab import crawling, creation, locks, memory, processes, races, scheduling, selfcheck, timers
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -20,12 +20,19 @@ __all__ = [
     "Report",
     "Result",
     "compare",
+    "crawling",
     "creation",
     "experiments",
     "find",
     "load",
+    "locks",
+    "memory",
+    "processes",
+    "races",
     "run",
     "run_all",
+    "scheduling",
     "selfcheck",
+    "timers",
     "ways",
 ]
