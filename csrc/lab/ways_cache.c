@@ -171,13 +171,16 @@ enum { LATENCY_CPU, LATENCY_PEER_CPU };
  * among its trips. */
 #define TRIPS_PER_BURST 64u
 #define BURSTS_MAX      4096u
+/* Some seconds without an answer: the other party is not coming. */
+#define YIELDS_MAX 100000u
 
 /* The two lines are in a fresh page each sample: where the page lies decides, on many machines, how
  * far the line travels. */
 struct latency {
-	struct peer *peer;   /* W  driver */
-	struct lines *lines; /* S  set by the driver before each order */
-	_Atomic bool broken; /* A  relaxed: a flag and nothing else */
+	const struct way_run *run; /* I */
+	struct peer *peer;         /* W  driver */
+	struct lines *lines;       /* S  set by the driver before each order */
+	_Atomic bool broken;       /* A  relaxed: a flag and nothing else */
 };
 
 struct lines {
@@ -186,6 +189,13 @@ struct lines {
 	FILAR_CACHELINE_BREAK
 	_Atomic uint32_t pong; /* A  written by the peer only: number of the last trip answered */
 };
+
+static void break_off(void *pointer)
+{
+	struct latency *latency = pointer;
+
+	store_relaxed(&latency->broken, true);
+}
 
 /* Spins until *word is at least `value`; the number of times the CPU was given away meanwhile. */
 static uint32_t spin_until(struct latency *latency, _Atomic uint32_t *word, uint32_t value)
@@ -196,11 +206,12 @@ static uint32_t spin_until(struct latency *latency, _Atomic uint32_t *word, uint
 	while (load_acquire(word) < value) {
 		if (++spins < SPINS_MAX)
 			continue;
+		if (yields++ > YIELDS_MAX || way_cancelled(latency->run))
+			break_off(latency);
 		if (load_relaxed(&latency->broken))
 			return UINT32_MAX;
 		(void)sched_yield();
 		spins = 0;
-		yields++;
 	}
 	return yields;
 }
@@ -217,13 +228,6 @@ static enum filar_status peer_answers(void *pointer, uint32_t turns)
 		store_release(&lines->pong, trip);
 	}
 	return FILAR_OK;
-}
-
-static void break_off(void *pointer)
-{
-	struct latency *latency = pointer;
-
-	store_relaxed(&latency->broken, true);
 }
 
 static void teardown_latency(struct way_run *run)
@@ -243,11 +247,13 @@ static enum filar_status setup_latency(struct way_run *run)
 	if (latency == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
 	run->state = latency;
+	latency->run = run;
 	return peer_create(&latency->peer, run,
 		&(struct peer_options){ .cpu = (int32_t)run->params[LATENCY_PEER_CPU],
 			.body = peer_answers,
 			.argument = latency,
 			.on_stuck = break_off,
+			.unwatched = true,
 			.fds = { -1, -1 } });
 }
 
@@ -297,6 +303,10 @@ static enum filar_status sample_latency(struct way_run *run)
 		calm++;
 	}
 	status = peer_end(latency->peer);
+	if (status == FILAR_OK && load_relaxed(&latency->broken))
+		status = way_cancelled(run) ? FILAR_CANCELLED
+					    : status_detail(FILAR_TIMED_OUT,
+						      "the other core did not answer in time");
 	shared_release(latency->lines, sizeof *latency->lines);
 	if (status != FILAR_OK)
 		return status;

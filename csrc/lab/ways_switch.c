@@ -14,14 +14,23 @@
 #include <sched.h>
 #include <sys/resource.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include "lab/peer.h"
 #include "lab/registry.h"
 #include "lab/touch.h"
 #include "lab/turns.h"
+#include "os/affinity.h"
 #include "os/clock.h"
 
-enum { PARAM_PEER_CPU, PARAM_PROCESS, PARAM_SHARED, PARAM_TOUCH_BYTES, PARAM_STEP_BYTES };
+enum {
+	PARAM_PEER_CPU,
+	PARAM_PROCESS,
+	PARAM_SHARED,
+	PARAM_TOUCH_BYTES,
+	PARAM_STEP_BYTES,
+	PARAM_DRIVER_FREE
+};
 
 #define PAGE_BYTES      4096u
 #define TOUCH_BYTES_MAX (INT64_C(1) << 28)
@@ -37,6 +46,7 @@ struct switching {
 	size_t touch_bytes, step_bytes; /* I */
 	char *buffers[2];               /* I  by side */
 	char *stack;                    /* I  of the second context */
+	struct cpu_mask all;            /* I  every CPU the process may use */
 	ucontext_t contexts[2];         /* W  driver: by side */
 	FILAR_CACHELINE_BREAK
 	_Atomic bool yielding; /* A  relaxed, like the next: a flag and nothing else */
@@ -99,6 +109,14 @@ static void hang_up(void *pointer)
 	turns_hang_up(&state->turns);
 }
 
+/* The plan pins the driver again before the next sample. */
+static enum filar_status free_driver(struct way_run *run)
+{
+	struct switching *state = run->state;
+
+	return run->params[PARAM_DRIVER_FREE] != 0 ? affinity_set(0, &state->all) : FILAR_OK;
+}
+
 static enum filar_status setup(struct way_run *run, enum medium medium, peer_body *body)
 {
 	bool process = run->params[PARAM_PROCESS] != 0;
@@ -107,7 +125,13 @@ static enum filar_status setup(struct way_run *run, enum medium medium, peer_bod
 
 	if (status != FILAR_OK)
 		return status;
-	status = turns_open(&state->turns, medium, process || run->params[PARAM_SHARED] != 0);
+	/* The process's own CPUs, not the driver's one: what "unpinned" means. */
+	status = affinity_get((int32_t)getpid(), &state->all);
+	if (status == FILAR_OK)
+		status = free_driver(run);
+	if (status == FILAR_OK)
+		status = turns_open(
+			&state->turns, medium, process || run->params[PARAM_SHARED] != 0);
 	if (status != FILAR_OK)
 		return status;
 	return peer_create(&state->peer, run,
@@ -193,8 +217,10 @@ static enum filar_status sample_turns(struct way_run *run)
 {
 	struct switching *state = run->state;
 	int64_t start = 0, end = 0, switches = 0;
-	enum filar_status status;
+	enum filar_status status = free_driver(run);
 
+	if (status != FILAR_OK)
+		return status;
 	peer_begin(state->peer, run->batch + UNTIMED_TURNS);
 	status = give_turns(state, UNTIMED_TURNS);
 	if (status == FILAR_OK) {
@@ -356,8 +382,9 @@ static enum filar_status sample_context(struct way_run *run)
 #define TURN_PARAMS                                                                                \
 	{                                                                                          \
 		{ "peer_cpu", -1 }, { "process", 0 }, { "shared", 0 }, { "touch_bytes", 0 },       \
+			{ "step_bytes", TOUCH_LINES },                                             \
 		{                                                                                  \
-			"step_bytes", TOUCH_LINES                                                  \
+			"driver_free", 0                                                           \
 		}                                                                                  \
 	}
 #define TURN_METRICS                                                                               \

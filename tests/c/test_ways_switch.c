@@ -47,6 +47,14 @@ TEST(threads_hand_over_on_two_cores)
 	}
 }
 
+TEST(an_unpinned_pair_hands_over)
+{
+	int64_t params[] = { ONE_CORE, 0, 0, 0, 64, 1 };
+	struct once once = once_run("switch-futex", params, 6, 20, first_cpu());
+
+	check_times(&once);
+}
+
 TEST(processes_hand_over)
 {
 	int fds = fds_open(), mappings = shared_mappings();

@@ -4,7 +4,7 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import crawling, creation, memory, processes, scheduling, selfcheck, timers
+from filar.lab import crawling, creation, locks, memory, processes, races, scheduling, selfcheck, timers
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -25,8 +25,10 @@ __all__ = [
     "experiments",
     "find",
     "load",
+    "locks",
     "memory",
     "processes",
+    "races",
     "run",
     "run_all",
     "scheduling",
