@@ -102,7 +102,8 @@ def make_report(arguments: argparse.Namespace) -> int:
 def _short_summary(whole: Report, out: Terminal) -> str:
     claims = [one for one in whole.results if one.experiment != SELF_CHECK]
     many = f"{len(claims)} claim{'' if len(claims) == 1 else 's'}"
-    lines = [f"{many} tested in {duration(whole.elapsed_s)}, {whole.mode} mode:", ""]
+    lines = [f"{many} tested in {duration(whole.elapsed_s)}, {whole.mode} mode"]
+    lines += [""] if claims else []
     for look, count in tally(one.verdict for one in claims):
         if count:
             lines.append(f"  {count:3} {out.paint(look.sign, look.style)} {look.short}")
