@@ -4,7 +4,7 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import creation, selfcheck
+from filar.lab import creation, selfcheck, sharing, switching
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -27,5 +27,7 @@ __all__ = [
     "run",
     "run_all",
     "selfcheck",
+    "sharing",
+    "switching",
     "ways",
 ]
