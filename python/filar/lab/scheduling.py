@@ -129,7 +129,7 @@ class TimeSlice(Experiment):
         ]
 
     def measure(self, bench: Bench) -> Measured:
-        """The plan; of each variant the runs of one round to draw, and all turns (y their length, x the wait before)."""
+        """The plan; of each variant the runs of one round to draw, and all turns (y: length, x: the wait before)."""
         outcome = bench.run(self.ways(bench), warmup_rounds=0)
         measured = Measured(rows=outcome.rows(), notes=outcome.notes())
         for variant in measured.rows.variants():
