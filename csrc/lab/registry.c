@@ -18,6 +18,9 @@ static const struct way *const way_tables[] = {
 	ways_crawl,
 	ways_share,
 	ways_timer,
+	ways_locks,
+	ways_race,
+	ways_deadlock,
 };
 
 int32_t way_count(void)

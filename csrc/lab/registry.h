@@ -18,5 +18,8 @@ extern const struct way ways_sched[];   /* time slices, parallelism, order, what
 extern const struct way ways_crawl[];   /* one piece of work, and waiting, with ever more threads */
 extern const struct way ways_share[];   /* shares of a core between two processes */
 extern const struct way ways_timer[];   /* lateness of sleeps and of an interactive loop */
+extern const struct way ways_locks[];   /* locks, counters, shared lines, hand-overs */
+extern const struct way ways_race[];    /* lost updates, torn pairs, and cures */
+extern const struct way ways_deadlock[]; /* two locks, and a child that stops for ever */
 
 #endif

@@ -233,7 +233,8 @@ enum map_kind {
 
 struct map_view {
 	double facts[MAP_KINDS];
-	int *heap; /* I  the same pointer for all parties */
+	_Atomic int *heap;           /* I  the same pointer for all parties; relaxed */
+	pthread_barrier_t *together; /* I  NULL for a party that is alone */
 };
 
 static int map_static;
@@ -243,7 +244,7 @@ static void look_around(struct map_view *view)
 {
 	int on_stack = 0;
 
-	*view->heap = 1;
+	store_relaxed(view->heap, 1);
 	view->facts[MAP_STACK_ADDRESS] = (double)(uintptr_t)&on_stack;
 	view->facts[MAP_HEAP_ADDRESS] = (double)(uintptr_t)view->heap;
 	view->facts[MAP_STATIC_ADDRESS] = (double)(uintptr_t)&map_static;
@@ -251,9 +252,13 @@ static void look_around(struct map_view *view)
 	view->facts[MAP_TID] = gettid();
 }
 
-static void *map_thread(void *view)
+/* Ends only when all threads have looked: a thread that follows another gets its stack. */
+static void *map_thread(void *pointer)
 {
+	struct map_view *view = pointer;
+
 	look_around(view);
+	(void)pthread_barrier_wait(view->together);
 	return NULL;
 }
 
@@ -264,24 +269,36 @@ static void report_view(struct way_run *run, int subject, const struct map_view 
 	way_point(run, MAP_SEEN, subject, seen, 0);
 }
 
-/* The view of a party after it wrote to the heap cell, and whether the driver saw the write. */
-static enum filar_status view_of_thread(struct way_run *run, int subject, int *heap)
+/* The views of two threads alive at once, and whether the driver sees what they wrote. */
+static enum filar_status view_of_threads(struct way_run *run, _Atomic int *heap)
 {
-	struct map_view view = { .heap = heap };
-	pthread_t thread;
+	pthread_barrier_t together;
+	struct map_view views[] = { { .heap = heap, .together = &together },
+		{ .heap = heap, .together = &together } };
+	pthread_t threads[FILAR_COUNT_OF(views)];
 	int error;
 
-	*heap = 0;
-	error = call_thread_create(&thread, NULL, map_thread, &view);
+	store_relaxed(heap, 0);
+	pthread_barrier_init(&together, NULL, FILAR_COUNT_OF(views));
+	error = call_thread_create(&threads[0], NULL, map_thread, &views[0]);
+	if (error == 0) {
+		error = call_thread_create(&threads[1], NULL, map_thread, &views[1]);
+		if (error == 0)
+			pthread_join(threads[1], NULL);
+		else /* in place of the second thread, so that the first one ends */
+			(void)pthread_barrier_wait(&together);
+		pthread_join(threads[0], NULL);
+	}
+	pthread_barrier_destroy(&together);
 	if (error != 0)
 		return status_from_errno(error, "pthread_create");
-	pthread_join(thread, NULL);
-	report_view(run, subject, &view, *heap);
-	run->values[0] = *heap;
+	for (int i = 0; i < (int)FILAR_COUNT_OF(views); i++)
+		report_view(run, i + 1, &views[i], load_relaxed(heap));
+	run->values[0] = load_relaxed(heap);
 	return FILAR_OK;
 }
 
-static enum filar_status view_of_child(struct way_run *run, int subject, int *heap)
+static enum filar_status view_of_child(struct way_run *run, int subject, _Atomic int *heap)
 {
 	struct map_view *view = shared_acquire(sizeof *view);
 	enum filar_status status;
@@ -290,7 +307,7 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 
 	if (view == NULL)
 		return FILAR_NO_MEMORY;
-	*heap = 0;
+	store_relaxed(heap, 0);
 	view->heap = heap;
 	status = child_fork(&pid, PARTY_SECONDS);
 	if (status == FILAR_OK && pid == 0) {
@@ -300,8 +317,8 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 	if (status == FILAR_OK)
 		status = child_reap(pid, &ignored);
 	if (status == FILAR_OK) {
-		report_view(run, subject, view, *heap);
-		run->values[1] = *heap;
+		report_view(run, subject, view, load_relaxed(heap));
+		run->values[1] = load_relaxed(heap);
 	}
 	shared_release(view, sizeof *view);
 	return status;
@@ -309,7 +326,7 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 
 static enum filar_status sample_address_map(struct way_run *run)
 {
-	int *heap = memory_acquire(1, sizeof *heap);
+	_Atomic int *heap = memory_acquire(1, sizeof *heap);
 	struct map_view own = { .heap = heap };
 	enum filar_status status;
 
@@ -317,9 +334,7 @@ static enum filar_status sample_address_map(struct way_run *run)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
 	look_around(&own);
 	report_view(run, 0, &own, 1);
-	status = view_of_thread(run, 1, heap);
-	if (status == FILAR_OK)
-		status = view_of_thread(run, 2, heap);
+	status = view_of_threads(run, heap);
 	if (status == FILAR_OK)
 		status = view_of_child(run, 3, heap);
 	memory_release(heap);

@@ -23,6 +23,7 @@
 /* ---- stretches: when a thread ran without a gap, and where ---- */
 
 #define STRETCHES_MAX 2048u
+#define POINT_TURN    (-1) /* other kinds are CPU numbers */
 #define UNIT_STEPS    64
 
 struct stretch {
@@ -30,22 +31,29 @@ struct stretch {
 	int32_t cpu;
 };
 
+struct owned_stretch {
+	struct stretch at;
+	uint32_t thread;
+};
+
 struct scan {
 	struct stretch *stretches; /* W  its thread, until joined */
 	uint32_t count;            /* W */
 	uint64_t units;            /* W  of UNIT_STEPS, done in the window */
+	int64_t left_ns;           /* W  driver: end of the latest turn, -1 before the first */
 };
 
 struct scan_state {
-	struct crew crew;            /* W  driver */
-	struct scan *scans;          /* I  one a thread */
-	struct stretch *stretches;   /* I  all of them, STRETCHES_MAX a thread */
-	uint32_t threads;            /* I */
-	int64_t gap_ns, window_ns;   /* I */
-	struct cpu_mask cpus;        /* I */
-	const struct way_run *run;   /* I */
-	double *gaps, *lengths;      /* W  driver: scratch for medians */
-	int64_t begin_ns, finish_ns; /* W  driver: the window in which all threads took part */
+	struct crew crew;               /* W  driver */
+	struct scan *scans;             /* I  one a thread */
+	struct stretch *stretches;      /* I  all of them, STRETCHES_MAX a thread */
+	uint32_t threads;               /* I */
+	int64_t gap_ns, window_ns;      /* I */
+	struct cpu_mask cpus;           /* I */
+	const struct way_run *run;      /* I */
+	double *gaps, *lengths;         /* W  driver: scratch for medians */
+	struct owned_stretch *lined_up; /* W  driver: all stretches by time */
+	int64_t begin_ns, finish_ns;    /* W  driver: the window in which all threads took part */
 };
 
 enum { SCAN_THREADS, SCAN_CPU, SCAN_WINDOW_NS, SCAN_GAP_NS };
@@ -85,6 +93,7 @@ static void teardown_scan(struct way_run *run)
 		return;
 	memory_release(state->scans);
 	memory_release(state->stretches);
+	memory_release(state->lined_up);
 	memory_release(state->gaps);
 	memory_release(state->lengths);
 	memory_release(state);
@@ -121,8 +130,10 @@ static enum filar_status setup_scan(struct way_run *run)
 	state->gaps = memory_acquire((size_t)state->threads * STRETCHES_MAX, sizeof *state->gaps);
 	state->lengths =
 		memory_acquire((size_t)state->threads * STRETCHES_MAX, sizeof *state->lengths);
-	if (state->scans == NULL || state->stretches == NULL || state->gaps == NULL ||
-		state->lengths == NULL)
+	state->lined_up =
+		memory_acquire((size_t)state->threads * STRETCHES_MAX, sizeof *state->lined_up);
+	if (state->lined_up == NULL || state->scans == NULL || state->stretches == NULL ||
+		state->gaps == NULL || state->lengths == NULL)
 		return status_detail(
 			FILAR_NO_MEMORY, "no memory for what %u threads see", state->threads);
 	return crew_mask(&state->cpus, run->params[SCAN_CPU]);
@@ -195,35 +206,79 @@ static double tick_ns(void)
 	return (double)tick.tv_sec * (double)NS_PER_S + (double)tick.tv_nsec;
 }
 
+static int compare_starts(const void *left, const void *right)
+{
+	int64_t a = ((const struct owned_stretch *)left)->at.start_ns;
+	int64_t b = ((const struct owned_stretch *)right)->at.start_ns;
+
+	return (a > b) - (a < b);
+}
+
+/* All stretches of all threads in order of time; returns how many. */
+static size_t line_up(struct scan_state *state)
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < state->threads; i++) {
+		for (uint32_t j = 0; j < state->scans[i].count; j++)
+			state->lined_up[count++] =
+				(struct owned_stretch){ state->scans[i].stretches[j], i };
+	}
+	qsort(state->lined_up, count, sizeof *state->lined_up, compare_starts);
+	return count;
+}
+
+/*
+ * A turn is what a thread ran until another one of ours did: stretches in between which only
+ * somebody else (another program, an interrupt, the hypervisor) ran belong to one turn, whose
+ * length is the time the thread really ran.  The first and the last turn are cut off by the window
+ * and do not count.  Returns how many there were; lengths[] and gaps[] get each turn and the wait
+ * before it.
+ */
+static size_t find_turns(struct way_run *run, size_t stretches, size_t *counted)
+{
+	struct scan_state *state = run->state;
+	size_t turns = 0, next;
+
+	*counted = 0;
+	for (uint32_t i = 0; i < state->threads; i++)
+		state->scans[i].left_ns = -1;
+	for (size_t first = 0; first < stretches; first = next) {
+		const struct owned_stretch *turn = &state->lined_up[first];
+		struct scan *scan = &state->scans[turn->thread];
+		double length = 0;
+
+		for (next = first; next < stretches && state->lined_up[next].thread == turn->thread;
+			next++)
+			length += (double)(state->lined_up[next].at.end_ns -
+					   state->lined_up[next].at.start_ns);
+		if (scan->left_ns >= 0 && next < stretches) {
+			state->lengths[*counted] = length;
+			state->gaps[*counted] = (double)(turn->at.start_ns - scan->left_ns);
+			way_point(run, POINT_TURN, (int32_t)turn->thread, length,
+				state->gaps[*counted]);
+			++*counted;
+		}
+		scan->left_ns = state->lined_up[next - 1].at.end_ns;
+		turns++;
+	}
+	return turns;
+}
+
 static enum filar_status sample_time_slice(struct way_run *run)
 {
 	struct scan_state *state = run->state;
 	enum filar_status status = run_scan(run);
-	double longest = 0;
-	size_t lengths = 0, gaps = 0, stretches = 0;
+	size_t turns, counted;
 
 	if (status != FILAR_OK)
 		return status;
-	for (uint32_t i = 0; i < state->threads; i++) {
-		const struct scan *scan = &state->scans[i];
-
-		stretches += scan->count;
-		for (uint32_t j = 1; j < scan->count; j++) {
-			double gap = (double)(scan->stretches[j].start_ns -
-					      scan->stretches[j - 1].end_ns);
-
-			state->gaps[gaps++] = gap;
-			longest = gap > longest ? gap : longest;
-		}
-		/* The first and the last stretch are cut off by the window. */
-		for (uint32_t j = 1; j + 1 < scan->count; j++)
-			state->lengths[lengths++] =
-				(double)(scan->stretches[j].end_ns - scan->stretches[j].start_ns);
-	}
-	run->values[0] = median_of(state->lengths, lengths);
-	run->values[1] = median_of(state->gaps, gaps);
-	run->values[2] = gaps > 0 ? longest : NAN;
-	run->values[3] = (double)stretches / state->threads;
+	turns = find_turns(run, line_up(state), &counted);
+	run->values[0] = median_of(state->lengths, counted);
+	run->values[1] = median_of(state->gaps, counted);
+	if (counted > 0)
+		run->values[2] = state->gaps[counted - 1]; /* sorted now */
+	run->values[3] = (double)turns / state->threads;
 	run->values[4] = tick_ns();
 	run->values[5] = base_slice_ns();
 	record_stretches(run);
@@ -507,12 +562,14 @@ static enum filar_status sample_seen(struct way_run *run)
 
 const struct way ways_sched[] = {
 	{ .name = "time-slice",
-		.summary = "busy threads on one core for a window; a point is a run: kind the CPU, "
-			   "subject the thread, x and y its begin and end in ns",
+		.summary =
+			"busy threads on one core for a window; a point is a run (kind the CPU, subject "
+			"the thread, x and y its begin and end in ns) or, kind -1, a turn (x what "
+			"it ran, y what it waited before)",
 		.params = { { "threads", 2 }, { "cpu", -1 }, { "window_ns", 60 * NS_PER_MS },
 			{ "gap_ns", 20 * NS_PER_US } },
 		.metrics = { { "run", "ns" }, { "wait", "ns" }, { "longest wait", "ns" },
-			{ "runs per thread", "count" }, { "tick", "ns" }, { "base slice", "ns" } },
+			{ "turns per thread", "count" }, { "tick", "ns" }, { "base slice", "ns" } },
 		.batch_max = 1,
 		.setup = setup_scan,
 		.sample = sample_time_slice,

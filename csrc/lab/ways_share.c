@@ -2,11 +2,9 @@
  * ways_share.c - how two processes share one core: A with k busy threads, nice and policy of its
  * own, against B with one plain thread.
  *
- * Both are children of fork().  A child may not trust anything of the process it was copied from
- * (Python's or another library's locks may be held), so it makes only raw calls and pthreads, and
- * ends with _exit or is killed: by the parent, by the death of the driver thread
- * (PR_SET_PDEATHSIG), or by its own deadline.  It uses none of the failure points of os/calls.h:
- * an armed failure is the parent's.
+ * Both are forked children (child.h) and so make only raw calls and pthreads, and are ended by the
+ * parent's kill, by the parent's death or by their own deadline.  They use none of the failure
+ * points of os/calls.h: an armed failure is the parent's.
  *
  * Parent and children talk through one shared page:
  *   child: applies its settings, waits for `go` (the parent has moved it to its control group),
@@ -16,22 +14,22 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "lab/child.h"
 #include "lab/cpugroup.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
 #include "os/calls.h"
 #include "os/clock.h"
 
+/* Window, start and a second: by then a child has ended itself. */
+#define CHILD_SECONDS_MAX 40
 #define START_NS_MAX      (5 * NS_PER_S) /* for both children to run, on a busy machine */
 #define SETTLE_NS         (10 * NS_PER_MS)
 #define SHARE_THREADS_MAX 256
@@ -110,7 +108,6 @@ static void child_main(struct share_state *state, int side)
 	struct timespec pause = { .tv_nsec = 200 * NS_PER_US };
 	enum share_trouble trouble;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	trouble = apply_settings(state, side);
 	while (trouble == TROUBLE_NONE && load_relaxed(&state->page->go) == 0 &&
 		clock_now_ns() < state->deadline_ns)
@@ -160,25 +157,21 @@ static enum filar_status start_side(struct share_state *state, int side)
 		if (status != FILAR_OK)
 			return status;
 	}
-	this->pid = call_fork();
+	status = child_fork(&this->pid, CHILD_SECONDS_MAX);
+	if (status != FILAR_OK) {
+		this->pid = 0;
+		return status;
+	}
 	if (this->pid == 0)
 		child_main(state, side);
-	if (this->pid < 0) {
-		this->pid = 0;
-		return status_from_errno(errno, "fork");
-	}
 	return state->apart == APART_GROUPS ? cpugroup_add(&this->group, this->pid) : FILAR_OK;
 }
 
 static void end_side(struct share_side *side)
 {
-	if (side->pid > 0) {
-		(void)kill(side->pid, SIGKILL);
-		/* ECHILD: the program ignores SIGCHLD, so the kernel has reaped it. */
-		while (call_waitpid(side->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-		side->pid = 0;
-	}
+	if (side->pid > 0)
+		child_kill(side->pid);
+	side->pid = 0;
 	cpugroup_remove(&side->group);
 }
 
@@ -282,8 +275,7 @@ static void teardown_share(struct way_run *run)
 
 	if (state == NULL)
 		return;
-	if (state->page != NULL)
-		(void)munmap(state->page, sizeof *state->page);
+	shared_release(state->page, sizeof *state->page);
 	memory_release(state);
 }
 
@@ -310,7 +302,6 @@ static enum filar_status setup_share(struct way_run *run)
 {
 	enum filar_status status = check_share_params(run->params);
 	struct share_state *state;
-	void *page;
 
 	if (status != FILAR_OK)
 		return status;
@@ -322,11 +313,9 @@ static enum filar_status setup_share(struct way_run *run)
 		.nice = (int32_t)run->params[SHARE_NICE],
 		.policy = (int32_t)run->params[SHARE_POLICY] };
 	state->side[1] = (struct share_side){ .threads = 1 };
-	page = call_mmap(NULL, sizeof *state->page, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (page == MAP_FAILED)
-		return status_from_errno(errno, "mmap of a shared page");
-	state->page = page;
+	state->page = shared_acquire(sizeof *state->page);
+	if (state->page == NULL)
+		return FILAR_NO_MEMORY;
 	/* Both on one core: a set of several would let them avoid each other. */
 	if (run->params[SHARE_CPU] >= 0)
 		return crew_mask(&state->cpu, run->params[SHARE_CPU]);

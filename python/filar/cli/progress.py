@@ -25,9 +25,7 @@ class Progress:
     A stderr that cannot be written (closed, full) ends the progress, never the measurement.
     """
 
-    def __init__(
-        self, terminal: Terminal, *, shown: bool = True, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, terminal: Terminal, *, shown: bool = True, now: Callable[[], float] = time.monotonic) -> None:
         self._terminal, self._shown, self._now = terminal, shown, now
         self._drawn_at = -float("inf")
         self._running = ""

@@ -4,7 +4,19 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import creation, selfcheck, sharing, switching
+from filar.lab import (
+    crawling,
+    creation,
+    locks,
+    memory,
+    processes,
+    races,
+    scheduling,
+    selfcheck,
+    sharing,
+    switching,
+    timers,
+)
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -20,14 +32,21 @@ __all__ = [
     "Report",
     "Result",
     "compare",
+    "crawling",
     "creation",
     "experiments",
     "find",
     "load",
+    "locks",
+    "memory",
+    "processes",
+    "races",
     "run",
     "run_all",
+    "scheduling",
     "selfcheck",
     "sharing",
     "switching",
+    "timers",
     "ways",
 ]

@@ -17,6 +17,7 @@ __all__ = [
     "groups_of",
     "look_of",
     "measured_beside",
+    "sentence",
     "tally",
 ]
 
@@ -35,7 +36,7 @@ class VerdictLook:
 VERDICTS = (
     VerdictLook(HOLDS, "hold here", "holds", "✓", "What was measured agrees with the claim."),
     VerdictLook(
-        CONDITIONAL, "hold on a condition", "when", "◐", "True here under the condition that follows the word, not otherwise."
+        CONDITIONAL, "hold on a condition", "when", "◐", "True here under the condition that follows it, not otherwise."
     ),
     VerdictLook(FAILS, "do not hold here", "fails", "✗", "What was measured contradicts the claim, on this machine."),
     VerdictLook(
@@ -103,3 +104,12 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def sentence(text: str) -> str:
+    """With a capital at the beginning and a full stop at the end, as reasons are written without."""
+    text = text.strip()
+    head = text.split(maxsplit=1)[0] if text else ""
+    if head.isalpha() and head.islower():
+        text = text[0].upper() + text[1:]
+    return text if not text or text.endswith((".", "!", "?")) else text + "."
