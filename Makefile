@@ -11,7 +11,7 @@ CC      ?= gcc
 CFLAGS_COMMON := -std=gnu11 -D_GNU_SOURCE -Icsrc -Icsrc/include -fPIC -fvisibility=hidden \
 	-ftls-model=initial-exec -pthread -g \
 	-Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
-LDLIBS  := -pthread -lm
+LDLIBS  := -pthread -lm -ldl
 
 # The core without Python: csrc/py is the only folder that includes Python.h.
 CORE_C  := $(sort $(filter-out csrc/py/%,$(wildcard csrc/*/*.c)))

@@ -284,7 +284,7 @@ enum filar_status peer_create(
 	}
 	atomic_init(&peer->gate->order, 1);
 	status = options->process ? start_process(peer) : start_thread(peer);
-	if (status == FILAR_OK)
+	if (status == FILAR_OK && !options->unwatched)
 		status = start_watch(peer);
 	if (status == FILAR_OK)
 		status = peer_end(peer);

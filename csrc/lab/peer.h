@@ -32,6 +32,7 @@ struct peer_options {
 	peer_body *body;
 	void *argument; /* from shared_acquire() */
 	void (*on_stuck)(void *argument);
+	bool unwatched;            /* a thread whose waits end by themselves: no watch over it */
 	int32_t fds[PEER_FDS_MAX]; /* a process keeps these file descriptors and no other; -1: none
 				    */
 };

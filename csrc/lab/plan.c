@@ -22,11 +22,12 @@
 #include "os/affinity.h"
 #include "os/clock.h"
 
-#define WAYS_MAX         256
-#define POINTS_MAX       2000000u
-#define BATCH_CEILING    (UINT32_C(1) << 31)
-#define SAMPLE_TARGET_NS (200 * NS_PER_US)
-#define PROBE_STEPS      1000
+#define WAYS_MAX          256
+#define POINTS_MAX        2000000u
+#define BATCH_CEILING     (UINT32_C(1) << 31)
+#define SAMPLE_TARGET_NS  (200 * NS_PER_US)
+#define CALIBRATION_TRIES 3
+#define PROBE_STEPS       1000
 
 struct planned_way {
 	const struct way *way;            /* I */
@@ -163,10 +164,10 @@ static bool make_room(void **items, size_t count, size_t *room, size_t size, siz
 	size_t wanted = *room + *room / 2 + 256;
 	void *grown;
 
-	if (count < *room)
-		return true;
 	if (count >= max)
 		return false;
+	if (count < *room)
+		return true;
 	grown = memory_resize(*items, wanted, size);
 	if (grown == NULL)
 		return false;
@@ -254,13 +255,13 @@ static enum filar_status take_sample(
 	struct rusage before, after;
 	enum filar_status status;
 
+	/* A way may have moved the driver; each starts from the same place. */
+	(void)affinity_set(0, &plan->driver_mask);
 	if (planned->way->setup_each_round) {
 		status = set_up(planned);
 		if (status != FILAR_OK)
 			return status;
 	}
-	/* A way may have moved the driver; each starts from the same place. */
-	(void)affinity_set(0, &plan->driver_mask);
 	for (int i = 0; i < FILAR_METRICS_MAX; i++)
 		run->values[i] = NAN;
 	filar_status_detail_clear();
@@ -298,14 +299,33 @@ static enum filar_status time_batch(
 }
 
 /*
- * Doubles the batch until a sample lasts half the target, then scales to it.  Each batch is timed
- * twice and the faster one counts: a first run is cold (caches, page faults, lazy binding) and
- * would end the search at once.
+ * The shortest of up to three samples at the present batch: a first run is cold (caches, page
+ * faults, lazy binding), and any may be interrupted.  One that is short enough to go on with ends
+ * it.
  */
+static enum filar_status shortest_batch(
+	struct plan *plan, struct planned_way *planned, int64_t enough_ns, int64_t *wall_ns)
+{
+	*wall_ns = INT64_MAX;
+	for (int attempt = 0; attempt < CALIBRATION_TRIES && *wall_ns >= enough_ns; attempt++) {
+		int64_t this_ns;
+		enum filar_status status = time_batch(plan, planned, &this_ns);
+
+		if (status != FILAR_OK)
+			return status;
+		if (this_ns < *wall_ns)
+			*wall_ns = this_ns;
+		if (this_ns >= 50 * enough_ns)
+			break; /* slow by nature: another try would only cost time */
+	}
+	return FILAR_OK;
+}
+
+/* Doubles the batch until a sample lasts half the target, then scales to it. */
 static enum filar_status calibrate(struct plan *plan, struct planned_way *planned)
 {
 	uint32_t max = planned->way->batch_max != 0 ? planned->way->batch_max : BATCH_CEILING;
-	int64_t target = plan->options.sample_target_ns, wall_ns, again_ns;
+	int64_t target = plan->options.sample_target_ns, wall_ns;
 	enum filar_status status;
 	double scaled;
 
@@ -313,15 +333,9 @@ static enum filar_status calibrate(struct plan *plan, struct planned_way *planne
 	if (planned->batch != 0)
 		return FILAR_OK;
 	for (;; planned->run.batch *= 2) {
-		status = time_batch(plan, planned, &wall_ns);
-		if (status == FILAR_OK && wall_ns < 50 * target)
-			status = time_batch(plan, planned, &again_ns);
-		else
-			again_ns = wall_ns;
+		status = shortest_batch(plan, planned, target / 2, &wall_ns);
 		if (status != FILAR_OK)
 			return status;
-		if (again_ns < wall_ns)
-			wall_ns = again_ns;
 		if (wall_ns >= target / 2 || planned->run.batch > max / 2)
 			break;
 	}
@@ -421,6 +435,8 @@ static void prepare_ways(struct plan *plan)
 		enum filar_status status = FILAR_OK;
 
 		store_relaxed(&plan->current_way, (int32_t)i);
+		/* What a set-up creates inherits the driver's CPUs, not those of the way before. */
+		(void)affinity_set(0, &plan->driver_mask);
 		if (!planned->way->setup_each_round)
 			status = set_up(planned);
 		if (status == FILAR_OK)

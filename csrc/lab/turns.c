@@ -4,7 +4,7 @@
  * Hanging up races with a turn being handed over.  On the futex word the last store may be the
  * turn's; so both the flag and the word are stored and read in one total order (seq_cst): whoever
  * overwrites the word of a hang-up sees the flag before it sleeps.  The other media keep what
- * hang-up added: a byte, a count, a change under the lock.
+ * hang-up added: a byte, a count, an end of file, a change under the lock.
  */
 #include "lab/turns.h"
 
@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "os/calls.h"
@@ -57,7 +58,7 @@ static enum filar_status take_word(struct turns *turns, enum side side)
 	return FILAR_OK;
 }
 
-/* ---- pipe and eventfd ---- */
+/* ---- pipe, eventfd and socket ---- */
 
 static enum filar_status give_bytes(struct turns *turns, enum side side, size_t bytes)
 {
@@ -65,6 +66,8 @@ static enum filar_status give_bytes(struct turns *turns, enum side side, size_t 
 	int32_t fd = turns->write_fds[side == SIDE_DRIVER ? SIDE_PEER : SIDE_DRIVER];
 
 	while (call_write(fd, &one, bytes) < 0) {
+		if (load_seq_cst(&turns->broken))
+			return hung_up();
 		if (errno != EINTR)
 			return status_from_errno(errno, "writing to give the turn away");
 	}
@@ -79,9 +82,9 @@ static enum filar_status take_bytes(struct turns *turns, enum side side, size_t 
 	do
 		got = call_read(turns->read_fds[side], &token, bytes);
 	while (got < 0 && errno == EINTR);
-	if (got < 0)
+	if (got < 0 && errno != EAGAIN)
 		return status_from_errno(errno, "reading to take the turn");
-	return got == 0 || load_seq_cst(&turns->broken) ? hung_up() : FILAR_OK;
+	return got <= 0 || load_seq_cst(&turns->broken) ? hung_up() : FILAR_OK;
 }
 
 static enum filar_status open_pipes(struct turns *turns)
@@ -107,6 +110,17 @@ static enum filar_status open_eventfds(struct turns *turns)
 		turns->read_fds[side] = fd;
 		turns->write_fds[1 - side] = fd;
 	}
+	return FILAR_OK;
+}
+
+static enum filar_status open_sockets(struct turns *turns)
+{
+	int fds[2];
+
+	if (call_socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, fds) < 0)
+		return status_from_errno(errno, "socketpair");
+	for (int side = SIDE_DRIVER; side <= SIDE_PEER; side++)
+		turns->read_fds[side] = turns->write_fds[side] = fds[side];
 	return FILAR_OK;
 }
 
@@ -170,6 +184,8 @@ enum filar_status turns_open(struct turns *turns, enum medium medium, bool share
 			"mutex and condition variable are for threads of one process here");
 	if (medium == MEDIUM_PIPE)
 		return open_pipes(turns);
+	if (medium == MEDIUM_SOCKET)
+		return open_sockets(turns);
 	return medium == MEDIUM_EVENTFD ? open_eventfds(turns) : FILAR_OK;
 }
 
@@ -191,6 +207,7 @@ enum filar_status turns_give(struct turns *turns, enum side side)
 	case MEDIUM_FUTEX:
 		return give_word(turns, side);
 	case MEDIUM_PIPE:
+	case MEDIUM_SOCKET:
 		return give_bytes(turns, side, 1);
 	case MEDIUM_EVENTFD:
 		return give_bytes(turns, side, sizeof(uint64_t));
@@ -209,6 +226,7 @@ enum filar_status turns_take(struct turns *turns, enum side side)
 	case MEDIUM_FUTEX:
 		return take_word(turns, side);
 	case MEDIUM_PIPE:
+	case MEDIUM_SOCKET:
 		return take_bytes(turns, side, 1);
 	case MEDIUM_EVENTFD:
 		return take_bytes(turns, side, sizeof(uint64_t));
@@ -220,30 +238,50 @@ enum filar_status turns_take(struct turns *turns, enum side side)
 	return FILAR_INVALID;
 }
 
-/* Straight to the system: hanging up must work while a test makes calls fail. */
-static void write_hang_up(int32_t fd, size_t bytes)
+/*
+ * Straight to the system: hanging up must work while a test makes calls fail.
+ *
+ * A reader sleeps in an empty pipe and a writer of much in a full one.  Both look at O_NONBLOCK
+ * again each time they are woken: the flag first, then room for the writer, then a byte for the
+ * reader.  The flag is the open file's, so a forked peer has it too.
+ */
+static void hang_up_pipe(int32_t read_fd, int32_t write_fd)
+{
+	char page[4096];
+
+	(void)fcntl(read_fd, F_SETFL, O_NONBLOCK);
+	(void)fcntl(write_fd, F_SETFL, O_NONBLOCK);
+	while (read(read_fd, page, sizeof page) > 0)
+		;
+	FILAR_KEEP(write(write_fd, page, 1));
+}
+
+static void hang_up_fds(struct turns *turns)
 {
 	uint64_t one = 1;
 
-	if (fd >= 0)
-		FILAR_KEEP(write(fd, &one, bytes));
+	for (int side = SIDE_DRIVER; side <= SIDE_PEER; side++) {
+		if (turns->medium == MEDIUM_PIPE)
+			hang_up_pipe(turns->read_fds[side], turns->write_fds[1 - side]);
+		else if (turns->medium == MEDIUM_EVENTFD)
+			FILAR_KEEP(write(turns->write_fds[side], &one, sizeof one));
+		else if (turns->medium == MEDIUM_SOCKET)
+			(void)shutdown(turns->read_fds[side], SHUT_RDWR);
+	}
 }
 
 void turns_hang_up(struct turns *turns)
 {
-	if (!turns->is_open)
-		return;
-	/* Once is enough for each medium, and the bytes of many would fill a pipe. */
-	if (exchange_seq_cst(&turns->broken, true))
+	/* Once is enough for each medium. */
+	if (!turns->is_open || exchange_seq_cst(&turns->broken, true))
 		return;
 	store_seq_cst(&turns->word, TURN_OF_NOBODY);
 	wake_word(turns, INT32_MAX);
-	for (int side = SIDE_DRIVER; side <= SIDE_PEER; side++) {
-		if (turns->medium == MEDIUM_PIPE || turns->medium == MEDIUM_EVENTFD)
-			write_hang_up(turns->write_fds[side],
-				turns->medium == MEDIUM_PIPE ? 1 : sizeof(uint64_t));
-		sem_post(&turns->semaphores[side]);
-	}
+	hang_up_fds(turns);
+	sem_post(&turns->semaphores[SIDE_DRIVER]);
+	sem_post(&turns->semaphores[SIDE_PEER]);
+	if (turns->shared)
+		return; /* no condition variable; and a process may have died in it */
 	pthread_mutex_lock(&turns->lock);
 	pthread_cond_broadcast(&turns->changed);
 	pthread_mutex_unlock(&turns->lock);

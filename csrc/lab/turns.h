@@ -6,6 +6,7 @@
  *              after setting it
  *   pipe       a pipe for each direction, one byte
  *   eventfd    an eventfd for each direction
+ *   socket     a pair of unix stream sockets, one byte
  *   semaphore  a POSIX semaphore for each direction
  *   condvar    one mutex, one condition variable, one variable that says whose turn it is
  *
@@ -22,7 +23,14 @@
 #include "base/atomic.h"
 #include "base/status.h"
 
-enum medium { MEDIUM_FUTEX, MEDIUM_PIPE, MEDIUM_EVENTFD, MEDIUM_SEMAPHORE, MEDIUM_CONDVAR };
+enum medium {
+	MEDIUM_FUTEX,
+	MEDIUM_PIPE,
+	MEDIUM_EVENTFD,
+	MEDIUM_SOCKET,
+	MEDIUM_SEMAPHORE,
+	MEDIUM_CONDVAR
+};
 enum side { SIDE_DRIVER, SIDE_PEER };
 
 struct turns {

@@ -252,10 +252,10 @@ static enum filar_status sample_thread_limit(struct way_run *run)
 
 #define MEMORY_METRICS                                                                             \
 	{                                                                                          \
-		{ "resident", "bytes" }, { "virtual", "bytes" }, { "kernel stack", "bytes" },      \
-			{ "page tables", "bytes" }, { "slab", "bytes" },                           \
+		{ "resident", "B" }, { "virtual", "B" }, { "kernel stack", "B" },                  \
+			{ "page tables", "B" }, { "slab", "B" },                                   \
 		{                                                                                  \
-			"no longer available", "bytes"                                             \
+			"no longer available", "B"                                                 \
 		}                                                                                  \
 	}
 

@@ -233,7 +233,7 @@ enum map_kind {
 
 struct map_view {
 	double facts[MAP_KINDS];
-	int *heap;                   /* I  the same pointer for all parties */
+	_Atomic int *heap;           /* I  the same pointer for all parties; relaxed */
 	pthread_barrier_t *together; /* I  NULL for a party that is alone */
 };
 
@@ -244,7 +244,7 @@ static void look_around(struct map_view *view)
 {
 	int on_stack = 0;
 
-	*view->heap = 1;
+	store_relaxed(view->heap, 1);
 	view->facts[MAP_STACK_ADDRESS] = (double)(uintptr_t)&on_stack;
 	view->facts[MAP_HEAP_ADDRESS] = (double)(uintptr_t)view->heap;
 	view->facts[MAP_STATIC_ADDRESS] = (double)(uintptr_t)&map_static;
@@ -270,7 +270,7 @@ static void report_view(struct way_run *run, int subject, const struct map_view 
 }
 
 /* The views of two threads alive at once, and whether the driver sees what they wrote. */
-static enum filar_status view_of_threads(struct way_run *run, int *heap)
+static enum filar_status view_of_threads(struct way_run *run, _Atomic int *heap)
 {
 	pthread_barrier_t together;
 	struct map_view views[] = { { .heap = heap, .together = &together },
@@ -278,7 +278,7 @@ static enum filar_status view_of_threads(struct way_run *run, int *heap)
 	pthread_t threads[FILAR_COUNT_OF(views)];
 	int error;
 
-	*heap = 0;
+	store_relaxed(heap, 0);
 	pthread_barrier_init(&together, NULL, FILAR_COUNT_OF(views));
 	error = call_thread_create(&threads[0], NULL, map_thread, &views[0]);
 	if (error == 0) {
@@ -293,12 +293,12 @@ static enum filar_status view_of_threads(struct way_run *run, int *heap)
 	if (error != 0)
 		return status_from_errno(error, "pthread_create");
 	for (int i = 0; i < (int)FILAR_COUNT_OF(views); i++)
-		report_view(run, i + 1, &views[i], *heap);
-	run->values[0] = *heap;
+		report_view(run, i + 1, &views[i], load_relaxed(heap));
+	run->values[0] = load_relaxed(heap);
 	return FILAR_OK;
 }
 
-static enum filar_status view_of_child(struct way_run *run, int subject, int *heap)
+static enum filar_status view_of_child(struct way_run *run, int subject, _Atomic int *heap)
 {
 	struct map_view *view = shared_acquire(sizeof *view);
 	enum filar_status status;
@@ -307,7 +307,7 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 
 	if (view == NULL)
 		return FILAR_NO_MEMORY;
-	*heap = 0;
+	store_relaxed(heap, 0);
 	view->heap = heap;
 	status = child_fork(&pid, PARTY_SECONDS);
 	if (status == FILAR_OK && pid == 0) {
@@ -317,8 +317,8 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 	if (status == FILAR_OK)
 		status = child_reap(pid, &ignored);
 	if (status == FILAR_OK) {
-		report_view(run, subject, view, *heap);
-		run->values[1] = *heap;
+		report_view(run, subject, view, load_relaxed(heap));
+		run->values[1] = load_relaxed(heap);
 	}
 	shared_release(view, sizeof *view);
 	return status;
@@ -326,7 +326,7 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 
 static enum filar_status sample_address_map(struct way_run *run)
 {
-	int *heap = memory_acquire(1, sizeof *heap);
+	_Atomic int *heap = memory_acquire(1, sizeof *heap);
 	struct map_view own = { .heap = heap };
 	enum filar_status status;
 

@@ -29,8 +29,8 @@ long call_futex(const void *word, int operation, uint32_t value, const struct ti
 int call_thread_create(
 	pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument);
 pid_t call_fork(void);
-/* The child runs child(argument), which must end it (_exit) and may not return: it uses its parent's
- * stack. */
+/* The child runs child(argument), which must end it (_exit) and may not return: it uses its
+ * parent's stack. */
 pid_t call_vfork(void (*child)(void *), void *argument);
 int call_posix_spawn(pid_t *child, const char *path, const posix_spawnattr_t *attributes,
 	char *const arguments[], char *const environment[]);

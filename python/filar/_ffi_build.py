@@ -87,7 +87,7 @@ ffibuilder.set_source(
     ],
     extra_compile_args=COMPILE_FLAGS,
     extra_link_args=["-pthread"],
-    libraries=["m"],
+    libraries=["m", "dl"],
     # The border needs thread-state fields that the limited API hides; ARCHITECTURE.md, "Wheels".
     py_limited_api=False,
 )

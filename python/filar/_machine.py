@@ -81,7 +81,8 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]
     cell = f"text-align:left;vertical-align:top;padding:.2em .8em .2em 0;border-bottom:{_LINE}"
     head = "".join(f'<th style="{cell}">{escape(text)}</th>' for text in header)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{cell}">{escape(text)}</td>' for text in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f'<td style="{cell}{_wrap(text)}">{escape(text)}</td>' for text in row) + "</tr>"
+        for row in rows
     )
     return (
         '<table style="border-collapse:collapse;background:none">'
@@ -89,6 +90,11 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]
         f"{escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
+
+
+def _wrap(text: str) -> str:
+    """Numbers and short names stay on one line."""
+    return ";white-space:nowrap" if len(text) <= 18 else ""
 
 
 def html_box(title: str, inner: str, *, dashed: bool = False) -> str:

@@ -388,6 +388,17 @@ def _check_permissions(machine: _Machine) -> list[Finding]:
     return [Finding("note", "priorities", f"no permission for {' or '.join(lacking)}", why, do)]
 
 
+def _check_own_priority(machine: _Machine) -> list[Finding]:
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    policy = {os.SCHED_FIFO: "FIFO", os.SCHED_RR: "RR", os.SCHED_BATCH: "BATCH", os.SCHED_IDLE: "IDLE"}
+    name = policy.get(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)
+    if nice == 0 and name is None:
+        return [Finding("ok", "own priority", "nice 0, the default policy")]
+    why = "All that is measured inherits it: waits are shorter or longer than those of a plain process."
+    found = f"nice {nice}" + (f", policy {name}" if name else "")
+    return [Finding("note", "own priority", found, why, "start it without nice and chrt")]
+
+
 def _check_limits(machine: _Machine) -> list[Finding]:
     findings = []
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -465,6 +476,7 @@ _CHECKS: tuple[Callable[[_Machine], list[Finding]], ...] = (
     _check_mitigations,
     _check_perf,
     _check_permissions,
+    _check_own_priority,
     _check_limits,
     _check_python,
     _check_tracing,

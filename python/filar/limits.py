@@ -12,6 +12,7 @@ that allocate.
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import os
 import platform
@@ -303,12 +304,10 @@ def _space(name: str, value: int | None, used: int, each: int, facts: Facts, cha
     """A limit on address space: stacks, and the arenas that the first threads to allocate make."""
     room, note = None, ""
     if value is not None:
-        free = value - used
-        arenas = facts.arenas_left if name == "RLIMIT_AS" else 0
-        if free >= arenas * (each + ARENA_BYTES):
-            room = _room_for(free - arenas * ARENA_BYTES, each)
-        else:
-            room = _room_for(free, each + ARENA_BYTES)
+        free = max(0, value - used)
+        # Each of the first threads makes an arena as long as there is room for one; then stacks fill the rest.
+        arenas = min(facts.arenas_left, free // (each + ARENA_BYTES)) if name == "RLIMIT_AS" else 0
+        room = _room_for(free - arenas * ARENA_BYTES, each)
         if arenas:
             note = f"counting {size(ARENA_BYTES)} for each of {arenas} arenas of malloc (MALLOC_ARENA_MAX)"
     return Limit(name, value, used, "bytes", each, room, f"raise it with {change} or ask for smaller stacks", note)
@@ -350,6 +349,8 @@ def _group_memory(facts: Facts) -> Limit:
 
 def _advise(limit: Limit, threads: int) -> Limit:
     """The limit with the command that makes room for the request."""
+    if limit.room is None:
+        return dataclasses.replace(limit, change="")
     if limit.change:
         return limit
     needed = (limit.used or 0) + threads * limit.per_thread
@@ -363,16 +364,7 @@ def _advise(limit: Limit, threads: int) -> Limit:
     }.get(limit.name, "")
     if limit.name == "kernel.pid_max" and enough > PID_MAX_CEILING:
         change = f"no more than {PID_MAX_CEILING:,} are possible on Linux: use green threads"
-    return Limit(
-        limit.name,
-        limit.value,
-        limit.used,
-        limit.unit,
-        limit.per_thread,
-        limit.room,
-        change if limit.room is not None else "",
-        limit.note,
-    )
+    return dataclasses.replace(limit, change=change)
 
 
 # ---- words ----

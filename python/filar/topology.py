@@ -251,15 +251,19 @@ class Topology:
     def _tree(self) -> Iterator[str]:
         for package in self.packages:
             groups = self._groups(package)
-            alone = groups[0] if len(groups) == 1 else None
-            yield _line("", _package_name(package), self._group_name(alone) if alone else "")
-            if alone is not None:
-                yield from self._core_lines(alone, "")
-                continue
+            yield _line("", *self._package_text(package, groups))
             for index, group in enumerate(groups):
                 last = index == len(groups) - 1
-                yield _line("└─ " if last else "├─ ", self._group_name(group), "")
-                yield from self._core_lines(group, "   " if last else "│  ")
+                if len(groups) > 1:
+                    yield _line("└─ " if last else "├─ ", ", ".join(self._shared(group, package)), "")
+                yield from self._core_lines(group, "" if len(groups) == 1 else "   " if last else "│  ")
+
+    def _package_text(self, package: Package, groups: list[tuple[Core, ...]]) -> tuple[str, str]:
+        """Its name, and what all of its cores share."""
+        shared = self._node_texts(package.cpus)
+        if len(groups) == 1:
+            shared += self._shared(groups[0], package)
+        return "package" if package.number is None else f"package {package.number}", ", ".join(shared)
 
     def _groups(self, package: Package) -> list[tuple[Core, ...]]:
         """Cores of a package by what they share beside it."""
@@ -271,19 +275,24 @@ class Topology:
             return [package.cores]
         return [tuple(cores) for cores in groups.values()]
 
-    def _group_name(self, group: tuple[Core, ...]) -> str:
-        """What all cores of the group share: node and caches."""
-        members = {cpu for core in group for cpu in core.cpus}
-        nodes = {self.cpu(cpu).node for cpu in members}
-        parts = []
-        if len(self.nodes) > 1 and len(nodes) == 1:
-            node = next((node for node in self.nodes if node.number in nodes), None)
-            if node is not None:
-                memory = "" if node.memory_bytes is None else f" {_machine.size(node.memory_bytes)}"
-                parts.append(f"node {node.number}{memory}")
+    def _node_texts(self, cpus: tuple[int, ...]) -> list[str]:
+        """The node that all of these are on, on a machine with several."""
+        numbers = {self.cpu(cpu).node for cpu in cpus}
+        if len(self.nodes) < 2 or len(numbers) != 1:
+            return []
+        return [
+            f"node {node.number}" + ("" if node.memory_bytes is None else f" with {_machine.size(node.memory_bytes)}")
+            for node in self.nodes
+            if node.number in numbers
+        ]
+
+    def _shared(self, group: tuple[Core, ...], package: Package) -> list[str]:
+        """What the cores of a group share and those of the package do not: a node, caches."""
+        members = tuple(cpu for core in group for cpu in core.cpus)
+        parts = [] if self._node_texts(package.cpus) else self._node_texts(members)
         if len(group) > 1:
-            parts += [_cache_text(cache) for cache in self.caches if members <= set(cache.cpus)]
-        return ", ".join(parts)
+            parts += [_cache_text(cache) for cache in self.caches if set(members) <= set(cache.cpus)]
+        return parts
 
     def _core_text(self, core: Core) -> tuple[str, str]:
         marks = [f"{number}{self._mark(number)}" for number in core.cpus]
@@ -296,14 +305,16 @@ class Topology:
     def _mark(self, number: int) -> str:
         return "" if self.cpu(number).allowed else " (not allowed)"
 
+    def _many_cores_text(self, group: tuple[Core, ...]) -> tuple[str, str]:
+        cpus = [cpu for core in group for cpu in core.cpus]
+        forbidden = [cpu for cpu in cpus if not self.cpu(cpu).allowed]
+        note = f" (not allowed: {_machine.cpu_list(forbidden)})" if forbidden else ""
+        own = self._core_text(group[0])[1]
+        return f"{len(group)} cores: CPU {_machine.cpu_list(cpus)}{note}", own and f"each {own}"
+
     def _core_lines(self, group: tuple[Core, ...], indent: str) -> Iterator[str]:
         if len(group) > _CORES_SHOWN_MAX:
-            cpus = [cpu for core in group for cpu in core.cpus]
-            own = self._core_text(group[0])[1]
-            forbidden = [cpu for cpu in cpus if not self.cpu(cpu).allowed]
-            note = f" (not allowed: {_machine.cpu_list(forbidden)})" if forbidden else ""
-            name = f"{len(group)} cores: CPU {_machine.cpu_list(cpus)}{note}"
-            yield _line(indent + "└─ ", name, own and f"each {own}")
+            yield _line(indent + "└─ ", *self._many_cores_text(group))
             return
         for core in group:
             branch = "└─ " if core is group[-1] else "├─ "
@@ -323,21 +334,22 @@ class Topology:
         groups = self._groups(package)
         inner = []
         for group in groups:
-            boxes = "".join(self._core_html(core) for core in group)
-            inner.append(_machine.html_box(self._group_name(group), boxes) if len(groups) > 1 else boxes)
-        title = _package_name(package)
-        if len(groups) == 1 and self._group_name(groups[0]):
-            title += f" · {self._group_name(groups[0])}"
-        return _machine.html_box(title, "".join(inner))
+            boxes = self._cores_html(group)
+            title = ", ".join(self._shared(group, package))
+            inner.append(_machine.html_box(title, boxes) if len(groups) > 1 else boxes)
+        return _machine.html_box(_title(*self._package_text(package, groups)), "".join(inner))
+
+    def _cores_html(self, group: tuple[Core, ...]) -> str:
+        if len(group) > _CORES_SHOWN_MAX:
+            return _machine.html_box(_title(*self._many_cores_text(group)), "")
+        return "".join(self._core_html(core) for core in group)
 
     def _core_html(self, core: Core) -> str:
         cells = "".join(
             _machine.html_box("" if self.cpu(n).allowed else "not allowed", f"CPU {n}", dashed=not self.cpu(n).allowed)
             for n in core.cpus
         )
-        title = f"core {core.number}"
-        own = self._core_text(core)[1]
-        return _machine.html_box(f"{title} · {own}" if own else title, cells)
+        return _machine.html_box(_title(f"core {core.number}", self._core_text(core)[1]), cells)
 
 
 def topology(*, root: str | os.PathLike[str] | None = None) -> Topology:
@@ -453,8 +465,8 @@ def _plural(count: int, word: str) -> str:
     return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
-def _package_name(package: Package) -> str:
-    return "package" if package.number is None else f"package {package.number}"
+def _title(name: str, detail: str) -> str:
+    return f"{name} · {detail}" if detail else name
 
 
 def _cache_text(cache: Cache) -> str:

@@ -117,4 +117,50 @@ __attribute__((unused)) static int32_t first_cpu(void)
 	return cpu_mask_next(&mask, 0);
 }
 
+__attribute__((unused)) static void check_nothing_left(int fds, int mappings)
+{
+	CHECK_EQ(fds_open(), fds);
+	CHECK_EQ(shared_mappings(), mappings);
+	CHECK(no_child_left());
+}
+
+/* ---- trouble ---- */
+
+/* A child of this process that is not yet a zombie, from /proc; 0 if there is none. */
+__attribute__((unused)) static pid_t some_child(void)
+{
+	DIR *folder = opendir("/proc");
+	struct dirent *entry;
+	pid_t found = 0;
+
+	while (found == 0 && (entry = readdir(folder)) != NULL) {
+		char path[300], state = 'Z';
+		int parent = 0;
+		FILE *stat;
+
+		snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+		stat = atoi(entry->d_name) > 0 ? fopen(path, "r") : NULL;
+		if (stat == NULL)
+			continue;
+		if (fscanf(stat, "%*d %*[^)]) %c %d", &state, &parent) == 2 && parent == getpid() &&
+			state != 'Z')
+			found = atoi(entry->d_name);
+		fclose(stat);
+	}
+	closedir(folder);
+	return found;
+}
+
+/* The plan's status, or else that of its one way; destroys the plan. */
+__attribute__((unused)) static int end_of(struct plan *plan)
+{
+	const char *detail;
+	int status = plan_wait_until(plan, DEADLINE_NEVER);
+
+	if (status == FILAR_OK)
+		status = plan_way_status(plan, 0, &detail);
+	plan_destroy(plan);
+	return status;
+}
+
 #endif

@@ -8,7 +8,7 @@
 enum { ONE_CORE = -1 };
 
 static const char *const media[] = { "switch-futex", "switch-pipe", "switch-eventfd",
-	"switch-semaphore", "switch-condvar" };
+	"switch-socket", "switch-semaphore", "switch-condvar" };
 
 static void check_times(const struct once *once)
 {
@@ -16,13 +16,6 @@ static void check_times(const struct once *once)
 	CHECK_EQ(once->status, FILAR_OK);
 	CHECK(isfinite(once->values[0]) && once->values[0] > 0);
 	CHECK(fabs(once->values[1] - 2 * once->values[0]) <= 1e-6 * once->values[1]);
-}
-
-static void check_nothing_left(int fds, int mappings)
-{
-	CHECK_EQ(fds_open(), fds);
-	CHECK_EQ(shared_mappings(), mappings);
-	CHECK(no_child_left());
 }
 
 TEST(threads_hand_over_on_one_core)
@@ -52,6 +45,14 @@ TEST(threads_hand_over_on_two_cores)
 
 		check_times(&once);
 	}
+}
+
+TEST(an_unpinned_pair_hands_over)
+{
+	int64_t params[] = { ONE_CORE, 0, 0, 0, 64, 1 };
+	struct once once = once_run("switch-futex", params, 6, 20, first_cpu());
+
+	check_times(&once);
 }
 
 TEST(processes_hand_over)
@@ -92,6 +93,19 @@ TEST(a_context_is_swapped)
 	CHECK_EQ(shared_mappings(), 0);
 }
 
+TEST(the_same_work_is_measured_with_and_without_a_switch)
+{
+	for (int64_t process = 0; process <= 1; process++) {
+		int64_t params[] = { ONE_CORE, process, 0, 5000, 64 };
+		struct once once = once_run("switch-touch", params, 5, 10, first_cpu());
+
+		CHECK_EQ(once.status, FILAR_OK);
+		for (int part = 0; part < 4; part++)
+			CHECK(isfinite(once.values[part]) && once.values[part] > 0);
+	}
+	check_nothing_left(fds_open(), 0);
+}
+
 TEST(absurd_parameters_are_refused_with_a_sentence)
 {
 	int64_t too_much[] = { ONE_CORE, 0, 0, INT64_MAX, 64 },
@@ -105,42 +119,6 @@ TEST(absurd_parameters_are_refused_with_a_sentence)
 }
 
 /* ---- trouble in the middle of a sample ---- */
-
-/* A child of this process that is not yet a zombie, from /proc; 0 if there is none. */
-static pid_t some_child(void)
-{
-	DIR *folder = opendir("/proc");
-	struct dirent *entry;
-	pid_t found = 0;
-
-	while (found == 0 && (entry = readdir(folder)) != NULL) {
-		char path[300], state = 'Z';
-		int parent = 0;
-		FILE *stat;
-
-		snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
-		stat = atoi(entry->d_name) > 0 ? fopen(path, "r") : NULL;
-		if (stat == NULL)
-			continue;
-		if (fscanf(stat, "%*d %*[^)]) %c %d", &state, &parent) == 2 && parent == getpid() &&
-			state != 'Z')
-			found = atoi(entry->d_name);
-		fclose(stat);
-	}
-	closedir(folder);
-	return found;
-}
-
-static int end_of(struct plan *plan)
-{
-	const char *detail;
-	int status = plan_wait_until(plan, DEADLINE_NEVER);
-
-	if (status == FILAR_OK)
-		status = plan_way_status(plan, 0, &detail);
-	plan_destroy(plan);
-	return status;
-}
 
 TEST(a_killed_peer_fails_the_way_and_nothing_else)
 {
@@ -178,7 +156,7 @@ TEST(cancelling_ends_a_sample_whose_peer_is_stopped)
 TEST(cancelling_ends_a_long_sample_of_threads)
 {
 	static const char *const names[] = { "switch-futex", "switch-pipe", "switch-eventfd",
-		"switch-semaphore", "switch-condvar", "switch-yield" };
+		"switch-socket", "switch-semaphore", "switch-condvar", "switch-yield" };
 
 	for (size_t i = 0; i < FILAR_COUNT_OF(names); i++) {
 		struct plan *plan = once_plan(names[i], NULL, 0, 1u << 30, 1, first_cpu());
@@ -221,6 +199,8 @@ TEST(the_nth_failure_leaves_nothing_behind)
 	}
 	failing_way = "switch-yield";
 	failing_params[1] = 0;
+	CHECK(fail_each(attempt) > 0);
+	failing_way = "switch-touch";
 	CHECK(fail_each(attempt) > 0);
 	failing_way = "switch-context";
 	CHECK(fail_each(attempt) > 0);

@@ -55,7 +55,9 @@ def result(name: str = "kthread-create", word: str = HOLDS, **changes: Any) -> R
         "mode": "quick",
         "seed": 7,
         "references": [Reference("Skylake (Lemire 2020)", 9_000, "ns", "lemire.me/blog/2020/01/30", "create+join")],
-        "tables": [Table("Where things are", ("thing", "address", "count"), (("stack", "0x7f", 12), ("heap", None, 3)))],
+        "tables": [
+            Table("Where things are", ("thing", "address", "count"), (("stack", "0x7f", 12), ("heap", None, 3)))
+        ],
         "notes": ["child on the other core: not measured, there is one CPU"],
         "host": HOST,
         "conditions": {"badge": {"level": "ok", "text": "quiet"}},

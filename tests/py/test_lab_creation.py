@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from filar import lab
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Row, Rows
 from filar.lab.creation import break_even_ns

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+
 from filar import lab
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Rows
 from rows import row, rows
@@ -67,7 +68,7 @@ def test_address_map_follows_the_writes(thread, child, word):
 
 def memory_rows(virtual, resident):
     parts = {"virtual": virtual, "resident": resident, "kernel stack": 16e3, "slab": 7e3, "page tables": 200}
-    return Rows(row("default stack", metric, value, unit="bytes") for metric, value in parts.items())
+    return Rows(row("default stack", metric, value, unit="B") for metric, value in parts.items())
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,8 @@ def test_thread_memory_tells_address_space_from_memory(virtual, resident, word):
 def test_process_memory_compares_page_tables(process, word):
     these = Rows(
         [
-            row("thread", "page tables", 200, unit="bytes"),
-            row("forked process", "page tables", process, unit="bytes"),
+            row("thread", "page tables", 200, unit="B"),
+            row("forked process", "page tables", process, unit="B"),
         ]
     )
     assert judge("process-memory", these).word == word

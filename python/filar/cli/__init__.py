@@ -13,42 +13,42 @@ from typing import Any
 __all__ = ["main"]
 
 OK, SLOWER, FAILED, USAGE, INTERRUPTED = 0, 1, 1, 2, 130
-BROKEN_PIPE = 128 + signal.SIGPIPE
+BROKEN_PIPE = 128 + int(signal.SIGPIPE)
 
 _DESCRIPTION = "Measure what threads cost and gain on this machine, claim by claim."
 
 _EPILOG = """\
 examples:
-  filar report --quick            measure everything, write report/report.html
-  filar run kthread-create        one experiment, as a table
-  filar compare old.json new.json what became slower, beyond noise
-  filar why-not 50000             which limit stops that many threads
+  filar report --quick         measure everything, write report/report.html
+  filar run kthread-create     one experiment, as a table
+  filar compare a.json b.json  what became slower, beyond noise
+  filar why-not 50000          which limit stops that many threads
 
 exit codes:
   0    done
-  1    compare: something is slower beyond noise; doctor: a finding; else: it failed
-  2    wrong arguments, unknown experiment, a file that cannot be read or written
+  1    it failed; compare: something is slower beyond noise
+  2    wrong arguments, no such experiment, a file that cannot be used
   130  stopped by Ctrl-C; `report` still writes what had finished
 
-Results go to stdout, progress to stderr. Colours and the progress bar appear on
-a terminal only; NO_COLOR=1 switches colours off.
+Results go to stdout, progress to stderr. Colours and the progress bar appear
+on a terminal only; NO_COLOR=1 switches colours off.
 """
 
 _REPORT = """\
-Run the experiments and write DIR/report.html and DIR/report.json. The page holds
-all pictures and figures and needs no network. Quick mode takes about two minutes,
-full mode about ten; its intervals are narrower.
+Run the experiments, write DIR/report.html and DIR/report.json. The page holds
+all pictures and figures and needs no network. Quick mode takes two minutes or
+so; full mode takes about ten and gives narrower intervals.
 """
 
 _RUN = """\
-Run one or more experiments and print a table of figures, the verdict and how the
-samples are spread. `filar list` shows the names.
+Run one or more experiments and print a table of figures, the verdict and how
+the samples are spread. `filar list` shows the names.
 """
 
 _COMPARE = """\
-Hold results against those of the first file, row by row. A row counts as slower
-or faster only where its interval leaves the noise of both runs behind. The files
-are those that `filar report` and `filar run --json` write.
+Hold results against those of the first file, row by row. A row is slower or
+faster only where its interval and the noise of both runs leave no doubt. The
+files are those that `filar report` and `filar run --json` write.
 """
 
 
@@ -100,7 +100,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
     before: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # not the main thread: the caller's signals are the caller's
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in map(int, (signal.SIGTERM, signal.SIGHUP)):
             if signal.getsignal(number) == signal.SIG_DFL:
                 before[number] = signal.signal(number, interrupt)
     try:
@@ -142,8 +142,8 @@ def _seed(text: str) -> int:
 
 
 def _stack(text: str) -> int:
-    """Bytes, with K, M or G for binary multiples."""
-    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    """Bytes, with K, M, G or T for binary multiples."""
+    units = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
     digits, unit = (text[:-1], units[text[-1].lower()]) if text[-1:].lower() in units else (text, 1)
     return _count(digits) * unit
 
@@ -211,13 +211,16 @@ def _add_run(command: Any) -> None:
 def _add_compare(command: Any) -> None:
     examples = "  filar compare before/report.json after/report.json\n"
     parser = command("compare", "hold results against earlier ones", _COMPARE, examples)
-    parser.add_argument("files", nargs="+", metavar="FILE.json", help="the first one is what the others are held against")
+    parser.add_argument("base", metavar="BASE.json", help="what the others are held against")
+    parser.add_argument("others", nargs="+", metavar="OTHER.json", help="a later result or report")
+    parser.add_argument("--all", action="store_true", help="list the rows that are the same, too")
     parser.add_argument("--json", choices=["-"], metavar="-", help="print JSON instead of text")
 
 
 def _add_why_not(command: Any) -> None:
-    text = "Name the limit that would stop so many threads, since the error of the system never does."
-    parser = command("why-not", "name the limit that stops so many threads", text, "  filar why-not 50000 --stack-size 64K\n")
+    text = "Name the limit that would stop so many threads, since the error of the\nsystem never does."
+    examples = "  filar why-not 50000 --stack-size 64K\n"
+    parser = command("why-not", "name the limit that stops so many threads", text, examples)
     parser.add_argument("threads", type=_count, metavar="THREADS", help="how many are wanted, such as 50000")
     parser.add_argument("--stack-size", type=_stack, metavar="BYTES", help="of each, such as 64K or 8M")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")

@@ -6,6 +6,7 @@ Everything that can go wrong without measuring (a name, a folder, a file) is loo
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -15,17 +16,22 @@ from filar import lab, report
 from filar.chart import format_quantity
 from filar.cli.measure import measure_many, measure_one
 from filar.cli.terminal import Terminal
+from filar.doctor import Diagnosis, Finding, doctor
 from filar.errors import NotFoundError
 from filar.lab.base import Experiment
 from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
+from filar.limits import why_not
 from filar.report import files, tables
+from filar.report.compare_text import comparison_text
 from filar.report.machine import overall_badge, trust_sentences
-from filar.report.words import duration, look_of, tally
+from filar.report.words import duration, look_of, sentence, tally
+from filar.topology import topology
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "result_text"]
 
 INTERRUPTED = 130
+SLOWER = 1
 
 
 def _print_json(data: object) -> None:
@@ -96,7 +102,8 @@ def make_report(arguments: argparse.Namespace) -> int:
 def _short_summary(whole: Report, out: Terminal) -> str:
     claims = [one for one in whole.results if one.experiment != SELF_CHECK]
     many = f"{len(claims)} claim{'' if len(claims) == 1 else 's'}"
-    lines = [f"{many} tested in {duration(whole.elapsed_s)}, {whole.mode} mode:", ""]
+    lines = [f"{many} tested in {duration(whole.elapsed_s)}, {whole.mode} mode"]
+    lines += [""] if claims else []
     for look, count in tally(one.verdict for one in claims):
         if count:
             lines.append(f"  {count:3} {out.paint(look.sign, look.style)} {look.short}")
@@ -154,7 +161,7 @@ def _put_out(whole: Report, text: str, arguments: argparse.Namespace) -> None:
         return
     out = Terminal(sys.stdout)
     for result in whole.results:
-        out.line(_result_text(result, out))
+        out.line(result_text(result, out))
 
 
 def _write_json_text(text: str) -> None:
@@ -164,7 +171,7 @@ def _write_json_text(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _result_text(result: Result, out: Terminal) -> str:
+def result_text(result: Result, out: Terminal) -> str:
     """Title, claim, verdict, figures, how the samples are spread, facts and notes."""
     look, width = look_of(result.verdict.word), out.width
 
@@ -175,7 +182,7 @@ def _result_text(result: Result, out: Terminal) -> str:
     parts = [
         f"{out.paint(tables.clean(result.title), 'bold')} ({tables.clean(result.experiment)})",
         paragraph(f"Claim: {result.claim}"),
-        f"{verdict}\n{paragraph(result.verdict.reason)}".rstrip(),
+        f"{verdict}\n{paragraph(sentence(result.verdict.reason))}".rstrip(),
     ]
     if len(result.rows):
         parts.append(tables.rows_table(result.rows, width))
@@ -186,7 +193,8 @@ def _result_text(result: Result, out: Terminal) -> str:
     parts += [f"{tables.clean(table.title)}\n{tables.facts_table(table, width)}" for table in result.tables]
     parts += [paragraph(f"Note: {note}") for note in result.notes]
     conditions = f"Conditions: {result.badge.text}. " if result.badge else ""
-    parts.append(paragraph(f"{conditions}{result.mode.capitalize()} mode, seed {result.seed}, {result.elapsed_s:.1f} s."))
+    how = f"{result.mode.capitalize()} mode, seed {result.seed}, {result.elapsed_s:.1f} s."
+    parts.append(paragraph(conditions + how))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -198,8 +206,79 @@ def _spread(result: Result, width: int) -> str:
     return f"How the samples of {tables.clean(metric)} are spread:\n{picture}" if picture else ""
 
 
+# ---- compare ----
+
+
+def compare_files(arguments: argparse.Namespace) -> int:
+    """`filar compare`."""
+    found = lab.compare(arguments.base, *arguments.others)
+    if arguments.json:
+        _print_json(found.to_dict())
+    else:
+        out = Terminal(sys.stdout)
+        out.line(comparison_text(found, out.width, everything=arguments.all, paint=out.paint))
+    return SLOWER if found.has_slower else 0
+
+
+# ---- the machine ----
+
+
+def show_topology(arguments: argparse.Namespace) -> int:
+    """`filar topology`."""
+    machine = topology()
+    if arguments.json:
+        _print_json(machine.as_dict())
+    else:
+        Terminal(sys.stdout).line(str(machine))
+    return 0
+
+
+def examine_machine(arguments: argparse.Namespace) -> int:
+    """`filar doctor`. What it finds is no failure of the command: the exit code is 0."""
+    diagnosis = doctor()
+    if arguments.json:
+        _print_json({"summary": diagnosis.summary, **dataclasses.asdict(diagnosis)})
+    else:
+        out = Terminal(sys.stdout)
+        out.line(_diagnosis_text(diagnosis, out))
+    return 0
+
+
+_LEVELS = {"warn": ("✗", "bad"), "note": ("·", "warn"), "ok": ("✓", "ok")}
+
+
+def _diagnosis_text(diagnosis: Diagnosis, out: Terminal) -> str:
+    """What to mend and what to know, each with reason and remedy; then what is in order."""
+    lines = [out.paint(f"{diagnosis.summary}.", "bold")]
+    for finding in (*diagnosis.of_level("warn"), *diagnosis.of_level("note")):
+        more = [part for part in (finding.why, finding.do and f"→ {finding.do}") if part]
+        lines += ["", _finding_line(finding, out), *(tables.fill(part, out.width, "  ") for part in more)]
+    return "\n".join([*lines, "", *(_finding_line(finding, out) for finding in diagnosis.of_level("ok"))])
+
+
+def _finding_line(finding: Finding, out: Terminal) -> str:
+    sign, style = _LEVELS[finding.level]
+    text = tables.fill(f"{finding.title}: {finding.found}", out.width, "  ")
+    return out.paint(sign, style) + text[1:]
+
+
+def explain_limit(arguments: argparse.Namespace) -> int:
+    """`filar why-not`."""
+    answer = why_not(arguments.threads, arguments.stack_size)
+    if arguments.json:
+        _print_json(dataclasses.asdict(answer))
+    else:
+        out = Terminal(sys.stdout)
+        out.line(f"{tables.fill(str(answer), out.width)}\n\n{answer.table()}")
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "compare": compare_files,
+    "doctor": examine_machine,
     "list": list_experiments,
     "report": make_report,
     "run": run_experiments,
+    "topology": show_topology,
+    "why-not": explain_limit,
 }

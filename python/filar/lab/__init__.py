@@ -4,7 +4,19 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import crawling, creation, processes, scheduling, selfcheck, timers
+from filar.lab import (
+    crawling,
+    creation,
+    locks,
+    memory,
+    processes,
+    races,
+    scheduling,
+    selfcheck,
+    sharing,
+    switching,
+    timers,
+)
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -25,11 +37,16 @@ __all__ = [
     "experiments",
     "find",
     "load",
+    "locks",
+    "memory",
     "processes",
+    "races",
     "run",
     "run_all",
     "scheduling",
     "selfcheck",
+    "sharing",
+    "switching",
     "timers",
     "ways",
 ]

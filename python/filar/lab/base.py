@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONDITIONAL",
     "FAILS",
+    "FAMILIES",
     "HOLDS",
     "UNDECIDED",
     "Budget",
@@ -43,6 +44,17 @@ __all__ = [
     "experiments",
 ]
 
+# The order in which lists and the report tell the story.
+FAMILIES = (
+    "The lab",
+    "Creation",
+    "Memory and limits",
+    "Threads and processes",
+    "Switching",
+    "Sharing",
+    "Scheduling",
+    "Locks and races",
+)
 HOLDS = "holds"
 FAILS = "does not hold here"
 CONDITIONAL = "holds only when"
@@ -299,5 +311,6 @@ def experiment(kind: type[Experiment]) -> type[Experiment]:
 
 
 def experiments() -> dict[str, Experiment]:
-    """All experiments by name, in order of registration."""
-    return dict(_registry)
+    """All experiments by name, family by family in the order of `FAMILIES`; families not named there come last."""
+    order = {family: place for place, family in enumerate(FAMILIES)}
+    return dict(sorted(_registry.items(), key=lambda item: order.get(item[1].family, len(order))))

@@ -108,8 +108,9 @@ def row_from_dict(data: Any, where: str) -> Row:
     samples = fields.numbers("samples")
     rounds = fields.optional("rounds", list)
     n = fields.take("n", int)
-    if n < len(samples):
-        raise ResultFileError(f"{where}: `n` is {n}, but there are {len(samples)} samples")
+    measured = int(np.isfinite(samples).sum())
+    if n < measured:
+        raise ResultFileError(f"{where}: `n` is {n}, but there are {measured} samples")
     stored = stats.Summary(
         median=fields.number("median"),
         lo=fields.number("lo"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,8 +67,8 @@ class KthreadMemory(Experiment):
     family = "Memory and limits"
     claim = Claim("A thread takes 1 to 8 MB of memory for its stack.", "Lecture notes on what a thread is")
     references: ClassVar = (
-        Reference("1 MB", 1e6, "bytes", "lecture notes", "resident"),
-        Reference("8 MB", 8e6, "bytes", "lecture notes; the usual `ulimit -s`", "virtual"),
+        Reference("1 MB", 1e6, "B", "lecture notes", "resident"),
+        Reference("8 MB", 8e6, "B", "lecture notes; the usual `ulimit -s`", "virtual"),
     )
     method = (
         "In every round, for each kind of stack, a herd of threads is created and sleeps; /proc/self/status and "
@@ -146,7 +145,7 @@ class ProcessMemory(Experiment):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Threads and forked children."""
-        processes = bench.safety.threads(60 if bench.quick else 300)
+        processes = bench.safety.threads(30 if bench.quick else 300)
         threads = bench.safety.threads(500 if bench.quick else 2_000)
         return [
             Way("thread", "kthread-memory", {"count": threads, "stack_bytes": 64 * KIB}),
@@ -207,13 +206,16 @@ class KthreadLimit(Experiment):
             Way("1,000 memory maps left", "thread-limit", {"limit": 2, "stack_bytes": 64 * KIB}),
         ]
         outcome = bench.run(ways)
-        answer = why_not(threads=10_000_000)
-        ladder = tuple((limit.name, limit.value, limit.room, limit.how_to_raise) for limit in answer.limits)
+        answer = why_not(threads=100_000)
+        ladder = tuple(
+            (limit.name, limit.value, "none" if limit.room is None else limit.room, limit.change)
+            for limit in answer.limits
+        )
         table = Table("Limits on threads of this process", ("limit", "value", "room for threads", "raise with"), ladder)
         rooms = [
             Row(limit.name, "room for threads", "count", np.array([float(limit.room)]))
             for limit in answer.limits
-            if math.isfinite(limit.room)
+            if limit.room is not None
         ]
         return Measured(outcome.rows() + rooms, tables=[table], notes=outcome.notes())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from filar.lab.base import (
     Claim,
     Experiment,
     Measured,
-    Row,
     Rows,
     Table,
     Verdict,
@@ -189,8 +188,8 @@ class AddressMap(Experiment):
         "Lecture notes on what a thread is",
     )
     method = (
-        "Two threads, alive together, and a forked child report the address of a local, a heap and a static variable, their process id "
-        "and thread id, and write to the heap variable. "
+        "Two threads, alive together, and a forked child report the address of a local, a heap and a static "
+        "variable, their process id and thread id, and write to the heap variable. "
         "The driver then looks whether it sees the write. "
         "After fork the child's addresses are the parent's, but the memory behind them is a copy."
     )

@@ -7,6 +7,7 @@ its content security policy forbids it, whatever the results say.
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
@@ -14,15 +15,19 @@ from filar.chart import format_quantity
 from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
 from filar.report.machine import machine_facts, machine_line, overall_badge, trust_sentences
-from filar.report.markup import Markup, join, script_json, tag
-from filar.report.result_html import anchor, badge_chip, icon, section, verdict_chip
-from filar.report.words import VERDICTS, duration, look_of, tally
+from filar.report.markup import Markup, join, prose, script_json, tag
+from filar.report.result_html import Detail, anchor, badge_chip, icon, section, verdict_chip
+from filar.report.words import VERDICTS, duration, look_of, sentence, tally
 
 __all__ = ["page"]
 
 PAGE_MAX_BYTES = 4_500_000
 RAW_MAX_BYTES = 1_200_000
 BYTES_PER_SAMPLE = 7
+REFERENCES_SHOWN = 3
+
+# Text is escaped, so only charts bring this element.
+_STYLE = re.compile("<style>(.*?)</style>", re.DOTALL)
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
@@ -36,12 +41,11 @@ _SCRIPT = Markup(
 
 def page(report: Report, json_name: str | None = None) -> str:
     """The whole page, below 5 MB; `json_name` is the file beside it that holds every sample, if there is one."""
-    body = _body(report, json_name, _samples_max(report.results))
-    if len(body.encode(errors="replace")) > PAGE_MAX_BYTES:
-        body = _body(report, json_name, 0)
+    body, style = _fitting_body(report, json_name)
     data = script_json(report.to_json())
-    fits = len(body.encode(errors="replace")) + len(data.encode(errors="replace")) <= PAGE_MAX_BYTES
-    embedded = tag("script", data, type="application/json", id="filar-report") if fits else None
+    embedded = tag("script", data, type="application/json", id="filar-report")
+    if _bytes(body) + _bytes(embedded) > PAGE_MAX_BYTES:
+        embedded = Markup("")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -50,7 +54,7 @@ def page(report: Report, json_name: str | None = None) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         tag("meta", name="generator", content="filar"),
         tag("title", f"Threads on {machine_line(report.host)}"),
-        tag("style", Markup(_style())),
+        tag("style", Markup(_style()), style),
     )
     document = tag("html", head, tag("body", body, embedded, tag("script", _SCRIPT)), lang="en")
     return f"<!doctype html>\n{document}\n"
@@ -58,6 +62,27 @@ def page(report: Report, json_name: str | None = None) -> str:
 
 def _style() -> str:
     return importlib.resources.files("filar.report").joinpath("page.css").read_text(encoding="utf-8")
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="replace"))
+
+
+def _fitting_body(report: Report, json_name: str | None) -> tuple[Markup, Markup]:
+    """The body in as much detail as fits, and the style of its charts: first the narrow drawings go, then samples."""
+    some = _samples_max(report.results)
+    body, style = Markup(""), Markup("")
+    for detail in (Detail(some), Detail(some, narrow=False), Detail(0, narrow=False)):
+        body, style = _shared_style(_body(report, json_name, detail))
+        if _bytes(body) <= PAGE_MAX_BYTES:
+            break
+    return body, style
+
+
+def _shared_style(body: Markup) -> tuple[Markup, Markup]:
+    """Takes the style sheets out of the charts: in one page all would apply to all, and they are the same text."""
+    found = dict.fromkeys(_STYLE.findall(body))
+    return Markup(_STYLE.sub("", body)), Markup("\n".join(found))
 
 
 def _samples_max(results: Iterable[Result]) -> int:
@@ -72,14 +97,14 @@ def _samples_max(results: Iterable[Result]) -> int:
     return sizes[-1] if sizes else 0
 
 
-def _body(report: Report, json_name: str | None, samples_max: int) -> Markup:
+def _body(report: Report, json_name: str | None, detail: Detail) -> Markup:
     families = _by_family(report.results)
     main = tag(
         "main",
         _masthead(report),
         _overview(report),
         _contents(families),
-        tag("div", [_family(name, results, samples_max) for name, results in families.items()]),
+        tag("div", [_family(name, results, detail) for name, results in families.items()]),
         _reading(report, json_name),
         class_="page",
     )
@@ -87,10 +112,12 @@ def _body(report: Report, json_name: str | None, samples_max: int) -> Markup:
 
 
 def _by_family(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """In order of measurement, but the lab's check of itself, which ran first, comes last with its family."""
     families: dict[str, list[Result]] = {}
     for result in results:
         families.setdefault(result.family or "Other", []).append(result)
-    return families
+    last = [name for name, found in families.items() if any(one.experiment == SELF_CHECK for one in found)]
+    return {name: families[name] for name in [*(name for name in families if name not in last), *last]}
 
 
 # ---- head ----
@@ -123,6 +150,8 @@ def _trust(report: Report) -> Markup:
 
 # ---- overview ----
 
+_SUMMARY_HEAD = ("Claim, and what was published", "Measured here", "Verdict")
+
 
 def _overview(report: Report) -> Markup:
     """Verdicts counted, then every claim on one line. The A/A check is no claim; the head speaks of it."""
@@ -132,7 +161,13 @@ def _overview(report: Report) -> Markup:
     table = tag(
         "table",
         tag("caption", "All claims, what was published, what was measured here", class_="hidden"),
-        tag("thead", tag("tr", [tag("th", name, scope="col") for name in ("Claim", "Published", "Here", "Verdict")])),
+        tag(
+            "thead",
+            tag(
+                "tr",
+                [tag("th", name, scope="col") for name in ("Claim, and published figures", "Measured here", "Verdict")],
+            ),
+        ),
         [_summary_body(name, results) for name, results in _by_family(claims).items()],
         class_="summary",
     )
@@ -156,22 +191,24 @@ def _count(style: str, words: str, count: int) -> Markup:
 
 
 def _summary_body(family: str, results: Sequence[Result]) -> Markup:
-    heading = tag("tr", tag("th", family, scope="rowgroup", colspan=4), class_="group")
+    heading = tag("tr", tag("th", family, scope="rowgroup", colspan=3), class_="group")
     return tag("tbody", heading, [_summary_row(result) for result in results])
 
 
 def _summary_row(result: Result) -> Markup:
-    published = [
-        tag("div", tag("span", format_quantity(r.value, r.unit), class_="nowrap"), f" {r.label}")
-        for r in result.references[:3]
-    ]
-    condition = tag("small", result.verdict.condition) if result.verdict.condition else None
+    published = "; ".join(f"{format_quantity(r.value, r.unit)} {r.label}" for r in result.references[:REFERENCES_SHOWN])
+    verdict = result.verdict
     return tag(
         "tr",
-        tag("th", tag("a", result.claim, href=f"#{anchor(result)}"), scope="row"),
-        tag("td", published, class_="published", data_label="Published"),
-        tag("td", result.verdict.reason, class_="here", data_label="Here"),
-        tag("td", verdict_chip(result.verdict.word), condition, class_="verdict"),
+        tag(
+            "th",
+            tag("a", prose(result.claim), href=f"#{anchor(result)}"),
+            tag("small", result.title),
+            tag("small", f"Published: {published}") if published else None,
+            scope="row",
+        ),
+        tag("td", prose(sentence(verdict.reason)), class_="here"),
+        tag("td", verdict_chip(verdict.word), tag("small", verdict.condition) if verdict.condition else None),
     )
 
 
@@ -191,8 +228,8 @@ def _contents(families: dict[str, list[Result]]) -> Markup:
     )
 
 
-def _family(name: str, results: Sequence[Result], samples_max: int) -> Markup:
-    return tag("div", tag("h2", name), [section(result, samples_max) for result in results], class_="family")
+def _family(name: str, results: Sequence[Result], detail: Detail) -> Markup:
+    return tag("div", tag("h2", name), [section(result, detail) for result in results], class_="family")
 
 
 # ---- foot ----
@@ -206,7 +243,10 @@ _TERMS = (
         "intervals of two rows overlap, do not call one of them faster.",
     ),
     ("p99", "The tail: 99 of 100 samples are below it. Waiting for other programs shows here first."),
-    ("n", "How many samples. All variants of an experiment run in turn, in shuffled rounds, so that drift hits all alike."),
+    (
+        "n",
+        "How many samples. All variants run in turn, in shuffled rounds, so that drift hits all alike.",
+    ),
     (
         "A/A check",
         "The same thing measured against itself by the same method. What it is off by is what this machine cannot "
@@ -247,4 +287,4 @@ def _where_samples_are(json_name: str | None) -> Markup:
     use = ", which filar.lab.load reads and filar compare holds against another run. "
     if json_name is None:
         return join("The samples are inside this page as well, in JSON. ")
-    return join("Every sample is in ", tag("a", json_name, href=quote(json_name)), use)
+    return join("Every sample is in ", tag("a", json_name, href=quote(json_name, errors="replace")), use)

@@ -9,7 +9,7 @@ from typing import Any
 
 from filar.chart import Badge, format_quantity
 from filar.lab.report import Report
-from filar.report.words import duration
+from filar.report.words import duration, sentence
 
 __all__ = ["machine_facts", "machine_line", "overall_badge", "trust_sentences"]
 
@@ -57,7 +57,8 @@ def _memory(host: Mapping[str, Any]) -> str:
 
 def _clock(host: Mapping[str, Any]) -> str:
     """What decides the clock frequency, where the machine shows it."""
-    turbo = {True: "turbo on", False: "turbo off"}.get(host.get("turbo"), "")  # type: ignore[call-overload]
+    turbo = host.get("turbo")
+    turbo = f"turbo {'on' if turbo else 'off'}" if isinstance(turbo, bool) else ""
     return ", ".join(filter(None, (_text(host.get("governor")), turbo)))
 
 
@@ -113,8 +114,8 @@ def overall_badge(report: Report) -> Badge | None:
     disturbed = many - levels["ok"]
     if not disturbed:
         return Badge("quiet in all experiments", "ok")
-    level = "bad" if levels["bad"] * 4 > many else "warn"
-    return Badge(f"noisy in {disturbed} of {_plural(many, 'experiment')}", level)
+    words = f"noisy in {disturbed} of {_plural(many, 'experiment')}"
+    return Badge(words, "bad" if levels["bad"] * 4 > many else "warn")
 
 
 def trust_sentences(report: Report) -> list[str]:
@@ -123,5 +124,5 @@ def trust_sentences(report: Report) -> list[str]:
     sentences = ["No A/A check was made in this run, so small differences cannot be told from noise."]
     if check:
         reason = str(check.get("reason") or check.get("verdict"))
-        sentences = [f"A/A check, the same work measured as A and as B in shuffled rounds: {reason.rstrip('.')}."]
+        sentences = [f"A/A check, the same work measured as A and as B in shuffled rounds. {sentence(reason)}"]
     return [*sentences, *report.notes]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from html import escape
 
-__all__ = ["Markup", "join", "script_json", "tag"]
+__all__ = ["Markup", "join", "prose", "script_json", "tag"]
 
 VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
 # What HTML does not allow in text, and halves of surrogate pairs, which no encoding can write.
@@ -42,7 +42,7 @@ def join(*content: Content) -> Markup:
 
 
 def tag(name: str, /, *content: Content, **attributes: str | int | bool | None) -> Markup:
-    """An element. `class_` is class, underscores become hyphens; True is a bare attribute, None and False leave it out."""
+    """An element. `class_` is class, underscores become hyphens; True is a bare attribute, None and False are none."""
     head = name
     for key, value in attributes.items():
         if value is None or value is False:
@@ -53,6 +53,14 @@ def tag(name: str, /, *content: Content, **attributes: str | int | bool | None) 
     if name in VOID:
         return Markup(f"<{head}>")
     return Markup(f"<{head}>{join(*content)}</{name}>")
+
+
+def prose(text: str) -> Markup:
+    """A sentence; what stands between backticks is a name of code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return join(text)
+    return join(tag("code", part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def script_json(text: str) -> Markup:

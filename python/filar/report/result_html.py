@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from filar.chart import Badge, Chart, format_quantity
 from filar.lab.base import Reference, Row, Rows, Table
 from filar.lab.result import Result
-from filar.report.markup import Markup, join, tag
+from filar.report.markup import Markup, join, prose, tag
 from filar.report.tables import fact_text
-from filar.report.words import format_interval, groups_of, look_of, measured_beside
+from filar.report.words import format_interval, groups_of, look_of, measured_beside, quantity, sentence
 
-__all__ = ["anchor", "badge_chip", "compact", "icon", "section", "verdict_chip"]
+__all__ = ["Detail", "anchor", "badge_chip", "compact", "icon", "section", "verdict_chip"]
 
 # Below this width of the window the narrow drawing of a chart is shown, with letters of the same size.
 NARROW_WIDTH = 380
@@ -27,12 +28,22 @@ _SIGNS = {
     "open": '<path d="M4.6 5.4C4.6 3 6 2 8 2s3.5 1.2 3.5 3.1C11.5 7.7 8 7.6 8 10.4"/>'
     '<circle class="full" cx="8" cy="13.6" r="1.3"/>',
 }
+# The shapes are those of the badges inside charts.
 _BADGES = {"ok": "holds", "warn": "when", "bad": "fails"}
+_BADGE_SIGNS = {
+    "ok": '<circle class="full" cx="8" cy="8" r="5"/>',
+    "warn": '<path class="full" d="M8 2.2l6.2 11.3H1.8z"/>',
+    "bad": '<path class="full" d="M3 3h10v10H3z"/>',
+}
 
 
 def icon(style: str) -> Markup:
     """The sign of a verdict; words stand beside it, so it is hidden from screen readers."""
-    return Markup(f'<svg viewBox="0 0 16 16" aria-hidden="true" focusable="false">{_SIGNS[style]}</svg>')
+    return _drawn(_SIGNS[style])
+
+
+def _drawn(shape: str) -> Markup:
+    return Markup(f'<svg viewBox="0 0 16 16" aria-hidden="true" focusable="false">{shape}</svg>')
 
 
 def verdict_chip(word: str) -> Markup:
@@ -43,8 +54,7 @@ def verdict_chip(word: str) -> Markup:
 
 def badge_chip(badge: Badge) -> Markup:
     """The conditions in a few words."""
-    style = _BADGES[badge.level]
-    return tag("span", icon("holds" if style == "holds" else "open"), badge.text, class_=f"chip {style}")
+    return tag("span", _drawn(_BADGE_SIGNS[badge.level]), badge.text, class_=f"chip {_BADGES[badge.level]}")
 
 
 def anchor(result: Result) -> str:
@@ -52,30 +62,38 @@ def anchor(result: Result) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in result.experiment)
 
 
-def section(result: Result, samples_max: int) -> Markup:
-    """All of one experiment; of each row at most `samples_max` raw samples."""
+@dataclass(frozen=True)
+class Detail:
+    """How much of a result is shown: raw samples of each row, and whether charts are drawn for phones too."""
+
+    samples_max: int
+    narrow: bool = True
+
+
+def section(result: Result, detail: Detail) -> Markup:
+    """All of one experiment."""
     look = look_of(result.verdict.word)
     condition = f" {result.verdict.condition}" if result.verdict.condition else ""
     return tag(
         "section",
         tag("h3", result.title or result.experiment, id=f"{anchor(result)}-title"),
         tag("p", tag("code", result.experiment), class_="name"),
-        tag("blockquote", tag("p", result.claim), tag("footer", result.claim_source), class_="claim"),
+        tag("blockquote", tag("p", prose(result.claim)), tag("footer", prose(result.claim_source)), class_="claim"),
         tag(
             "div",
             tag("span", icon(look.style), look.word + condition, class_=f"chip {look.style}"),
-            tag("p", result.verdict.reason) if result.verdict.reason else None,
+            tag("p", prose(sentence(result.verdict.reason))) if result.verdict.reason else None,
             class_="answer",
         ),
-        _pictures(result),
+        _pictures(result, detail.narrow),
         _published(result),
         tag("h4", "How it was measured"),
-        tag("p", result.method, class_="method"),
+        tag("p", prose(result.method), class_="method"),
         _figures(result),
         [_facts(table) for table in result.tables],
         _notes(result),
         _conditions(result),
-        _raw(result, samples_max),
+        _raw(result, detail.samples_max),
         class_="experiment",
         id=anchor(result),
         aria_labelledby=f"{anchor(result)}-title",
@@ -85,19 +103,20 @@ def section(result: Result, samples_max: int) -> Markup:
 # ---- pictures ----
 
 
-def _pictures(result: Result) -> Markup:
+def _pictures(result: Result, twice: bool) -> Markup:
     """All charts; one that cannot be drawn costs a sentence, not the page."""
     try:
         charts = result.charts()
     except Exception as error:
         return tag("p", f"The pictures could not be drawn ({type(error).__name__}: {error}).", class_="quiet")
-    return join(_picture(chart) for chart in charts)
+    return join(_picture(chart, twice) for chart in charts)
 
 
-def _picture(chart: Chart) -> Markup:
+def _picture(chart: Chart, twice: bool) -> Markup:
     try:
         wide = chart.svg()
-        narrow = dataclasses.replace(chart, width=NARROW_WIDTH).svg() if len(wide) <= TWICE_MAX_BYTES else ""
+        twice = twice and len(wide) <= TWICE_MAX_BYTES
+        narrow = dataclasses.replace(chart, width=NARROW_WIDTH).svg() if twice else ""
     except Exception as error:
         return tag("p", f"A picture could not be drawn ({type(error).__name__}: {error}).", class_="quiet")
     if not narrow:
@@ -134,7 +153,15 @@ def _published(result: Result) -> Markup | None:
             "Published figures",
             tag(
                 "table",
-                _head([("Published", False), ("figure", True), ("here", True), ("here / published", True), ("source", False)]),
+                _head(
+                    [
+                        ("Published", False),
+                        ("figure", True),
+                        ("here", True),
+                        ("here / published", True),
+                        ("source", False),
+                    ]
+                ),
                 tag("tbody", [_reference(reference, result.rows) for reference in result.references]),
                 class_="numbers",
             ),
@@ -150,7 +177,7 @@ def _reference(reference: Reference, rows: Rows) -> Markup:
         "tr",
         tag("th", reference.label, scope="row"),
         _figure(format_quantity(reference.value, reference.unit)),
-        _figure(format_quantity(row.median, row.unit) if row is not None else "–"),
+        _figure(quantity(row.median, row.unit) if row is not None else "–"),
         _figure(ratio),
         tag("td", reference.source, class_="quiet"),
     )
@@ -170,17 +197,17 @@ def _figures(result: Result) -> Markup | None:
 
 
 def _row(label: str, row: Row) -> Markup:
-    def quantity(value: float) -> Markup:
-        return _figure(format_quantity(value, row.unit))
+    def shown(value: float) -> Markup:
+        return _figure(quantity(value, row.unit))
 
     note = tag("small", f" {row.note}", class_="quiet") if row.note else None
     return tag(
         "tr",
         tag("th", label, note, scope="row"),
-        quantity(row.median),
+        shown(row.median),
         _figure(format_interval(row.interval.lo, row.interval.hi, row.unit)),
-        quantity(row.min),
-        quantity(row.p99),
+        shown(row.min),
+        shown(row.p99),
         _figure(f"{row.n:,}"),
     )
 
@@ -211,7 +238,9 @@ def _is_number(table: Table, index: int) -> bool:
 def _notes(result: Result) -> Markup | None:
     if not result.notes:
         return None
-    return join(tag("h4", "Notes"), tag("ul", [tag("li", note) for note in result.notes], class_="notes"))
+    return join(
+        tag("h4", "Notes"), tag("ul", [tag("li", prose(sentence(note))) for note in result.notes], class_="notes")
+    )
 
 
 def _conditions(result: Result) -> Markup:

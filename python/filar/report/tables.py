@@ -15,7 +15,7 @@ import numpy as np
 
 from filar.chart import format_quantity
 from filar.lab.base import Row, Rows, Table
-from filar.report.words import format_interval, groups_of
+from filar.report.words import format_interval, groups_of, quantity
 
 __all__ = [
     "Column",
@@ -39,8 +39,8 @@ _ASCII = str.maketrans(
         **dict.fromkeys("─–—−", "-"),
         **dict.fromkeys("‘’", "'"),
         **dict.fromkeys("“”", '"'),
-        **{"│": "|", "µ": "u", "μ": "u", "×": "x", "…": "~", "·": ".", "•": "*", "≈": "~", "±": "~"},
-        **{"≤": "<", "≥": ">", "→": ">", "✓": "+", "✗": "x", "◐": "~", "░": "-", "∞": "8", "\u00a0": " "},
+        **dict(zip("│├└┌┐┘┤┬┴┼", "|||++++++++", strict=False)),
+        **dict(zip("µμ×…·•≈±≤≥→✓✗◐░∞\u00a0", "uux~.*~~<>>+x~-8 ", strict=True)),
     }
 )
 
@@ -62,9 +62,7 @@ def clean(text: object) -> str:
 
 def cells(text: str) -> int:
     """How many columns of a terminal the text takes."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def pad(text: str, width: int, right: bool = False) -> str:
@@ -112,9 +110,7 @@ class Column:
     breaks: bool = False
 
 
-def table(
-    columns: Sequence[Column], rows: Sequence[Sequence[object] | str], width: int = 80, indent: str = ""
-) -> str:
+def table(columns: Sequence[Column], rows: Sequence[Sequence[object] | str], width: int = 80, indent: str = "") -> str:
     """A table no wider than `width` where its breaking columns allow that.
 
     A row that is a str is a heading: it begins at the left, all other rows after `indent`.
@@ -165,7 +161,7 @@ def rows_table(rows: Rows, width: int = 80) -> str:
     for group in groups_of(rows):
         lines += [f"{group.heading}:"]
         for label, row in group.rows:
-            shown = [format_quantity(value, row.unit) for value in (row.median, row.min, row.p99)]
+            shown = [quantity(value, row.unit) for value in (row.median, row.min, row.p99)]
             interval = format_interval(row.interval.lo, row.interval.hi, row.unit)
             lines.append((label, shown[0], interval, *shown[1:], f"{row.n:,}"))
     return table(columns, lines, width, indent="  ")
