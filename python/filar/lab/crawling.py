@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from filar import chart
-from filar.chart import format_quantity
 from filar.lab import pictures, stats
 from filar.lab.base import (
     CONDITIONAL,
@@ -31,7 +31,9 @@ from filar.lab.scheduling import FAMILY, MS, NOTES, ns, threads_words
 CLAIM = Claim("Thousands of threads make the system crawl.", NOTES)
 MODES = {"plain": 0, "yields": 1, "shared lock": 2, "working set": 3}
 WORKING_BYTES = 16 * 1024
-_SLOW, _CRAWLS = 2.0, 3.0
+_SLOW = 2.0
+# A cost of this much a thread would make even long tasks crawl.
+_CRAWLS_NS = 1.0 * MS
 
 
 def _at(mode: str, threads: int) -> str:
@@ -63,7 +65,7 @@ class Crawl(Experiment):
         thousands = bench.safety.threads(4096)
         plain = [1, cores, 64, 512, 4096] if bench.quick else [1, cores, 4 * cores, 64, 512, 4096, 20_000]
         between = [] if bench.quick else [64, 512]
-        steps = 20_000_000 if bench.quick else 100_000_000
+        steps = 50_000_000 if bench.quick else 100_000_000
         found = []
         for mode, code in MODES.items():
             counts = plain if mode == "plain" else [cores, *between, thousands]
@@ -79,56 +81,66 @@ class Crawl(Experiment):
     def measure(self, bench: Bench) -> Measured:
         """The plan; a note where safety kept the number of threads down."""
         outcome = bench.run(self.ways(bench), warmup_rounds=0)
-        measured = Measured(rows=outcome.rows(), notes=outcome.notes())
+        cores = len(bench.cpus)
+        rows = Rows(replace(row, params={**row.params, "cores": cores}) for row in outcome.rows())
+        measured = Measured(rows=rows, notes=outcome.notes())
         wanted = 4096 if bench.quick else 20_000
         if bench.safety.threads(wanted) < wanted:
             measured.notes.append(f"Limits and free memory allow {bench.safety.threads(wanted):,} threads safely here.")
         return measured
 
     def judge(self, rows: Rows) -> Verdict:
-        """Holds if even plain work takes three times as long; conditional if only some kinds of work slow down."""
+        """Compares what each thread costs with the work it has; yields, a lock and a working set on top of that."""
         ratios = {mode: self._ratio(rows, code) for mode, code in MODES.items()}
         known = {mode: found for mode, found in ratios.items() if found is not None}
         if "plain" not in known:
             return Verdict(UNDECIDED, "fewer than a thousand threads could be made safely")
+        base, top = self._ends(rows, 0)
+        cores, count = int(base.params["threads"]), int(top.params["threads"])
+        extra = max(0.0, top.min - base.min)
+        # What each thread costs a core; with as much work as this, thousands take twice as long as one per core.
+        each = extra * cores / count
         parts = [f"{mode} {ratio:.2f} times (rounds {lo:.2f} to {hi:.2f})" for mode, (ratio, lo, hi) in known.items()]
-        top = self._top(rows, 0)
-        each = float(top.params["steps"]) / float(top.params["threads"]) / 1000
-        created = rows.median(top.variant, "creation")
         reason = (
-            f"{top.variant} with about {format_quantity(each * 1000, 'ns')} of work each, against one per core: "
-            f"{', '.join(parts)}; creating them took {ns(created)} more"
+            f"{top.variant} with {ns(base.min * cores / count)} of work each, against one per core: {', '.join(parts)}"
+            f"; waking, switching to and ending a thread costs {ns(each)} of a core, and creating all took "
+            f"{ns(rows.median(top.variant, 'creation'))} more"
         )
-        slow = [mode for mode, (ratio, _, _) in known.items() if ratio >= _SLOW]
-        if known["plain"][0] >= _CRAWLS:
+        if each >= _CRAWLS_NS:
             return Verdict(HOLDS, reason)
-        if not slow:
-            return Verdict(FAILS, reason)
-        if "plain" in slow:
-            return Verdict(CONDITIONAL, reason, "each thread has as little to do as here")
+        conditions = [f"each thread has less than about {ns(each)} of work"] if known["plain"][0] >= _SLOW else []
         words = {
             "yields": "they yield often",
             "shared lock": "they share a lock",
             "working set": "each has a working set of its own",
         }
-        return Verdict(CONDITIONAL, reason, " or ".join(words[mode] for mode in slow))
+        for mode in (mode for mode in words if mode in known):
+            few, many = self._ends(rows, MODES[mode])
+            if many.min - few.min - extra >= (_SLOW - 1) * few.min:
+                conditions.append(words[mode])
+        if not conditions:
+            return Verdict(FAILS, reason)
+        return Verdict(CONDITIONAL, reason, " or ".join(conditions))
 
     @staticmethod
     def _of(rows: Rows, code: int) -> list[Row]:
         mine = [row for row in rows.of_metric("work") if row.params.get("mode", 0) == code]
         return sorted(mine, key=lambda row: int(row.params["threads"]))
 
-    def _top(self, rows: Rows, code: int) -> Row:
-        return self._of(rows, code)[-1]
+    def _ends(self, rows: Rows, code: int) -> tuple[Row, Row]:
+        """One thread per core and the most there were; the mode must have been measured."""
+        mine = self._of(rows, code)
+        per_core = [row for row in mine if row.params["threads"] == row.params["cores"]]
+        return (per_core or mine)[0], mine[-1]
 
     def _ratio(self, rows: Rows, code: int) -> tuple[float, float, float] | None:
         """Most threads against one per core: ratio of the fastest rounds, and the range round by round."""
         mine = self._of(rows, code)
-        base = mine[1] if code == 0 and len(mine) > 1 else next(iter(mine), None)
-        if base is None or int(mine[-1].params["threads"]) < 1000:
+        if not mine or int(mine[-1].params["threads"]) < 1000:
             return None
-        paired = rows.ratio(mine[-1].variant, base.variant, "work")
-        return stats.ratio_of_mins(mine[-1].samples, base.samples), paired.lo, paired.hi
+        base, top = self._ends(rows, code)
+        paired = rows.ratio(top.variant, base.variant, "work")
+        return stats.ratio_of_mins(top.samples, base.samples), paired.lo, paired.hi
 
     def charts(self, result: Result) -> list[Any]:
         """Wall time over threads by mode; work and creation stacked for plain work."""
