@@ -255,13 +255,13 @@ static enum filar_status take_sample(
 	struct rusage before, after;
 	enum filar_status status;
 
+	/* A way may have moved the driver; each starts from the same place. */
+	(void)affinity_set(0, &plan->driver_mask);
 	if (planned->way->setup_each_round) {
 		status = set_up(planned);
 		if (status != FILAR_OK)
 			return status;
 	}
-	/* A way may have moved the driver; each starts from the same place. */
-	(void)affinity_set(0, &plan->driver_mask);
 	for (int i = 0; i < FILAR_METRICS_MAX; i++)
 		run->values[i] = NAN;
 	filar_status_detail_clear();
@@ -435,6 +435,8 @@ static void prepare_ways(struct plan *plan)
 		enum filar_status status = FILAR_OK;
 
 		store_relaxed(&plan->current_way, (int32_t)i);
+		/* What a set-up creates inherits the driver's CPUs, not those of the way before. */
+		(void)affinity_set(0, &plan->driver_mask);
 		if (!planned->way->setup_each_round)
 			status = set_up(planned);
 		if (status == FILAR_OK)

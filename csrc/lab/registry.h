@@ -12,7 +12,7 @@ extern const struct way ways_handoff[]; /* an existing thread instead of a new o
 extern const struct way ways_memory[];  /* memory of sleepers, and limits */
 extern const struct way ways_process[]; /* processes beside threads */
 extern const struct way ways_switch[];  /* handing the CPU to another thread or process */
-extern const struct way ways_cache[];   /* what a cache holds: controls, moving, core to core */
+extern const struct way ways_cache[];   /* moving to another core; a line from core to core */
 extern const struct way ways_data[];    /* handing data to another thread or process */
 extern const struct way ways_sched[];   /* time slices, parallelism, order, what the kernel knows */
 extern const struct way ways_crawl[];   /* one piece of work, and waiting, with ever more threads */

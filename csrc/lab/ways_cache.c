@@ -1,7 +1,6 @@
 /*
- * ways_cache.c - what follows the work from core to core: the turns of ways_switch.c without their
- * switch (the control to subtract), a thread that moves itself, and one cache line between two
- * cores.
+ * ways_cache.c - what follows the work from core to core: a thread that moves itself, and one cache
+ * line between two cores.
  */
 #include <sched.h>
 #include <sys/resource.h>
@@ -25,72 +24,13 @@ static enum filar_status check_touch(int64_t bytes, int64_t step_bytes)
 		(long long)TOUCH_BYTES_MAX, (long long)bytes, (long long)step_bytes);
 }
 
-/* ---- turn: work and nothing else, in one buffer or in two by turns ---- */
-
-enum { TURN_TOUCH_BYTES, TURN_STEP_BYTES, TURN_BUFFERS };
-
-struct turn {
-	char *buffers; /* I  one after the other */
-	size_t bytes;  /* I  of both */
-};
-
-static void teardown_turn(struct way_run *run)
-{
-	struct turn *turn = run->state;
-
-	if (turn == NULL)
-		return;
-	shared_release(turn->buffers, turn->bytes);
-	memory_release(turn);
-}
-
-static enum filar_status setup_turn(struct way_run *run)
-{
-	int64_t buffers = run->params[TURN_BUFFERS];
-	enum filar_status status =
-		check_touch(run->params[TURN_TOUCH_BYTES], run->params[TURN_STEP_BYTES]);
-	struct turn *turn;
-
-	if (status != FILAR_OK)
-		return status;
-	if (buffers != 1 && buffers != 2)
-		return status_detail(
-			FILAR_INVALID, "one buffer or two, not %lld", (long long)buffers);
-	turn = memory_acquire(1, sizeof *turn);
-	if (turn == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = turn;
-	/* A byte more: nothing to touch is still a mapping. */
-	turn->bytes = (size_t)(buffers * run->params[TURN_TOUCH_BYTES]) + 1;
-	turn->buffers = shared_acquire(turn->bytes);
-	if (turn->buffers == NULL)
-		return status_detail(
-			FILAR_NO_MEMORY, "no memory for buffers of %zu bytes", turn->bytes);
-	return FILAR_OK;
-}
-
-static enum filar_status sample_turn(struct way_run *run)
-{
-	struct turn *turn = run->state;
-	size_t bytes = (size_t)run->params[TURN_TOUCH_BYTES];
-	size_t step_bytes = (size_t)run->params[TURN_STEP_BYTES];
-	size_t second = run->params[TURN_BUFFERS] == 2 ? bytes : 0;
-	int64_t start = clock_now_ns();
-
-	for (uint32_t i = 0; i < run->batch; i++) {
-		touch(turn->buffers + (i % 2) * second, bytes, step_bytes);
-		FILAR_COMPILER_BARRIER();
-	}
-	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
-	return FILAR_OK;
-}
-
 /* ---- move: pin oneself somewhere in each turn, then work ---- */
 
 enum { MOVE_OTHER_CPU, MOVE_TOUCH_BYTES, MOVE_STEP_BYTES };
 
 struct move {
-	struct turn turn;         /* I */
+	char *buffer;             /* I */
+	size_t bytes;             /* I  mapped */
 	struct cpu_mask masks[2]; /* I  where the even and the odd turns run */
 	int32_t cpus[2];          /* I */
 };
@@ -101,7 +41,7 @@ static void teardown_move(struct way_run *run)
 
 	if (move == NULL)
 		return;
-	shared_release(move->turn.buffers, move->turn.bytes);
+	shared_release(move->buffer, move->bytes);
 	memory_release(move);
 }
 
@@ -126,11 +66,12 @@ static enum filar_status setup_move(struct way_run *run)
 		if (status != FILAR_OK)
 			return status;
 	}
-	move->turn.bytes = (size_t)run->params[MOVE_TOUCH_BYTES] + 1;
-	move->turn.buffers = shared_acquire(move->turn.bytes);
-	if (move->turn.buffers == NULL)
+	/* A byte more: nothing to touch is still a mapping. */
+	move->bytes = (size_t)run->params[MOVE_TOUCH_BYTES] + 1;
+	move->buffer = shared_acquire(move->bytes);
+	if (move->buffer == NULL)
 		return status_detail(
-			FILAR_NO_MEMORY, "no memory for a buffer of %zu bytes", move->turn.bytes);
+			FILAR_NO_MEMORY, "no memory for a buffer of %zu bytes", move->bytes);
 	return FILAR_OK;
 }
 
@@ -146,14 +87,14 @@ static enum filar_status sample_move(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	touch(move->turn.buffers, bytes, step_bytes);
+	touch(move->buffer, bytes, step_bytes);
 	start = clock_now_ns();
 	for (uint32_t i = 0; i < run->batch; i++) {
 		status = affinity_set(0, &move->masks[i % 2]);
 		if (status != FILAR_OK)
 			return status;
 		arrived += affinity_current_cpu() == move->cpus[i % 2];
-		touch(move->turn.buffers, bytes, step_bytes);
+		touch(move->buffer, bytes, step_bytes);
 	}
 	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
 	run->values[1] = (double)arrived / run->batch;
@@ -317,13 +258,6 @@ static enum filar_status sample_latency(struct way_run *run)
 }
 
 const struct way ways_cache[] = {
-	{ .name = "turn",
-		.summary = "the work of a turn without any switch, in one buffer or two by turns",
-		.params = { { "touch_bytes", 0 }, { "step_bytes", TOUCH_LINES }, { "buffers", 1 } },
-		.metrics = { { "per turn", "ns" } },
-		.setup = setup_turn,
-		.sample = sample_turn,
-		.teardown = teardown_turn },
 	{ .name = "move",
 		.summary =
 			"pins itself to the other CPU (-1: to the same) and does the work of a turn",

@@ -4,7 +4,8 @@
  * scheduler (swapcontext).
  *
  * Driver and peer take turns; in its turn each may touch a buffer of its own, whose cost comes on
- * top (ways_cache.c has the controls to subtract).  "one way" is half a round trip.
+ * top ("switch-touch" measures the same work with and without the switch).  "one way" is half a
+ * round trip.
  *
  * "switches per turn" counts what is claimed: context switches of the driver (ru_nvcsw + ru_nivcsw)
  * for each round trip, 1 when it slept or made room each time.  On two cores a quick answer may
@@ -32,9 +33,10 @@ enum {
 	PARAM_DRIVER_FREE
 };
 
-#define PAGE_BYTES      4096u
-#define TOUCH_BYTES_MAX (INT64_C(1) << 28)
-#define COUNTED_MIN     0.9
+#define PAGE_BYTES          4096u
+#define TOUCH_BYTES_MAX     (INT64_C(1) << 28)
+#define COUNTED_MIN         0.9
+#define CONTEXT_STACK_BYTES (64u * 1024)
 /* The peer's first turn, from the gate to the medium, is not measured. */
 #define UNTIMED_TURNS 1
 
@@ -76,12 +78,12 @@ static enum filar_status check_params(const int64_t *params)
 	return FILAR_OK;
 }
 
-/* The state, two buffers and `more` bytes for a stack. */
-static enum filar_status acquire(struct way_run *run, size_t more)
+/* The state, two buffers and a stack, which costs nothing where it is not used. */
+static enum filar_status acquire(struct way_run *run)
 {
 	size_t touch_bytes = (size_t)run->params[PARAM_TOUCH_BYTES];
 	size_t head = round_to_pages(sizeof(struct switching)), room = round_to_pages(touch_bytes);
-	size_t bytes = head + 2 * room + more;
+	size_t bytes = head + 2 * room + CONTEXT_STACK_BYTES;
 	enum filar_status status = check_params(run->params);
 	struct switching *state;
 
@@ -120,7 +122,7 @@ static enum filar_status free_driver(struct way_run *run)
 static enum filar_status setup(struct way_run *run, enum medium medium, peer_body *body)
 {
 	bool process = run->params[PARAM_PROCESS] != 0;
-	enum filar_status status = acquire(run, 0);
+	enum filar_status status = acquire(run);
 	struct switching *state = run->state;
 
 	if (status != FILAR_OK)
@@ -213,28 +215,38 @@ static enum filar_status end_order(struct switching *state, enum filar_status st
 										      : status;
 }
 
+/* Time and switches of the driver for so many round trips. */
+static enum filar_status measure_turns(
+	struct switching *state, uint32_t count, double *spent_ns, int64_t *switches)
+{
+	int64_t start = 0, end = 0;
+	enum filar_status status;
+
+	peer_begin(state->peer, count + UNTIMED_TURNS);
+	status = give_turns(state, UNTIMED_TURNS);
+	*switches = own_switches();
+	if (status == FILAR_OK) {
+		start = clock_now_ns();
+		status = give_turns(state, count);
+		end = clock_now_ns();
+	}
+	*switches = own_switches() - *switches;
+	*spent_ns = (double)(end - start);
+	return end_order(state, status);
+}
+
 static enum filar_status sample_turns(struct way_run *run)
 {
-	struct switching *state = run->state;
-	int64_t start = 0, end = 0, switches = 0;
+	int64_t switches;
+	double spent_ns;
 	enum filar_status status = free_driver(run);
 
+	if (status == FILAR_OK)
+		status = measure_turns(run->state, run->batch, &spent_ns, &switches);
 	if (status != FILAR_OK)
 		return status;
-	peer_begin(state->peer, run->batch + UNTIMED_TURNS);
-	status = give_turns(state, UNTIMED_TURNS);
-	if (status == FILAR_OK) {
-		switches = own_switches();
-		start = clock_now_ns();
-		status = give_turns(state, run->batch);
-		end = clock_now_ns();
-		switches = own_switches() - switches;
-	}
-	status = end_order(state, status);
-	if (status != FILAR_OK)
-		return status;
-	run->values[0] = (double)(end - start) / run->batch / 2;
-	run->values[1] = (double)(end - start) / run->batch;
+	run->values[0] = spent_ns / run->batch / 2;
+	run->values[1] = spent_ns / run->batch;
 	run->values[2] = (double)switches / run->batch;
 	return FILAR_OK;
 }
@@ -329,8 +341,6 @@ static enum filar_status sample_yield(struct way_run *run)
 
 /* ---- swapcontext: the same thread, two stacks ---- */
 
-#define CONTEXT_STACK_BYTES (64u * 1024)
-
 /* makecontext() passes ints only. */
 static void second_context(unsigned high, unsigned low)
 {
@@ -342,16 +352,9 @@ static void second_context(unsigned high, unsigned low)
 	}
 }
 
-static enum filar_status setup_context(struct way_run *run)
+/* The second context begins and ends in here: the sanitizers' shadow stacks stay level. */
+static double measure_contexts(struct switching *state, uint32_t count)
 {
-	return acquire(run, CONTEXT_STACK_BYTES);
-}
-
-/* The second context begins and ends inside the sample: the sanitizers' shadow stacks stay level.
- */
-static enum filar_status sample_context(struct way_run *run)
-{
-	struct switching *state = run->state;
 	ucontext_t *peer = &state->contexts[SIDE_PEER], *driver = &state->contexts[SIDE_DRIVER];
 	uint64_t address = (uint64_t)(uintptr_t)state;
 	int64_t start, end;
@@ -363,18 +366,101 @@ static enum filar_status sample_context(struct way_run *run)
 	makecontext(peer, (void (*)(void))second_context, 2, (unsigned)(address >> 32),
 		(unsigned)address);
 	store_relaxed(&state->finished, false);
+	work(state, SIDE_DRIVER);
 	swapcontext(driver, peer);
 	start = clock_now_ns();
-	for (uint32_t i = 0; i < run->batch; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		work(state, SIDE_DRIVER);
 		swapcontext(driver, peer);
 	}
 	end = clock_now_ns();
 	store_relaxed(&state->finished, true);
 	swapcontext(driver, peer);
-	run->values[0] = (double)(end - start) / run->batch / 2;
-	run->values[1] = (double)(end - start) / run->batch;
+	return (double)(end - start);
+}
+
+static enum filar_status sample_context(struct way_run *run)
+{
+	double spent_ns = measure_contexts(run->state, run->batch);
+
+	run->values[0] = spent_ns / run->batch / 2;
+	run->values[1] = spent_ns / run->batch;
 	return FILAR_OK;
+}
+
+/* ---- the same work with and without a switch ---- */
+
+/*
+ * All of them in the same two buffers: which lines push one another out of a cache depends on the
+ * physical pages, and between two pairs of buffers that differs by more than a switch costs.
+ */
+enum part { PART_ALONE, PART_TWO_BUFFERS, PART_CONTEXTS, PART_TURNS, PART_COUNT };
+
+/* One buffer again and again, then the other. */
+static double measure_alone(struct switching *state, uint32_t count)
+{
+	int64_t start, spent_ns = 0;
+
+	for (int side = SIDE_DRIVER; side <= SIDE_PEER; side++) {
+		work(state, side);
+		start = clock_now_ns();
+		for (uint32_t i = 0; i < count; i++)
+			work(state, side);
+		spent_ns += clock_now_ns() - start;
+	}
+	return (double)spent_ns;
+}
+
+/* One buffer after the other, by turns. */
+static double measure_two_buffers(struct switching *state, uint32_t count)
+{
+	int64_t start;
+
+	work(state, SIDE_DRIVER);
+	work(state, SIDE_PEER);
+	start = clock_now_ns();
+	for (uint32_t i = 0; i < count; i++) {
+		work(state, SIDE_DRIVER);
+		work(state, SIDE_PEER);
+	}
+	return (double)(clock_now_ns() - start);
+}
+
+static enum filar_status measure_part(
+	struct switching *state, enum part part, uint32_t count, double *spent_ns)
+{
+	int64_t switches;
+
+	switch (part) {
+	case PART_ALONE:
+		*spent_ns = measure_alone(state, count);
+		return FILAR_OK;
+	case PART_TWO_BUFFERS:
+		*spent_ns = measure_two_buffers(state, count);
+		return FILAR_OK;
+	case PART_CONTEXTS:
+		*spent_ns = measure_contexts(state, count);
+		return FILAR_OK;
+	default:
+		return measure_turns(state, count, spent_ns, &switches);
+	}
+}
+
+static enum filar_status sample_touch(struct way_run *run)
+{
+	enum part order[PART_COUNT] = { PART_ALONE, PART_TWO_BUFFERS, PART_CONTEXTS, PART_TURNS };
+	enum filar_status status = FILAR_OK;
+	double spent_ns;
+
+	for (uint32_t left = PART_COUNT; left > 0 && status == FILAR_OK; left--) {
+		uint32_t drawn = random_below(run->random, left);
+		enum part part = order[drawn];
+
+		order[drawn] = order[left - 1];
+		status = measure_part(run->state, part, run->batch, &spent_ns);
+		run->values[part] = spent_ns / run->batch / 2;
+	}
+	return status;
 }
 
 /* ---- the table ---- */
@@ -445,11 +531,19 @@ const struct way ways_switch[] = {
 		.setup = setup_yield,
 		.sample = sample_yield,
 		.teardown = teardown },
+	{ .name = "switch-touch",
+		.summary = "a turn in each of two buffers, without and with a switch in between",
+		.params = TURN_PARAMS,
+		.metrics = { { "alone, warm", "ns" }, { "two buffers, no switch", "ns" },
+			{ "swapcontext", "ns" }, { "futex", "ns" } },
+		.setup = setup_futex,
+		.sample = sample_touch,
+		.teardown = teardown },
 	{ .name = "switch-context",
 		.summary = "swapcontext to a second stack of the same thread and back",
 		.params = TURN_PARAMS,
 		.metrics = TURN_METRICS,
-		.setup = setup_context,
+		.setup = acquire,
 		.sample = sample_context,
 		.teardown = teardown },
 	{ .name = NULL },

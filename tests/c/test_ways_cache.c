@@ -1,20 +1,8 @@
 /*
- * test_ways_cache.c - the controls, the thread that moves, and the line between two cores.
+ * test_ways_cache.c - the thread that moves, and the line between two cores.
  */
 #include "fail.h"
 #include "once.h"
-
-TEST(a_turn_touches_one_buffer_or_two)
-{
-	for (int64_t buffers = 1; buffers <= 2; buffers++) {
-		int64_t params[] = { 10000, 64, buffers };
-		struct once once = once_run("turn", params, 3, 100, first_cpu());
-
-		CHECK_EQ(once.status, FILAR_OK);
-		CHECK(once.values[0] > 0);
-	}
-	CHECK_EQ(shared_mappings(), 0);
-}
 
 TEST(a_thread_moves_and_the_plan_moves_it_back)
 {
@@ -59,13 +47,11 @@ TEST(both_parties_on_one_core_give_way_and_end)
 
 TEST(absurd_parameters_are_refused)
 {
-	int64_t three[] = { 64, 64, 3 }, no_step[] = { 64, 0, 1 },
-		too_much[] = { INT64_MAX, 64, 2 };
+	int64_t no_step[] = { -1, 64, 0 }, too_much[] = { -1, INT64_MAX, 64 };
 	int64_t no_cpu[] = { CPUS_MAX + 1, 0, 64 }, far[] = { CPUS_MAX - 1, 0, 64 };
 
-	CHECK_EQ(once_run("turn", three, 3, 1, -1).status, FILAR_INVALID);
-	CHECK_EQ(once_run("turn", no_step, 3, 1, -1).status, FILAR_INVALID);
-	CHECK_EQ(once_run("turn", too_much, 3, 1, -1).status, FILAR_INVALID);
+	CHECK_EQ(once_run("move", no_step, 3, 1, -1).status, FILAR_INVALID);
+	CHECK_EQ(once_run("move", too_much, 3, 1, -1).status, FILAR_INVALID);
 	CHECK_EQ(once_run("move", no_cpu, 3, 1, first_cpu()).status, FILAR_NO_CPU);
 	CHECK_EQ(once_run("move", far, 3, 1, first_cpu()).status, FILAR_NO_CPU);
 	CHECK_EQ(once_run("core-latency", far, 1, 1, first_cpu()).status, FILAR_NO_CPU);
@@ -99,8 +85,6 @@ static int attempt(void)
 TEST(the_nth_failure_leaves_nothing_behind)
 {
 	failing_cpu = first_cpu();
-	failing_way = "turn";
-	CHECK(fail_each(attempt) > 0);
 	failing_way = "move";
 	CHECK(fail_each(attempt) > 0);
 	failing_way = "core-latency";

@@ -93,6 +93,19 @@ TEST(a_context_is_swapped)
 	CHECK_EQ(shared_mappings(), 0);
 }
 
+TEST(the_same_work_is_measured_with_and_without_a_switch)
+{
+	for (int64_t process = 0; process <= 1; process++) {
+		int64_t params[] = { ONE_CORE, process, 0, 5000, 64 };
+		struct once once = once_run("switch-touch", params, 5, 10, first_cpu());
+
+		CHECK_EQ(once.status, FILAR_OK);
+		for (int part = 0; part < 4; part++)
+			CHECK(isfinite(once.values[part]) && once.values[part] > 0);
+	}
+	check_nothing_left(fds_open(), 0);
+}
+
 TEST(absurd_parameters_are_refused_with_a_sentence)
 {
 	int64_t too_much[] = { ONE_CORE, 0, 0, INT64_MAX, 64 },
@@ -186,6 +199,8 @@ TEST(the_nth_failure_leaves_nothing_behind)
 	}
 	failing_way = "switch-yield";
 	failing_params[1] = 0;
+	CHECK(fail_each(attempt) > 0);
+	failing_way = "switch-touch";
 	CHECK(fail_each(attempt) > 0);
 	failing_way = "switch-context";
 	CHECK(fail_each(attempt) > 0);

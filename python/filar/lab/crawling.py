@@ -142,7 +142,7 @@ class Crawl(Experiment):
         plain = self._of(result.rows, 0)
         made = [result.rows.median(row.variant, "creation") for row in plain]
         stack = chart.Stack(
-            x=[format_quantity(float(row.params["threads"])) for row in plain],
+            x=[f"{int(row.params['threads']):,}" for row in plain],
             parts=[chart.Part("work", [row.median for row in plain]), chart.Part("creation", made)],
             unit="ns",
             style="bars",
