@@ -19,10 +19,11 @@ _HEAD = ("", "before", "after", "ratio", "95 % interval", "floors", "")
 
 def comparison_page(found: Comparison) -> str:
     """The whole page: for each of the others its changes, all rows that are the same last."""
-    head = tag("header", brand("filar compare"), tag("h1", f"Against {found.names[0]}"), class_="masthead")
+    against = tag("p", f"Held against {found.names[0]}", class_="machine")
+    head = tag("header", brand("filar compare"), tag("h1", "What changed"), against, class_="masthead")
     parts = [_part(found, index) for index in range(len(found.changes))]
     notes = [tag("p", note, class_="quiet") for note in found.notes]
-    return document("filar compare", tag("main", head, tag("div", parts), tag("footer", notes), class_="page"))
+    return document("filar compare", tag("main", head, tag("div", parts), tag("footer", notes), class_="page alone"))
 
 
 def _part(found: Comparison, index: int) -> Markup:

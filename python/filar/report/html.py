@@ -178,10 +178,10 @@ def _overview(report: Report) -> Markup:
             "thead",
             tag(
                 "tr",
-                [tag("th", name, scope="col") for name in ("Claim, and published figures", "Measured here", "Verdict")],
+                [tag("th", name, scope="col") for name in _SUMMARY_HEAD],
             ),
         ),
-        [_summary_body(name, results) for name, results in _by_family(claims).items()],
+        [_summary_body(name, results) for name, results in _by_family(report.results).items()],
         class_="summary",
     )
     return tag(
@@ -203,9 +203,10 @@ def _count(style: str, words: str, count: int) -> Markup:
     return tag("li", tag("b", count), tag("span", words), class_=style)
 
 
-def _summary_body(family: str, results: Sequence[Result]) -> Markup:
+def _summary_body(family: str, results: Sequence[Result]) -> Markup | None:
+    rows = [_summary_row(result) for result in results if result.experiment != SELF_CHECK]
     heading = tag("tr", tag("th", family, scope="rowgroup", colspan=3), class_="group")
-    return tag("tbody", heading, [_summary_row(result) for result in results])
+    return tag("tbody", heading, rows) if rows else None
 
 
 def _summary_row(result: Result) -> Markup:
