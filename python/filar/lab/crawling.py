@@ -104,8 +104,9 @@ class Crawl(Experiment):
             return Verdict(HOLDS, reason)
         if not slow:
             return Verdict(FAILS, reason)
+        if "plain" in slow:
+            return Verdict(CONDITIONAL, reason, "each thread has as little to do as here")
         words = {
-            "plain": "the work of each is as short as here",
             "yields": "they yield often",
             "shared lock": "they share a lock",
             "working set": "each has a working set of its own",
