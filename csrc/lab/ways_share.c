@@ -7,9 +7,10 @@
  * points of os/calls.h: an armed failure is the parent's.
  *
  * Parent and children talk through one shared page:
- *   child: applies its settings, waits for `go` (the parent has moved it to its control group),
- *          starts its threads; each adds one to `spinning`
- *   parent: at k + 1 spinning threads reads both CPU clocks, sleeps for the window, reads again
+ *   child: applies its settings, waits for `go` (by then it is in its control group), starts its
+ *          threads; each adds one to `spinning`
+ *   parent: lets A go, then B; at k + 1 spinning threads reads both CPU clocks, sleeps for the
+ * window, reads again
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,8 +29,8 @@
 #include "os/calls.h"
 #include "os/clock.h"
 
-/* Window, start and a second: by then a child has ended itself. */
-#define CHILD_SECONDS_MAX 40
+/* Two windows, start and a second: by then a child has ended itself. */
+#define CHILD_SECONDS_MAX 70
 #define START_NS_MAX      (5 * NS_PER_S) /* for both children to run, on a busy machine */
 #define SETTLE_NS         (10 * NS_PER_MS)
 #define SHARE_THREADS_MAX 256
@@ -39,7 +40,7 @@ enum share_trouble { TROUBLE_NONE, TROUBLE_CPU, TROUBLE_NICE, TROUBLE_POLICY, TR
 enum { SHARE_THREADS, SHARE_NICE, SHARE_POLICY, SHARE_APART, SHARE_CPU, SHARE_WINDOW_NS };
 
 struct share_page {
-	_Atomic uint32_t go;       /* A  relaxed: the parent allows the threads */
+	_Atomic uint32_t go;       /* A  relaxed: how many sides may start their threads */
 	_Atomic uint32_t spinning; /* A  relaxed: busy threads of both */
 	_Atomic uint32_t trouble;  /* A  relaxed: enum share_trouble of whoever failed */
 };
@@ -109,7 +110,7 @@ static void child_main(struct share_state *state, int side)
 	enum share_trouble trouble;
 
 	trouble = apply_settings(state, side);
-	while (trouble == TROUBLE_NONE && load_relaxed(&state->page->go) == 0 &&
+	while (trouble == TROUBLE_NONE && load_relaxed(&state->page->go) <= (uint32_t)side &&
 		clock_now_ns() < state->deadline_ns)
 		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 	if (trouble == TROUBLE_NONE)
@@ -198,13 +199,12 @@ static enum filar_status look_after_children(struct share_state *state)
 	return ended ? status_detail(FILAR_SYSTEM, "a child ended before its time") : FILAR_OK;
 }
 
-static enum filar_status wait_for_threads(struct way_run *run, struct share_state *state)
+static enum filar_status wait_for_threads(
+	struct way_run *run, struct share_state *state, uint32_t wanted)
 {
-	uint32_t wanted = state->side[0].threads + state->side[1].threads;
 	int64_t end = clock_now_ns() + START_NS_MAX;
 	enum filar_status status = FILAR_OK;
 
-	store_relaxed(&state->page->go, 1);
 	while (load_relaxed(&state->page->spinning) < wanted && status == FILAR_OK) {
 		status = look_after_children(state);
 		if (status == FILAR_OK && clock_now_ns() > end)
@@ -212,6 +212,20 @@ static enum filar_status wait_for_threads(struct way_run *run, struct share_stat
 				FILAR_TIMED_OUT, "the children got no turn to start their threads");
 		if (status == FILAR_OK)
 			status = sleep_until(run, clock_now_ns() + 200 * NS_PER_US);
+	}
+	return status;
+}
+
+/* A before B: beside a busy B a nice A would wait long for the turns it needs to begin. */
+static enum filar_status let_go(struct way_run *run, struct share_state *state)
+{
+	uint32_t wanted = 0;
+	enum filar_status status = FILAR_OK;
+
+	for (uint32_t side = 0; side < 2 && status == FILAR_OK; side++) {
+		wanted += state->side[side].threads;
+		store_relaxed(&state->page->go, side + 1);
+		status = wait_for_threads(run, state, wanted);
 	}
 	return status == FILAR_OK ? sleep_until(run, clock_now_ns() + SETTLE_NS) : status;
 }
@@ -227,6 +241,23 @@ static int64_t cpu_ns(pid_t pid)
 	return (int64_t)time.tv_sec * NS_PER_S + time.tv_nsec;
 }
 
+/* A wall-clock window, doubled at most when other programs left A and B less than its length. */
+static enum filar_status sit_out_window(
+	struct way_run *run, const struct share_state *state, const int64_t before[2])
+{
+	int64_t window = run->params[SHARE_WINDOW_NS], start = clock_now_ns(), used;
+	enum filar_status status = sleep_until(run, start + window);
+
+	while (status == FILAR_OK && clock_now_ns() < start + 2 * window) {
+		used = cpu_ns(state->side[0].pid) + cpu_ns(state->side[1].pid) - before[0] -
+		       before[1];
+		if (used >= window - window / 10)
+			break;
+		status = sleep_until(run, clock_now_ns() + window / 10);
+	}
+	return status;
+}
+
 static enum filar_status measure_shares(struct way_run *run, struct share_state *state)
 {
 	int64_t before[2], after[2];
@@ -234,7 +265,7 @@ static enum filar_status measure_shares(struct way_run *run, struct share_state 
 
 	for (int side = 0; side < 2; side++)
 		before[side] = cpu_ns(state->side[side].pid);
-	status = sleep_until(run, clock_now_ns() + run->params[SHARE_WINDOW_NS]);
+	status = sit_out_window(run, state, before);
 	for (int side = 0; side < 2; side++)
 		after[side] = cpu_ns(state->side[side].pid);
 	if (status != FILAR_OK)
@@ -256,12 +287,12 @@ static enum filar_status sample_share(struct way_run *run)
 
 	*state->page = (struct share_page){ 0 };
 	state->deadline_ns =
-		clock_now_ns() + START_NS_MAX + run->params[SHARE_WINDOW_NS] + NS_PER_S;
+		clock_now_ns() + 2 * START_NS_MAX + 2 * run->params[SHARE_WINDOW_NS] + NS_PER_S;
 	status = start_side(state, 0);
 	if (status == FILAR_OK)
 		status = start_side(state, 1);
 	if (status == FILAR_OK)
-		status = wait_for_threads(run, state);
+		status = let_go(run, state);
 	if (status == FILAR_OK)
 		status = measure_shares(run, state);
 	end_side(&state->side[0]);

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+
 from filar.lab.base import HOLDS, Reference, Row, Rows, Series, Table, Verdict
 from filar.lab.result import Result
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import filar as filar_module
 import synthetic
 from filar import lab
 from filar.cli import main
@@ -88,7 +89,7 @@ def test_help_does_not_load_the_lab() -> None:
         "import sys, filar.cli\n"
         "try: filar.cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "sys.exit(any(name in sys.modules for name in ('numpy', 'filar.lab', 'filar._filar')))"
+        "sys.exit(any(name in sys.modules for name in ('numpy', 'filar.lab', 'filar.report')))"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
@@ -296,6 +297,46 @@ def test_signals_are_the_callers_again_afterwards(capsys: pytest.CaptureFixture[
     before = signal.getsignal(signal.SIGTERM)
     assert main(["list"]) == 0
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+# ---- the machine ----
+
+
+def test_topology_and_doctor_as_text_and_json() -> None:
+    assert filar("topology").stdout.splitlines()[0] == filar_module.topology().summary
+    assert json.loads(filar("topology", "--json").stdout)["packages"]
+    done = filar("doctor")
+    assert done.returncode == 0
+    assert "to mend" in done.stdout
+    found = json.loads(filar("doctor", "--json").stdout)
+    assert {finding["title"] for finding in found["findings"]} >= {"CPUs", "Python"}
+    assert filar("doctor", PYTHONIOENCODING="ascii").stdout.isascii()
+
+
+def test_why_not_names_the_limit_that_binds() -> None:
+    asked = 2_000_000_000
+    binding = filar_module.why_not(asked).binding
+    assert binding is not None
+    done = filar("why-not", "2,000_000_000")
+    assert done.returncode == 0
+    assert binding.name in done.stdout
+    data = json.loads(filar("why-not", "5", "--stack-size", "64K", "--json").stdout)
+    assert data["threads"] == 5
+    assert data["limits"]
+
+
+@pytest.mark.parametrize("bad", [["0"], ["-5"], ["many"], ["5", "--stack-size", "1X"], ["5", "--stack-size", ""]])
+def test_why_not_refuses_nonsense(bad: list[str]) -> None:
+    done = filar("why-not", *bad)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_why_not_a_stack_of_a_kilobyte_or_a_terabyte() -> None:
+    for size in ("1K", "1T"):
+        done = filar("why-not", "5", "--stack-size", size)
+        assert done.returncode in (0, 2)
+        assert "Traceback" not in done.stderr
 
 
 # ---- compare ----

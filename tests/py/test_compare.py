@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+
 from filar import lab
 from filar.errors import InvalidArgumentError, ResultFileError
 from filar.lab.base import FAILS, Row, Rows, Verdict

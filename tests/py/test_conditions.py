@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from filar.lab import conditions
 from filar.lab.bench import SAMPLE_DTYPE
 from filar.lab.conditions import Watch, badge_of, clock_levels, contamination, cpu_times, with_self_check

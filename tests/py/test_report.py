@@ -21,7 +21,7 @@ from filar.report import files, tables
 from filar.report.html import PAGE_MAX_BYTES
 from filar.report.machine import machine_facts, machine_line, overall_badge
 from filar.report.markup import VOID, join, prose, script_json, tag
-from filar.report.words import VERDICTS, duration, format_interval, groups_of, look_of
+from filar.report.words import VERDICTS, duration, format_interval, groups_of, look_of, quantity, sentence
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\" ]]> --> \x00\x1b[31m \ud800"
 
@@ -302,11 +302,31 @@ def test_format_interval(lo: float, hi: float, unit: str, expected: str) -> None
     assert format_interval(lo, hi, unit) == expected
 
 
+def test_units_of_rows_are_shown_as_people_write_them() -> None:
+    shown = [quantity(12.5, "percent"), quantity(0.99781, "ratio"), quantity(1000, "count"), quantity(1e4, "1/s")]
+    assert shown == ["12.5 %", "0.9978×", "1,000", "10,000 per s"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(0.2, "0 s"), (59.4, "59 s"), (60, "1 min"), (125, "2 min 5 s"), (7260, "2 h 1 min")]
 )
 def test_duration(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a call takes 5 ns", "A call takes 5 ns."),
+        ("break-even: 5 ns.", "Break-even: 5 ns."),
+        ("k = 1: 50 %", "k = 1: 50 %."),
+        ("kernel.pid_max binds", "kernel.pid_max binds."),
+        ("2 threads ran!", "2 threads ran!"),
+        ("", ""),
+    ],
+)
+def test_sentence_begins_and_ends_as_one(text: str, expected: str) -> None:
+    assert sentence(text) == expected
 
 
 def test_a_verdict_word_of_a_newer_version_looks_undecided() -> None:

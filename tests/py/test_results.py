@@ -8,15 +8,16 @@ import stat
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from filar import lab
 from filar.errors import FilarError, NotFoundError, ResultFileError
 from filar.lab import jsonfile
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Row, Rows, Series, Verdict
 from filar.lab.report import Report
 from filar.lab.result import Result
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from results import result
 
 

@@ -10,6 +10,7 @@ import time
 from typing import ClassVar
 
 import pytest
+
 from filar import lab
 from filar.errors import LimitError, NotFoundError
 from filar.lab import base, runner, safety
@@ -311,7 +312,7 @@ def test_the_mess_is_a_mess(tmp_path):
 
 
 def test_what_cannot_be_put_back_is_named():
-    class Stubborn(Exception):
+    class StubbornError(Exception):
         pass
 
     def never(_):
@@ -323,8 +324,8 @@ def test_what_cannot_be_put_back_is_named():
     ignored = safety._Setting("the tide", iter(["high", "low", "low"]).__next__, lambda _: None)
     value = safety._read(ignored)
     assert safety._put_back(ignored, value) == "the tide could not be restored: high before, low now"
-    with pytest.raises(Stubborn), restored():
-        raise Stubborn
+    with pytest.raises(StubbornError), restored():
+        raise StubbornError
 
 
 # ---- the safety budget ----

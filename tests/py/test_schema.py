@@ -7,6 +7,7 @@ from importlib import resources
 
 import jsonschema
 import pytest
+
 from filar import lab
 from filar.lab import jsonfile
 from filar.lab.report import Report

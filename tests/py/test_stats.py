@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from filar.lab import stats
-from filar.lab.base import Row, Rows
 from hypothesis import given
 from hypothesis import strategies as st
+
+from filar.lab import stats
+from filar.lab.base import Row, Rows
 
 finite = st.floats(-1e12, 1e12, allow_nan=False)
 

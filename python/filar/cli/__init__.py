@@ -26,7 +26,7 @@ examples:
 
 exit codes:
   0    done
-  1    it failed; compare: something is slower; doctor: it found something
+  1    it failed; compare: something is slower beyond noise
   2    wrong arguments, no such experiment, a file that cannot be used
   130  stopped by Ctrl-C; `report` still writes what had finished
 
@@ -142,8 +142,8 @@ def _seed(text: str) -> int:
 
 
 def _stack(text: str) -> int:
-    """Bytes, with K, M or G for binary multiples."""
-    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    """Bytes, with K, M, G or T for binary multiples."""
+    units = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
     digits, unit = (text[:-1], units[text[-1].lower()]) if text[-1:].lower() in units else (text, 1)
     return _count(digits) * unit
 

@@ -16,14 +16,17 @@ from filar import lab, report
 from filar.chart import format_quantity
 from filar.cli.measure import measure_many, measure_one
 from filar.cli.terminal import Terminal
+from filar.doctor import Diagnosis, Finding, doctor
 from filar.errors import NotFoundError
 from filar.lab.base import Experiment
 from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
+from filar.limits import why_not
 from filar.report import files, tables
 from filar.report.compare_text import comparison_text
 from filar.report.machine import overall_badge, trust_sentences
 from filar.report.words import duration, look_of, sentence, tally
+from filar.topology import topology
 
 __all__ = ["COMMANDS", "result_text"]
 
@@ -99,7 +102,8 @@ def make_report(arguments: argparse.Namespace) -> int:
 def _short_summary(whole: Report, out: Terminal) -> str:
     claims = [one for one in whole.results if one.experiment != SELF_CHECK]
     many = f"{len(claims)} claim{'' if len(claims) == 1 else 's'}"
-    lines = [f"{many} tested in {duration(whole.elapsed_s)}, {whole.mode} mode:", ""]
+    lines = [f"{many} tested in {duration(whole.elapsed_s)}, {whole.mode} mode"]
+    lines += [""] if claims else []
     for look, count in tally(one.verdict for one in claims):
         if count:
             lines.append(f"  {count:3} {out.paint(look.sign, look.style)} {look.short}")
@@ -221,8 +225,6 @@ def compare_files(arguments: argparse.Namespace) -> int:
 
 def show_topology(arguments: argparse.Namespace) -> int:
     """`filar topology`."""
-    from filar.topology import topology
-
     machine = topology()
     if arguments.json:
         _print_json(machine.as_dict())
@@ -231,20 +233,49 @@ def show_topology(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def examine_machine(arguments: argparse.Namespace) -> int:
+    """`filar doctor`. What it finds is no failure of the command: the exit code is 0."""
+    diagnosis = doctor()
+    if arguments.json:
+        _print_json({"summary": diagnosis.summary, **dataclasses.asdict(diagnosis)})
+    else:
+        out = Terminal(sys.stdout)
+        out.line(_diagnosis_text(diagnosis, out))
+    return 0
+
+
+_LEVELS = {"warn": ("✗", "bad"), "note": ("·", "warn"), "ok": ("✓", "ok")}
+
+
+def _diagnosis_text(diagnosis: Diagnosis, out: Terminal) -> str:
+    """What to mend and what to know, each with reason and remedy; then what is in order."""
+    lines = [out.paint(f"{diagnosis.summary}.", "bold")]
+    for finding in (*diagnosis.of_level("warn"), *diagnosis.of_level("note")):
+        more = [part for part in (finding.why, finding.do and f"→ {finding.do}") if part]
+        lines += ["", _finding_line(finding, out), *(tables.fill(part, out.width, "  ") for part in more)]
+    return "\n".join([*lines, "", *(_finding_line(finding, out) for finding in diagnosis.of_level("ok"))])
+
+
+def _finding_line(finding: Finding, out: Terminal) -> str:
+    sign, style = _LEVELS[finding.level]
+    text = tables.fill(f"{finding.title}: {finding.found}", out.width, "  ")
+    return out.paint(sign, style) + text[1:]
+
+
 def explain_limit(arguments: argparse.Namespace) -> int:
     """`filar why-not`."""
-    from filar.limits import why_not
-
     answer = why_not(arguments.threads, arguments.stack_size)
     if arguments.json:
         _print_json(dataclasses.asdict(answer))
     else:
-        Terminal(sys.stdout).line(f"{answer}\n\n{answer.table()}")
+        out = Terminal(sys.stdout)
+        out.line(f"{tables.fill(str(answer), out.width)}\n\n{answer.table()}")
     return 0
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare_files,
+    "doctor": examine_machine,
     "list": list_experiments,
     "report": make_report,
     "run": run_experiments,

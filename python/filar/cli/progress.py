@@ -29,7 +29,7 @@ class Progress:
         self._terminal, self._shown, self._now = terminal, shown, now
         self._drawn_at = -float("inf")
         self._running = ""
-        self._bar_stands = False
+        self._bar_stands = self._lines_stand = False
 
     def __enter__(self) -> Progress:
         return self
@@ -38,6 +38,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._erase()
+        if self._lines_stand and self._terminal.is_tty:
+            self._write("\n")
 
     def update(self, standing: Standing) -> None:
         """Draws the bar anew, on a terminal and at most ten times a second unless another experiment has begun."""
@@ -58,6 +60,7 @@ class Progress:
             words = shorten(words, terminal.width - 3)
         self._erase()
         self._write(f"{terminal.paint(look.sign, look.style)} {words}\n")
+        self._lines_stand = True
 
     def _erase(self) -> None:
         if self._bar_stands:
@@ -80,5 +83,6 @@ def bar_line(standing: Standing, width: int) -> str:
     head = f"{'█' * full}{'░' * (BAR_CELLS - full)} {standing.index + 1}/{standing.count} "
     tail = f"  {duration(standing.left_s)} left"
     what = f"{standing.experiment}: {standing.variant}" if standing.variant else standing.experiment
-    room = max(width - len(head) - len(tail) - 1, 8)
+    # Three columns stay free: the terminal writes ^C behind the bar, and what wraps cannot be erased.
+    room = max(width - len(head) - len(tail) - 3, 8)
     return head + pad(shorten(clean(what), room), room) + tail

@@ -39,8 +39,9 @@ ONE_WAY = "one way"
 PER_TURN = "per turn"
 COUNTED = "switches per turn"
 # Round trips of a sample across cores: what one costs (5 to 100 us) depends on how deep the other core sleeps,
-# so that a calibration, which wakes it again and again, says little.
-ACROSS_BATCH = 16
+# so that a calibration, which wakes it again and again, says little. The first dozens still find it polling: in
+# bursts of 16 a turn takes a third of what it takes in a program that goes on (tests/agreement).
+ACROSS_BATCH = 100
 
 
 def words(row: Row) -> str:

@@ -24,6 +24,7 @@ __all__ = ["page"]
 PAGE_MAX_BYTES = 4_500_000
 RAW_MAX_BYTES = 1_200_000
 BYTES_PER_SAMPLE = 7
+REFERENCES_SHOWN = 3
 
 # Text is escaped, so only charts bring this element.
 _STYLE = re.compile("<style>(.*?)</style>", re.DOTALL)
@@ -149,6 +150,8 @@ def _trust(report: Report) -> Markup:
 
 # ---- overview ----
 
+_SUMMARY_HEAD = ("Claim, and what was published", "Measured here", "Verdict")
+
 
 def _overview(report: Report) -> Markup:
     """Verdicts counted, then every claim on one line. The A/A check is no claim; the head speaks of it."""
@@ -158,7 +161,13 @@ def _overview(report: Report) -> Markup:
     table = tag(
         "table",
         tag("caption", "All claims, what was published, what was measured here", class_="hidden"),
-        tag("thead", tag("tr", [tag("th", name, scope="col") for name in ("Claim", "Published", "Here", "Verdict")])),
+        tag(
+            "thead",
+            tag(
+                "tr",
+                [tag("th", name, scope="col") for name in ("Claim, and published figures", "Measured here", "Verdict")],
+            ),
+        ),
         [_summary_body(name, results) for name, results in _by_family(claims).items()],
         class_="summary",
     )
@@ -182,22 +191,24 @@ def _count(style: str, words: str, count: int) -> Markup:
 
 
 def _summary_body(family: str, results: Sequence[Result]) -> Markup:
-    heading = tag("tr", tag("th", family, scope="rowgroup", colspan=4), class_="group")
+    heading = tag("tr", tag("th", family, scope="rowgroup", colspan=3), class_="group")
     return tag("tbody", heading, [_summary_row(result) for result in results])
 
 
 def _summary_row(result: Result) -> Markup:
-    published = [
-        tag("div", tag("span", format_quantity(r.value, r.unit), class_="nowrap"), f" {r.label}")
-        for r in result.references[:3]
-    ]
-    condition = tag("small", result.verdict.condition) if result.verdict.condition else None
+    published = "; ".join(f"{format_quantity(r.value, r.unit)} {r.label}" for r in result.references[:REFERENCES_SHOWN])
+    verdict = result.verdict
     return tag(
         "tr",
-        tag("th", tag("a", prose(result.claim), href=f"#{anchor(result)}"), scope="row"),
-        tag("td", published, class_="published", data_label="Published"),
-        tag("td", prose(sentence(result.verdict.reason)), class_="here", data_label="Here"),
-        tag("td", verdict_chip(result.verdict.word), condition, class_="verdict"),
+        tag(
+            "th",
+            tag("a", prose(result.claim), href=f"#{anchor(result)}"),
+            tag("small", result.title),
+            tag("small", f"Published: {published}") if published else None,
+            scope="row",
+        ),
+        tag("td", prose(sentence(verdict.reason)), class_="here"),
+        tag("td", verdict_chip(verdict.word), tag("small", verdict.condition) if verdict.condition else None),
     )
 
 

@@ -11,7 +11,7 @@ from filar.lab.base import Reference, Row, Rows, Table
 from filar.lab.result import Result
 from filar.report.markup import Markup, join, prose, tag
 from filar.report.tables import fact_text
-from filar.report.words import format_interval, groups_of, look_of, measured_beside, sentence
+from filar.report.words import format_interval, groups_of, look_of, measured_beside, quantity, sentence
 
 __all__ = ["Detail", "anchor", "badge_chip", "compact", "icon", "section", "verdict_chip"]
 
@@ -177,7 +177,7 @@ def _reference(reference: Reference, rows: Rows) -> Markup:
         "tr",
         tag("th", reference.label, scope="row"),
         _figure(format_quantity(reference.value, reference.unit)),
-        _figure(format_quantity(row.median, row.unit) if row is not None else "–"),
+        _figure(quantity(row.median, row.unit) if row is not None else "–"),
         _figure(ratio),
         tag("td", reference.source, class_="quiet"),
     )
@@ -197,17 +197,17 @@ def _figures(result: Result) -> Markup | None:
 
 
 def _row(label: str, row: Row) -> Markup:
-    def quantity(value: float) -> Markup:
-        return _figure(format_quantity(value, row.unit))
+    def shown(value: float) -> Markup:
+        return _figure(quantity(value, row.unit))
 
     note = tag("small", f" {row.note}", class_="quiet") if row.note else None
     return tag(
         "tr",
         tag("th", label, note, scope="row"),
-        quantity(row.median),
+        shown(row.median),
         _figure(format_interval(row.interval.lo, row.interval.hi, row.unit)),
-        quantity(row.min),
-        quantity(row.p99),
+        shown(row.min),
+        shown(row.p99),
         _figure(f"{row.n:,}"),
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from filar.chart import format_quantity
 from filar.lab.base import Row, Rows, Table
-from filar.report.words import format_interval, groups_of
+from filar.report.words import format_interval, groups_of, quantity
 
 __all__ = [
     "Column",
@@ -161,7 +161,7 @@ def rows_table(rows: Rows, width: int = 80) -> str:
     for group in groups_of(rows):
         lines += [f"{group.heading}:"]
         for label, row in group.rows:
-            shown = [format_quantity(value, row.unit) for value in (row.median, row.min, row.p99)]
+            shown = [quantity(value, row.unit) for value in (row.median, row.min, row.p99)]
             interval = format_interval(row.interval.lo, row.interval.hi, row.unit)
             lines.append((label, shown[0], interval, *shown[1:], f"{row.n:,}"))
     return table(columns, lines, width, indent="  ")

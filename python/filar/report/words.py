@@ -17,6 +17,7 @@ __all__ = [
     "groups_of",
     "look_of",
     "measured_beside",
+    "quantity",
     "sentence",
     "tally",
 ]
@@ -60,9 +61,14 @@ def tally(verdicts: Iterable[Verdict]) -> list[tuple[VerdictLook, int]]:
     return [(look, counts[look.word]) for look in VERDICTS]
 
 
+def quantity(value: float, unit: str) -> str:
+    """A figure of a row: three digits, of ratios four, since 0.9978 says more than 1."""
+    return format_quantity(value, unit, 4 if unit == "ratio" else 3)
+
+
 def format_interval(lo: float, hi: float, unit: str) -> str:
     """Both ends of an interval; their unit stands once if they share it: "9.68 to 10.4 µs"."""
-    first, last = format_quantity(lo, unit), format_quantity(hi, unit)
+    first, last = quantity(lo, unit), quantity(hi, unit)
     if first == last:
         return first
     head, _, tail = first.rpartition(" ")
@@ -109,7 +115,8 @@ def duration(seconds: float) -> str:
 def sentence(text: str) -> str:
     """With a capital at the beginning and a full stop at the end, as reasons are written without."""
     text = text.strip()
-    head = text.split(maxsplit=1)[0] if text else ""
-    if head.isalpha() and head.islower():
+    head = text.split(maxsplit=1)[0].rstrip(":,;").replace("-", "") if text else ""
+    # Names of limits, calls and variables stay as they are.
+    if head.isalpha() and head.islower() and (len(head) > 1 or head == "a"):
         text = text[0].upper() + text[1:]
     return text if not text or text.endswith((".", "!", "?")) else text + "."
