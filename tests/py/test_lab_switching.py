@@ -153,6 +153,7 @@ def test_working_sets_reach_the_whole_cache():
         assert sizes[0] == 0
         assert sizes[-1] == 2 * MIB
         assert sizes == sorted(sizes)
+        assert max(switching.working_sets(16 * MIB, quick)) == switching.WORKING_SET_MAX
 
 
 # ---- pin-effect ----
