@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from filar._lib import check, error_for, ffi, lib, text, wait
 from filar.errors import CancelledError, DeadlineError, InvalidArgumentError, NotFoundError
 from filar.lab.base import Budget, Row, Rows, Way
 from filar.lab.safety import Safety
+from filar.topology import topology
 
 __all__ = ["Bench", "PlanOutcome", "WayInfo", "find_way", "ways"]
 
@@ -149,10 +151,13 @@ class Bench:
         """The CPU of the driver thread: the lowest allowed one."""
         return self.cpus[0]
 
-    @property
+    @cached_property
     def other_cpu(self) -> int | None:
-        """A second CPU, or None where the process has only one."""
-        return self.cpus[1] if len(self.cpus) > 1 else None
+        """A second CPU, of another core where there is one (siblings share their core's units); None without any."""
+        others = self.cpus[1:]
+        core_of = {cpu.number: cpu.core for cpu in topology().cpus} if others else {}
+        apart = (cpu for cpu in others if core_of.get(cpu) != core_of.get(self.cpu))
+        return next(apart, others[0] if others else None)
 
     def run(
         self,
