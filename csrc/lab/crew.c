@@ -111,7 +111,7 @@ enum filar_status crew_create(struct crew *crew, uint32_t count, const struct cp
 	pthread_attr_t attributes;
 
 	*crew = (struct crew){ .body = body, .shared = shared, .arrived = { .total = count } };
-	crew->members = memory_acquire(count, sizeof *crew->members);
+	crew->members = memory_acquire((size_t)count + 1, sizeof *crew->members);
 	if (crew->members == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for %u threads", count);
 	pthread_attr_init(&attributes);

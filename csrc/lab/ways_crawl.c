@@ -184,7 +184,10 @@ enum { POINT_TICK, POINT_WAIT };
 enum { LATENCY_HOGS, LATENCY_WINDOW_NS, LATENCY_TICK_NS };
 
 struct latency_state {
-	struct crew crew; /* W  driver */
+	struct crew hogs_crew;    /* W  driver */
+	struct crew sleeper_crew; /* W  driver: of one */
+	struct tally sleeping;    /* A  the sleeper runs */
+	_Atomic int64_t begin_ns; /* A  relaxed: when the hogs were let go, INT64_MAX before */
 	struct latency_hog {
 		double longest_ns;  /* longest time without a turn */
 		uint64_t units;     /* chunks done in the window */
@@ -198,7 +201,7 @@ struct latency_state {
 	const struct way_run *run;  /* I */
 };
 
-static void hog(struct latency_state *state, struct latency_hog *mine, int64_t opened_ns)
+static void work_until_end(struct latency_state *state, struct latency_hog *mine, int64_t opened_ns)
 {
 	int64_t last = opened_ns, deadline = opened_ns + state->window_ns, now;
 
@@ -215,31 +218,32 @@ static void hog(struct latency_state *state, struct latency_hog *mine, int64_t o
 	}
 }
 
-static void sleeper(struct latency_state *state, int64_t opened_ns)
+/* Sleeps a tick at a time; once the hogs are let go, notes how late each ended.  It runs before
+ * they do, like a program that was there first: its ticks are wake-ups, never a first turn. */
+static void sleeper_body(struct crew_member *member)
 {
-	int64_t deadline = opened_ns + state->window_ns, now = opened_ns;
+	struct latency_state *state = member->crew->shared;
+	int64_t now = clock_now_ns(), begin, due;
+	struct timespec until;
 
-	/* The first tick counts from the opening, so a sleeper that gets no turn at all shows it.
-	 */
+	tally_add(&state->sleeping);
 	do {
-		int64_t due = now + state->tick_ns;
-		struct timespec until = clock_timespec(due);
-
+		due = now + state->tick_ns;
+		until = clock_timespec(due);
 		(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 		now = clock_now_ns();
-		state->late_ns[state->ticks++] = (double)(now - due);
-	} while (now < deadline && !way_cancelled(state->run) && state->ticks < state->ticks_room);
+		begin = load_relaxed(&state->begin_ns);
+		if (due >= begin)
+			state->late_ns[state->ticks++] = (double)(now - due);
+	} while ((begin == INT64_MAX || now < begin + state->window_ns) &&
+		 !way_cancelled(state->run) && state->ticks < state->ticks_room);
 }
 
-/* Member 0 is the sleeper: it stands at the gate first, like a program that was there before. */
-static void latency_body(struct crew_member *member)
+static void hog_body(struct crew_member *member)
 {
 	struct latency_state *state = member->crew->shared;
 
-	if (member->number == 0)
-		sleeper(state, member->crew->opened_ns);
-	else
-		hog(state, &state->hogs[member->number - 1], member->crew->opened_ns);
+	work_until_end(state, &state->hogs[member->number], member->crew->opened_ns);
 }
 
 static void teardown_latency(struct way_run *run)
@@ -321,22 +325,44 @@ static void summarise_ticks(struct way_run *run)
 	run->values[4] = state->ticks > 0 ? state->scratch[state->ticks - 1] : NAN;
 }
 
+/* Both crews at their gates, or none. */
+static enum filar_status gather(struct latency_state *state)
+{
+	enum filar_status status =
+		crew_create(&state->hogs_crew, state->hog_count, &state->cpus, hog_body, state);
+
+	if (status != FILAR_OK)
+		return status;
+	status = crew_create(&state->sleeper_crew, 1, &state->cpus, sleeper_body, state);
+	if (status != FILAR_OK)
+		crew_join(&state->hogs_crew);
+	return status;
+}
+
 static enum filar_status sample_latency(struct way_run *run)
 {
 	struct latency_state *state = run->state;
 	enum filar_status status;
+	int64_t end;
 
 	for (uint32_t i = 0; i < state->hog_count; i++)
 		state->hogs[i] = (struct latency_hog){ 0 };
 	state->ticks = 0;
-	status = crew_create(&state->crew, state->hog_count + 1, &state->cpus, latency_body, state);
+	state->sleeping = (struct tally){ .total = 1 };
+	store_relaxed(&state->begin_ns, INT64_MAX);
+	status = gather(state);
 	if (status != FILAR_OK)
 		return status;
-	crew_open(&state->crew);
+	crew_open(&state->sleeper_crew);
+	tally_wait(&state->sleeping);
+	store_relaxed(&state->begin_ns, clock_now_ns());
+	crew_open(&state->hogs_crew);
 	/* The driver asks to sleep for the window, as a program that waits for a result would. */
-	status = sleep_until(run, state->crew.opened_ns + state->window_ns);
-	run->values[5] = (double)(clock_now_ns() - state->crew.opened_ns - state->window_ns);
-	crew_join(&state->crew);
+	end = state->hogs_crew.opened_ns + state->window_ns;
+	status = sleep_until(run, end);
+	run->values[5] = (double)(clock_now_ns() - end);
+	crew_join(&state->hogs_crew);
+	crew_join(&state->sleeper_crew);
 	if (status != FILAR_OK)
 		return status;
 	summarise_hogs(run);

@@ -214,15 +214,18 @@ static int compare_starts(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-/* All stretches of all threads in order of time; returns how many. */
+/* All stretches that began in the window, in order of time; returns how many. */
 static size_t line_up(struct scan_state *state)
 {
 	size_t count = 0;
 
 	for (uint32_t i = 0; i < state->threads; i++) {
-		for (uint32_t j = 0; j < state->scans[i].count; j++)
-			state->lined_up[count++] =
-				(struct owned_stretch){ state->scans[i].stretches[j], i };
+		for (uint32_t j = 0; j < state->scans[i].count; j++) {
+			const struct stretch *at = &state->scans[i].stretches[j];
+
+			if (at->start_ns < state->finish_ns)
+				state->lined_up[count++] = (struct owned_stretch){ *at, i };
+		}
 	}
 	qsort(state->lined_up, count, sizeof *state->lined_up, compare_starts);
 	return count;
@@ -265,6 +268,29 @@ static size_t find_turns(struct way_run *run, size_t stretches, size_t *counted)
 	return turns;
 }
 
+static double sum_of(const double *values, size_t count)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < count; i++)
+		sum += values[i];
+	return sum;
+}
+
+/*
+ * Half of the whole lies in values of at least this; sorts `values`.  Where other programs cut some
+ * turns to pieces, the pieces are many but short, and the plain median would be one of them.
+ */
+static double half_of_whole(double *values, size_t count)
+{
+	double left = sum_of(values, count) / 2;
+
+	(void)median_of(values, count);
+	while (count > 0 && (left -= values[count - 1]) > 0)
+		count--;
+	return count > 0 ? values[count - 1] : NAN;
+}
+
 static enum filar_status sample_time_slice(struct way_run *run)
 {
 	struct scan_state *state = run->state;
@@ -274,8 +300,8 @@ static enum filar_status sample_time_slice(struct way_run *run)
 	if (status != FILAR_OK)
 		return status;
 	turns = find_turns(run, line_up(state), &counted);
-	run->values[0] = median_of(state->lengths, counted);
-	run->values[1] = median_of(state->gaps, counted);
+	run->values[0] = half_of_whole(state->lengths, counted);
+	run->values[1] = half_of_whole(state->gaps, counted);
 	if (counted > 0)
 		run->values[2] = state->gaps[counted - 1]; /* sorted now */
 	run->values[3] = (double)turns / state->threads;

@@ -7,13 +7,15 @@
  * points of os/calls.h: an armed failure is the parent's.
  *
  * Parent and children talk through one shared page:
- *   child: applies its settings, waits for `go` (the parent has moved it to its control group),
- *          starts its threads; each adds one to `spinning`
- *   parent: at k + 1 spinning threads reads both CPU clocks, sleeps for the window, reads again
+ *   child: pins itself, waits for `go` (by then it is in its control group), starts its threads;
+ *          each adds one to `spinning` and takes its priority
+ *   parent: lets A go, then B; at k + 1 spinning threads reads both CPU clocks, sleeps for the
+ * window, reads again
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -28,8 +30,8 @@
 #include "os/calls.h"
 #include "os/clock.h"
 
-/* Window, start and a second: by then a child has ended itself. */
-#define CHILD_SECONDS_MAX 40
+/* Two windows, start and a second: by then a child has ended itself. */
+#define CHILD_SECONDS_MAX 70
 #define START_NS_MAX      (5 * NS_PER_S) /* for both children to run, on a busy machine */
 #define SETTLE_NS         (10 * NS_PER_MS)
 #define SHARE_THREADS_MAX 256
@@ -39,16 +41,17 @@ enum share_trouble { TROUBLE_NONE, TROUBLE_CPU, TROUBLE_NICE, TROUBLE_POLICY, TR
 enum { SHARE_THREADS, SHARE_NICE, SHARE_POLICY, SHARE_APART, SHARE_CPU, SHARE_WINDOW_NS };
 
 struct share_page {
-	_Atomic uint32_t go;       /* A  relaxed: the parent allows the threads */
+	_Atomic uint32_t go;       /* A  relaxed: how many sides may start their threads */
 	_Atomic uint32_t spinning; /* A  relaxed: busy threads of both */
 	_Atomic uint32_t trouble;  /* A  relaxed: enum share_trouble of whoever failed */
 };
 
 struct share_side {
-	pid_t pid;             /* W  0: no child */
-	struct cpugroup group; /* W */
-	uint32_t threads;      /* I */
-	int32_t nice, policy;  /* I */
+	struct share_state *state; /* I */
+	pid_t pid;                 /* W  0: no child */
+	struct cpugroup group;     /* W */
+	uint32_t threads;          /* I */
+	int32_t nice, policy;      /* I */
 };
 
 struct share_state {
@@ -63,62 +66,71 @@ static _Atomic uint32_t group_number; /* A  relaxed: only for names that differ 
 
 /* ---- the child ---- */
 
+FILAR_NORETURN static void give_up(struct share_state *state, enum share_trouble trouble)
+{
+	store_relaxed(&state->page->trouble, trouble);
+	_exit(1);
+}
+
+/* Of the calling thread only: both are a thread's own on Linux, and glibc passes pid 0 on. */
+static enum share_trouble apply_priority(const struct share_side *side)
+{
+	static const struct sched_param plain;
+
+	if (side->policy != SCHED_OTHER && sched_setscheduler(0, side->policy, &plain) != 0)
+		return TROUBLE_POLICY;
+	if (side->nice != 0 && setpriority(PRIO_PROCESS, 0, side->nice) != 0)
+		return TROUBLE_NICE;
+	return TROUBLE_NONE;
+}
+
+/* Priority comes after all that the parent waits for: an IDLE thread may get no turn for seconds.
+ */
 static void *spin_to_deadline(void *pointer)
 {
-	struct share_state *state = pointer;
+	struct share_side *side = pointer;
+	struct share_state *state = side->state;
+	enum share_trouble trouble;
 
 	fetch_add_relaxed(&state->page->spinning, 1);
+	trouble = apply_priority(side);
+	if (trouble != TROUBLE_NONE)
+		give_up(state, trouble);
 	while (clock_now_ns() < state->deadline_ns)
 		spin_steps(1000);
 	_exit(0);
 }
 
-static enum share_trouble apply_settings(const struct share_state *state, int side)
-{
-	static const struct sched_param plain;
-	int policy = state->side[side].policy, nice = state->side[side].nice;
-
-	if (state->apart == APART_SESSIONS)
-		(void)setsid();
-	if (sched_setaffinity(0, state->cpu.bytes, state->cpu.bits) != 0)
-		return TROUBLE_CPU;
-	if (policy != SCHED_OTHER && sched_setscheduler(0, policy, &plain) != 0)
-		return TROUBLE_POLICY;
-	if (nice != 0 && setpriority(PRIO_PROCESS, 0, nice) != 0)
-		return TROUBLE_NICE;
-	return TROUBLE_NONE;
-}
-
-static enum share_trouble start_threads(struct share_state *state, uint32_t threads)
+static enum share_trouble start_threads(struct share_side *side)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
 
 	pthread_attr_init(&attributes);
 	(void)pthread_attr_setstacksize(&attributes, CREW_STACK_BYTES);
-	for (uint32_t i = 1; i < threads; i++) {
-		if (pthread_create(&thread, &attributes, spin_to_deadline, state) != 0)
+	for (uint32_t i = 1; i < side->threads; i++) {
+		if (pthread_create(&thread, &attributes, spin_to_deadline, side) != 0)
 			return TROUBLE_THREAD;
 	}
 	return TROUBLE_NONE;
 }
 
-static void child_main(struct share_state *state, int side)
+FILAR_NORETURN static void child_main(struct share_state *state, uint32_t number)
 {
 	struct timespec pause = { .tv_nsec = 200 * NS_PER_US };
 	enum share_trouble trouble;
 
-	trouble = apply_settings(state, side);
-	while (trouble == TROUBLE_NONE && load_relaxed(&state->page->go) == 0 &&
-		clock_now_ns() < state->deadline_ns)
+	if (state->apart == APART_SESSIONS)
+		(void)setsid();
+	if (sched_setaffinity(0, state->cpu.bytes, state->cpu.bits) != 0)
+		give_up(state, TROUBLE_CPU);
+	while (load_relaxed(&state->page->go) <= number && clock_now_ns() < state->deadline_ns)
 		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-	if (trouble == TROUBLE_NONE)
-		trouble = start_threads(state, state->side[side].threads);
-	if (trouble != TROUBLE_NONE) {
-		store_relaxed(&state->page->trouble, trouble);
-		_exit(1);
-	}
-	spin_to_deadline(state);
+	trouble = start_threads(&state->side[number]);
+	if (trouble != TROUBLE_NONE)
+		give_up(state, trouble);
+	spin_to_deadline(&state->side[number]);
+	child_exit(0);
 }
 
 /* ---- the parent ---- */
@@ -144,7 +156,7 @@ static enum filar_status status_of_trouble(
 	}
 }
 
-static enum filar_status start_side(struct share_state *state, int side)
+static enum filar_status start_side(struct share_state *state, uint32_t side)
 {
 	struct share_side *this = &state->side[side];
 	char name[48];
@@ -167,12 +179,28 @@ static enum filar_status start_side(struct share_state *state, int side)
 	return state->apart == APART_GROUPS ? cpugroup_add(&this->group, this->pid) : FILAR_OK;
 }
 
-static void end_side(struct share_side *side)
+/* Both are killed before either is reaped: an IDLE thread may not even get the turn to die while
+ * the other one is busy.  For the same reason A is given back its priority, where that is
+ * permitted. */
+static void end_sides(struct share_state *state)
 {
-	if (side->pid > 0)
-		child_kill(side->pid);
-	side->pid = 0;
-	cpugroup_remove(&side->group);
+	static const struct sched_param plain;
+
+	for (int i = 1; i >= 0; i--) {
+		pid_t pid = state->side[i].pid;
+
+		if (pid <= 0)
+			continue;
+		(void)sched_setscheduler(pid, SCHED_OTHER, &plain);
+		(void)setpriority(PRIO_PROCESS, (id_t)pid, 0);
+		(void)kill(pid, SIGKILL);
+	}
+	for (int i = 0; i < 2; i++) {
+		if (state->side[i].pid > 0)
+			child_kill(state->side[i].pid);
+		state->side[i].pid = 0;
+		cpugroup_remove(&state->side[i].group);
+	}
 }
 
 /* Whether a child has ended, which it may only when it had trouble. */
@@ -198,13 +226,12 @@ static enum filar_status look_after_children(struct share_state *state)
 	return ended ? status_detail(FILAR_SYSTEM, "a child ended before its time") : FILAR_OK;
 }
 
-static enum filar_status wait_for_threads(struct way_run *run, struct share_state *state)
+static enum filar_status wait_for_threads(
+	struct way_run *run, struct share_state *state, uint32_t wanted)
 {
-	uint32_t wanted = state->side[0].threads + state->side[1].threads;
 	int64_t end = clock_now_ns() + START_NS_MAX;
 	enum filar_status status = FILAR_OK;
 
-	store_relaxed(&state->page->go, 1);
 	while (load_relaxed(&state->page->spinning) < wanted && status == FILAR_OK) {
 		status = look_after_children(state);
 		if (status == FILAR_OK && clock_now_ns() > end)
@@ -213,7 +240,23 @@ static enum filar_status wait_for_threads(struct way_run *run, struct share_stat
 		if (status == FILAR_OK)
 			status = sleep_until(run, clock_now_ns() + 200 * NS_PER_US);
 	}
-	return status == FILAR_OK ? sleep_until(run, clock_now_ns() + SETTLE_NS) : status;
+	return status;
+}
+
+/* A before B: beside a busy B a nice A would wait long for the turns it needs to begin. */
+static enum filar_status let_go(struct way_run *run, struct share_state *state)
+{
+	uint32_t wanted = 0;
+	enum filar_status status = FILAR_OK;
+
+	for (uint32_t side = 0; side < 2 && status == FILAR_OK; side++) {
+		wanted += state->side[side].threads;
+		store_relaxed(&state->page->go, side + 1);
+		status = wait_for_threads(run, state, wanted);
+	}
+	if (status == FILAR_OK)
+		status = sleep_until(run, clock_now_ns() + SETTLE_NS);
+	return status == FILAR_OK ? look_after_children(state) : status; /* a refused priority */
 }
 
 /* CPU time of a child so far, ns; negative if it is gone. */
@@ -227,6 +270,23 @@ static int64_t cpu_ns(pid_t pid)
 	return (int64_t)time.tv_sec * NS_PER_S + time.tv_nsec;
 }
 
+/* A wall-clock window, doubled at most when other programs left A and B less than its length. */
+static enum filar_status sit_out_window(
+	struct way_run *run, const struct share_state *state, const int64_t before[2])
+{
+	int64_t window = run->params[SHARE_WINDOW_NS], start = clock_now_ns(), used;
+	enum filar_status status = sleep_until(run, start + window);
+
+	while (status == FILAR_OK && clock_now_ns() < start + 2 * window) {
+		used = cpu_ns(state->side[0].pid) + cpu_ns(state->side[1].pid) - before[0] -
+		       before[1];
+		if (used >= window - window / 10)
+			break;
+		status = sleep_until(run, clock_now_ns() + window / 10);
+	}
+	return status;
+}
+
 static enum filar_status measure_shares(struct way_run *run, struct share_state *state)
 {
 	int64_t before[2], after[2];
@@ -234,7 +294,7 @@ static enum filar_status measure_shares(struct way_run *run, struct share_state 
 
 	for (int side = 0; side < 2; side++)
 		before[side] = cpu_ns(state->side[side].pid);
-	status = sleep_until(run, clock_now_ns() + run->params[SHARE_WINDOW_NS]);
+	status = sit_out_window(run, state, before);
 	for (int side = 0; side < 2; side++)
 		after[side] = cpu_ns(state->side[side].pid);
 	if (status != FILAR_OK)
@@ -256,16 +316,15 @@ static enum filar_status sample_share(struct way_run *run)
 
 	*state->page = (struct share_page){ 0 };
 	state->deadline_ns =
-		clock_now_ns() + START_NS_MAX + run->params[SHARE_WINDOW_NS] + NS_PER_S;
+		clock_now_ns() + 2 * START_NS_MAX + 2 * run->params[SHARE_WINDOW_NS] + NS_PER_S;
 	status = start_side(state, 0);
 	if (status == FILAR_OK)
 		status = start_side(state, 1);
 	if (status == FILAR_OK)
-		status = wait_for_threads(run, state);
+		status = let_go(run, state);
 	if (status == FILAR_OK)
 		status = measure_shares(run, state);
-	end_side(&state->side[0]);
-	end_side(&state->side[1]);
+	end_sides(state);
 	return status;
 }
 
@@ -309,10 +368,11 @@ static enum filar_status setup_share(struct way_run *run)
 	if (state == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
 	state->apart = (enum share_apart)run->params[SHARE_APART];
-	state->side[0] = (struct share_side){ .threads = (uint32_t)run->params[SHARE_THREADS],
+	state->side[0] = (struct share_side){ .state = state,
+		.threads = (uint32_t)run->params[SHARE_THREADS],
 		.nice = (int32_t)run->params[SHARE_NICE],
 		.policy = (int32_t)run->params[SHARE_POLICY] };
-	state->side[1] = (struct share_side){ .threads = 1 };
+	state->side[1] = (struct share_side){ .state = state, .threads = 1 };
 	state->page = shared_acquire(sizeof *state->page);
 	if (state->page == NULL)
 		return FILAR_NO_MEMORY;

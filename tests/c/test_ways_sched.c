@@ -136,14 +136,14 @@ TEST(runs_of_a_thread_follow_each_other_and_a_turn_is_no_longer_than_the_window)
 		CHECK(point->x >= end[point->subject] && point->y >= point->x);
 		end[point->subject] = point->y;
 	}
-	CHECK(last_sample.values[3] >= 1);
+	CHECK(last_sample.values[3] > 0);
 	CHECK(last_sample.values[4] > 0); /* every Linux has a tick */
 }
 
-TEST(a_thread_alone_has_one_turn_whoever_interrupts_it)
+TEST(a_thread_alone_has_no_turn_between_two_others_whoever_interrupts_it)
 {
 	CHECK_EQ(RUN("time-slice", 1, 0, 5 * MS, 1), FILAR_OK);
-	CHECK(last_sample.values[3] == 1);
+	CHECK(last_sample.values[3] <= 1); /* 0: it got no turn at all */
 	CHECK(isnan(last_sample.values[0]));
 }
 

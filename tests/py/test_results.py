@@ -48,6 +48,15 @@ def test_a_report_comes_back_and_load_tells_the_two_apart(tmp_path):
         again["three"]
 
 
+def test_the_error_of_the_self_check_is_the_same_before_and_after_a_file(tmp_path):
+    rows = Rows([Row("float loop", "pair ratio", "ratio", np.full(9, 0.99845528441987))])
+    report = Report([result("self-check", rows=rows)])
+    again = Report.load(report.save(tmp_path / "r.json"))
+    assert again.self_check == report.self_check
+    assert report.self_check["error"] == pytest.approx(0.001545, rel=1e-3)
+    assert Report([result("self-check", rows=Rows([Row("x", "y", "ns", [1.0])]))]).self_check["error"] is None
+
+
 def test_nothing_that_is_not_finite_reaches_a_file():
     row = Row("v", "m", "ns", np.array([1.0, math.nan, math.inf, 2.0]))
     empty = Row("w", "m", "ns", np.array([]))

@@ -4,7 +4,19 @@
 >>> lab.run("kthread-create", quick=True).table()    # doctest: +SKIP
 """
 
-from filar.lab import crawling, creation, locks, memory, processes, races, scheduling, selfcheck, timers
+from filar.lab import (
+    crawling,
+    creation,
+    locks,
+    memory,
+    processes,
+    races,
+    scheduling,
+    selfcheck,
+    sharing,
+    switching,
+    timers,
+)
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.compare import Comparison, compare
@@ -33,6 +45,8 @@ __all__ = [
     "run_all",
     "scheduling",
     "selfcheck",
+    "sharing",
+    "switching",
     "timers",
     "ways",
 ]

@@ -28,6 +28,7 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
+from filar.lab.stats import Interval
 
 SMALL_STACK = 64 * 1024
 LEMIRE = "Lemire 2020, lemire.me/blog/2020/01/30/cost-of-a-thread-in-c-under-linux (mean of 1,001 std::thread)"
@@ -221,7 +222,9 @@ class ThreadReuse(Experiment):
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if reuse on the same core is cheaper at every idle time and, where measured, on another core too."""
-        parts, near, far = [], [], []
+        parts: list[str] = []
+        near: list[Interval] = []
+        far: list[Interval] = []
         for row in rows.of_metric("round trip"):
             if not row.variant.startswith("create, "):
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -81,21 +81,40 @@ def runs_series(outcome: PlanOutcome, variant: str, name: str) -> Series:
     return Series(name, drawn["x"].copy(), drawn["y"].copy(), "ns", "ns", drawn["subject"].copy(), drawn["kind"].copy())
 
 
+def _numbered(names: Iterable[str]) -> list[str]:
+    """Different names in order of the number at their end."""
+    return sorted(set(names), key=lambda name: int(name.split()[-1]))
+
+
 def gantt(series: Series, *, by: str, title: str, span_ns: float, grid: float = float("nan")) -> chart.Gantt:
-    """A row for each thread, coloured by core (by="thread"), or for each core, coloured by thread (by="core")."""
+    """A row for each thread, coloured by state (by="thread"), or for each core, coloured by thread (by="core")."""
     subjects = series.subject if series.subject is not None else np.zeros(len(series.x), dtype=np.int32)
     kinds = series.kind if series.kind is not None else np.zeros(len(series.x), dtype=np.int32)
-    intervals, low = [], float(np.min(series.x)) if len(series.x) else 0.0
-    for begin, end, thread, cpu in zip(series.x, series.y, subjects, kinds, strict=True):
-        if begin - low > span_ns:
+    low = float(np.min(series.x)) if len(series.x) else 0.0
+    order = np.argsort(series.x, kind="stable")
+    spans = zip(series.x[order] - low, series.y[order] - low, subjects[order], kinds[order], strict=True)
+    intervals: list[chart.Interval] = []
+    left: dict[str, float] = {}
+    for begin, end, thread, cpu in spans:
+        if begin > span_ns:
+            break
+        stretch = float(begin), float(min(end, span_ns))
+        if by == "core":
+            intervals.append(chart.Interval(f"CPU {cpu}", *stretch, f"thread {thread + 1}"))
             continue
-        words = (f"thread {thread + 1}", f"CPU {cpu}")
-        row, category = words if by == "thread" else reversed(words)
-        intervals.append(chart.Interval(row, float(begin - low), float(min(end - low, span_ns)), category))
-    names = sorted({one.row for one in intervals}, key=lambda name: int(name.split()[1]))
-    kinds_named = sorted({one.category for one in intervals}, key=lambda name: int(name.split()[1]))
+        name = f"thread {thread + 1}"
+        intervals.append(chart.Interval(name, left.get(name, 0.0), stretch[0], "waits"))
+        intervals.append(chart.Interval(name, *stretch, "runs"))
+        left[name] = stretch[1]
     return chart.Gantt(
-        intervals=intervals, rows=names, categories=kinds_named, unit="ns", grid=grid, title=title, x_label="time"
+        intervals=intervals,
+        rows=_numbered(one.row for one in intervals),
+        categories=["runs", "waits"] if by == "thread" else _numbered(one.category for one in intervals),
+        heights={"waits": 0.2},
+        unit="ns",
+        grid=grid,
+        title=title,
+        x_label="time",
     )
 
 
@@ -114,7 +133,8 @@ class TimeSlice(Experiment):
         "k threads are pinned to one core and read the clock without pause; where two readings are more than 20 µs "
         "apart, the thread was not running. "
         "A turn is what a thread ran until another of the k did (what other programs took in between is no part of "
-        "it); all k run in every round, in shuffled order, and turns that the window cuts off are left out. "
+        "it), and half of all time lies in turns of at least the length shown; all k run in every round, in shuffled "
+        "order, and turns that the window cuts off are left out. "
         "Beside the lengths of runs and waits stand the tick of the kernel and the base slice it reports."
     )
     quick = Budget(seconds=1.6, rounds_max=8, rounds_min=3)
@@ -129,7 +149,7 @@ class TimeSlice(Experiment):
         ]
 
     def measure(self, bench: Bench) -> Measured:
-        """The plan; of each variant the runs of one round to draw, and all turns (y their length, x the wait before)."""
+        """The plan; of each variant the runs of one round to draw, and all turns (y its length, x the wait before)."""
         outcome = bench.run(self.ways(bench), warmup_rounds=0)
         measured = Measured(rows=outcome.rows(), notes=outcome.notes())
         for variant in measured.rows.variants():
@@ -291,10 +311,18 @@ class Parallelism(Experiment):
             y_label="running at one instant",
             n=pictures.samples_note(running),
         )
-        work = pictures.curves(
-            result, "throughput", "threads", {"all threads together": result.rows.variants()}, y_scale="linear",
-            title="Work done by all threads together", x_label="threads", y_label="units a second",
-        )  # fmt: skip
+        done = result.rows.of_metric("throughput")
+        work = chart.Lines(
+            series=[pictures.curve("all threads together", done, "threads")],
+            x_scale="log2",
+            x_ticks=[float(row.params["threads"]) for row in done],
+            y_from_zero=True,
+            marked=[chart.Marked(cores, "usable cores", "x")],
+            title="Work done by all threads together",
+            x_label="threads",
+            y_label="units a second",
+            n=pictures.samples_note(done),
+        )
         drawn = [
             gantt(one, by="core", title=f"{one.name.removeprefix('runs of ')}: which core ran which", span_ns=40 * MS)
             for one in result.series[1:]

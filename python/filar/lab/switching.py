@@ -39,8 +39,9 @@ ONE_WAY = "one way"
 PER_TURN = "per turn"
 COUNTED = "switches per turn"
 # Round trips of a sample across cores: what one costs (5 to 100 us) depends on how deep the other core sleeps,
-# so that a calibration, which wakes it again and again, says little.
-ACROSS_BATCH = 16
+# so that a calibration, which wakes it again and again, says little. The first dozens still find it polling: in
+# bursts of 16 a turn takes a third of what it takes in a program that goes on (tests/agreement).
+ACROSS_BATCH = 100
 
 
 def words(row: Row) -> str:
@@ -84,6 +85,7 @@ class KthreadSwitch(Experiment):
         Reference("i7-4771 pinned, low (Bendersky 2018)", 1_200, _NS, "eli.thegreenplace.net/2018", ONE_WAY),
         Reference("i7-4771 pinned, high (Bendersky 2018)", 1_500, _NS, "eli.thegreenplace.net/2018", ONE_WAY),
         Reference("i7-4771 unpinned (Bendersky 2018)", 2_200, _NS, "eli.thegreenplace.net/2018", ONE_WAY),
+        Reference("threads on Windows (Arnott 2012)", 2_740, _NS, "devblogs.microsoft.com, Arnott 2012", ONE_WAY),
         Reference("pinned, low (Tsuna 2010, second-hand)", 1_300, _NS, "blog.tsunanet.net/2010", ONE_WAY),
         Reference("unpinned, high (Tsuna 2010, second-hand)", 4_500, _NS, "blog.tsunanet.net/2010", ONE_WAY),
     )
@@ -270,12 +272,15 @@ class ThreadVsProcessSwitch(Experiment):
 
 ALONE, CONTROL, USER, KERNEL = "alone, warm", "two buffers, no switch", "swapcontext", "futex"
 SWITCH, REFILL = "switch itself", "refill"
+# Some machines share 16 MiB of level 2 cache among cores: a sample would take a quarter of a second.
+WORKING_SET_MAX = 4 * MIB
 
 
 def working_sets(l2: int, quick: bool) -> list[int]:
     """Bytes that each party touches in its turn: nothing, and shares of the level 2 cache up to all of it."""
     shares = (64, 8, 2, 1) if quick else (128, 64, 16, 8, 4, 2, 1)
-    return [0, *(l2 // share for share in shares)]
+    most = min(l2, WORKING_SET_MAX)
+    return [0, *(most // share for share in shares)]
 
 
 def _size(size: float) -> str:
@@ -373,8 +378,9 @@ class SwitchWorkingSet(Experiment):
             x=[float(row.params["touch_bytes"]) for row in alone],
             parts=[
                 chart.Part("the work, warm", [row.median for row in alone]),
-                chart.Part("refill of the cache", [row.median for row in refills]),
-                chart.Part("the switch itself", [row.median for row in switches]),
+                # Where nothing is to be refilled, the difference of two controls is noise around 0.
+                chart.Part("refill of the cache", [max(row.median, 0.0) for row in refills]),
+                chart.Part("the switch itself", [max(row.median, 0.0) for row in switches]),
             ],
             unit=_NS,
             x_unit="B",
@@ -558,7 +564,11 @@ class CoreLatency(Experiment):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Every pair of the cores chosen."""
-        cpus = pick_cores(bench.cpus, CORES_QUICK if bench.quick else CORES_FULL)
+        most = CORES_QUICK if bench.quick else CORES_FULL
+        # Each pair keeps a parked thread until the plan ends.
+        while most > 2 and math.comb(most, 2) > bench.safety.threads(math.comb(most, 2)):
+            most -= 1
+        cpus = pick_cores(bench.cpus, most)
         return [
             Way(_pair(first, second), "core-latency", {"cpu": first, "peer_cpu": second}, BURSTS)
             for first, second in combinations(cpus, 2)
