@@ -114,6 +114,7 @@ static PyThreadState *make_thread_state(struct call *call)
 		tell_creator(call, CALL_SHUTTING_DOWN);
 		return NULL;
 	}
+	/* NULL when memory is short; only 3.11's crashes then, before it returns. */
 	state = PyThreadState_New(interpreter);
 	tell_creator(call, state != NULL ? CALL_READY : CALL_NO_MEMORY);
 	return state;

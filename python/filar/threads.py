@@ -177,6 +177,10 @@ def _argument_pointer(argument: Any) -> Any:
 # ---- what outlives a KernelThread --------------------------------------------------------------------------------
 
 
+def _release_boxed(box: Any, release: Callable[[Any], None] = lib.filar_kthread_release) -> None:
+    release(box[0])
+
+
 class _Core:
     """One kernel thread: the handle, and what must live as long as the thread runs.
 
@@ -184,22 +188,21 @@ class _Core:
     time: a running Python body keeps its KernelThread through `body`, a native one keeps its argument.
     """
 
-    __slots__ = ("__weakref__", "body", "box", "daemon", "handle", "keepalive", "owner", "stack")
+    __slots__ = ("__weakref__", "body", "box", "daemon", "handle", "keepalive", "stack")
 
     def __init__(self, daemon: bool, keepalive: Any, stack: Any) -> None:
         self.daemon = daemon
         self.keepalive = keepalive
         self.stack = stack  # a char[] of ffi over the caller's stack, or None
         self.body: Callable[[], None] | None = None
-        self.box = ffi.new("filar_kthread **")
-        self.handle: Any = None  # not owning: the new thread may ask for itself before its creator knows it
-        self.owner: Any = None  # gives the handle back when it is collected
+        # Owns the handle that the creation puts there; made before, so that nothing can fail after.
+        self.box = ffi.gc(ffi.new("filar_kthread **"), _release_boxed)
+        self.handle: Any = None  # set by the creator and the new thread alike, whoever comes first
 
     def adopt_handle(self) -> bool:
         """After the creation; False when there is no thread."""
         if self.box[0] == ffi.NULL:
             return False
-        self.owner = ffi.gc(self.box[0], lib.filar_kthread_release)
         self.handle = self.box[0]
         return True
 
