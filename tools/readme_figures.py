@@ -41,8 +41,8 @@ def table(report: lab.Report) -> list[str]:
         if row is None:
             print(f"no row for {words!r} ({experiment}, {variant}, {metric})", file=sys.stderr)
             continue
-        interval = row.interval
-        floor, median, lo, hi = (format_quantity(x, row.unit) for x in (row.min, interval.mid, interval.lo, interval.hi))
+        figures = (row.min, row.interval.mid, row.interval.lo, row.interval.hi)
+        floor, median, lo, hi = (format_quantity(figure, row.unit) for figure in figures)
         lines.append(f"| {words} | {floor} | {median} | {lo} to {hi} | {row.n} |")
     return lines
 
@@ -51,11 +51,15 @@ def host_line(report: lab.Report) -> str:
     """Which machine, when, and how quiet it was."""
     host, check = report.host, report.self_check or {}
     kernel = re.match(r"[\d.]*\d", str(host.get("kernel_release", "")))
-    return (
-        f"{host.get('cpu_model', 'unknown CPU')}, {len(host.get('cpus_allowed') or [])} CPUs, "
-        f"{'virtual machine, ' if host.get('hypervisor') else ''}Linux {kernel.group() if kernel else 'of unknown version'}, "
-        f"{report.started[:10]}, {report.mode} mode. The same work measured as A and as B: {check.get('reason', 'not run')}."
-    )
+    words = [
+        host.get("cpu_model") or "unknown CPU",
+        f"{len(host.get('cpus_allowed') or [])} CPUs",
+        *(["virtual machine"] if host.get("hypervisor") else []),
+        f"Linux {kernel.group()}" if kernel else "Linux",
+        report.started[:10],
+        f"{report.mode} mode",
+    ]
+    return f"{', '.join(words)}. The same work measured as A and as B: {check.get('reason', 'not run')}."
 
 
 def main(arguments: list[str]) -> int:
