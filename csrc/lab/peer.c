@@ -13,6 +13,7 @@
 #include "lab/peer.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -34,6 +35,11 @@
 /* Far above the longest sample on a crowded machine: a peer that needs this long is lost. */
 #define PATIENCE_NS   (10 * NS_PER_S)
 #define WATCH_EACH_NS (200 * NS_PER_MS)
+#define FDS_MAX       65536u
+
+#ifndef SYS_close_range
+#define SYS_close_range 436 /* older headers */
+#endif
 
 /* Shared between the parties. */
 struct gate {
@@ -100,6 +106,17 @@ static void peer_main(void *pointer)
 		order = await_order(gate, order);
 }
 
+/* From Linux 5.9 on one call; before, one for each number that may be in use. */
+static void close_from_to(unsigned from, unsigned to)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+
+	if (syscall(SYS_close_range, from, to, 0) == 0)
+		return;
+	for (unsigned fd = from; fd <= to && fd < FDS_MAX && (long)fd < max; fd++)
+		(void)close((int)fd);
+}
+
 /* Closes all but the descriptors kept, in ascending order: others' pipes must see their end when
  * their owner closes them, not when this child dies. */
 static void close_others(const int32_t *fds)
@@ -107,16 +124,18 @@ static void close_others(const int32_t *fds)
 	unsigned from = 0;
 
 	for (;;) {
-		unsigned next = ~0u;
+		unsigned next = UINT_MAX;
 
 		for (int i = 0; i < PEER_FDS_MAX; i++) {
 			if (fds[i] >= 0 && (unsigned)fds[i] >= from && (unsigned)fds[i] < next)
 				next = (unsigned)fds[i];
 		}
-		if (next > from)
-			(void)syscall(SYS_close_range, from, next == ~0u ? next : next - 1, 0);
-		if (next == ~0u)
+		if (next == UINT_MAX) {
+			close_from_to(from, UINT_MAX);
 			return;
+		}
+		if (next > from)
+			close_from_to(from, next - 1);
 		from = next + 1;
 	}
 }
@@ -158,15 +177,25 @@ static enum filar_status wait_done_until(struct gate *gate, int64_t deadline_ns)
 					: status_detail(gate->status, "%s", gate->detail);
 }
 
-/* Seen, not reaped: the driver reaps in stop_process(), the watch only looks. */
-static bool process_has_died(const struct peer *peer)
+/*
+ * Looks at the child without reaping it.  False when there is no such child any more: a process
+ * that ignores SIGCHLD, or waits for any child, has reaped it, and its number may be another's.
+ */
+static bool see_process(const struct peer *peer, bool *ended)
 {
 	siginfo_t info = { .si_pid = 0 };
 
-	return peer->process != 0 && waitid(P_PID, (id_t)peer->process, &info,
-					     WEXITED | WNOHANG | WNOWAIT) == 0
-		       ? info.si_pid != 0
-		       : peer->options.process;
+	if (waitid(P_PID, (id_t)peer->process, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return false;
+	*ended = info.si_pid != 0;
+	return true;
+}
+
+static bool process_has_died(const struct peer *peer)
+{
+	bool ended;
+
+	return peer->process != 0 && (!see_process(peer, &ended) || ended);
 }
 
 void peer_begin(struct peer *peer, uint32_t turns)
@@ -300,7 +329,9 @@ destroy:
 
 static void stop_process(struct peer *peer)
 {
-	if (peer->process == 0)
+	bool ended;
+
+	if (peer->process == 0 || !see_process(peer, &ended))
 		return;
 	(void)kill(peer->process, SIGKILL);
 	/* Not call_waitpid(): a child must be reaped whatever a test makes fail. */

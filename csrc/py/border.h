@@ -11,8 +11,9 @@
 
 /* cffi: begin */
 
-/* The smallest stack for a thread that runs Python: less does not hold an import or a traceback. */
-enum { FILAR_PY_STACK_BYTES_MIN = 65536 };
+/* The smallest stack for a thread that runs Python: some sixty nested calls through C (call.c),
+ * which an import inside an import inside an import needs. */
+enum { FILAR_PY_STACK_BYTES_MIN = 131072 };
 
 /*
  * Like filar_kthread_create() with a body that calls a Python callable.  `callable` is a PyObject

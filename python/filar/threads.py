@@ -177,6 +177,10 @@ def _argument_pointer(argument: Any) -> Any:
 # ---- what outlives a KernelThread --------------------------------------------------------------------------------
 
 
+def _release_boxed(box: Any, release: Callable[[Any], None] = lib.filar_kthread_release) -> None:
+    release(box[0])
+
+
 class _Core:
     """One kernel thread: the handle, and what must live as long as the thread runs.
 
@@ -184,22 +188,21 @@ class _Core:
     time: a running Python body keeps its KernelThread through `body`, a native one keeps its argument.
     """
 
-    __slots__ = ("__weakref__", "body", "box", "daemon", "handle", "keepalive", "owner", "stack")
+    __slots__ = ("__weakref__", "body", "box", "daemon", "handle", "keepalive", "stack")
 
     def __init__(self, daemon: bool, keepalive: Any, stack: Any) -> None:
         self.daemon = daemon
         self.keepalive = keepalive
         self.stack = stack  # a char[] of ffi over the caller's stack, or None
         self.body: Callable[[], None] | None = None
-        self.box = ffi.new("filar_kthread **")
-        self.handle: Any = None  # not owning: the new thread may ask for itself before its creator knows it
-        self.owner: Any = None  # gives the handle back when it is collected
+        # Owns the handle that the creation puts there; made before, so that nothing can fail after.
+        self.box = ffi.gc(ffi.new("filar_kthread **"), _release_boxed)
+        self.handle: Any = None  # set by the creator and the new thread alike, whoever comes first
 
     def adopt_handle(self) -> bool:
         """After the creation; False when there is no thread."""
         if self.box[0] == ffi.NULL:
             return False
-        self.owner = ffi.gc(self.box[0], lib.filar_kthread_release)
         self.handle = self.box[0]
         return True
 
@@ -278,8 +281,8 @@ def _after_fork_in_child() -> None:
     _local.thread = None
 
 
-# First when threading waits for its own threads (while executors still work), then again as late as possible, for
-# what threads of others have started meanwhile.
+# First when threading waits for its own threads, and again as late as possible, for what threads of others have
+# started meanwhile.
 _register_atexit = getattr(threading, "_register_atexit", None)
 if _register_atexit is not None:
     _register_atexit(_wait_for_all)
@@ -320,7 +323,7 @@ class KernelThread:
 
     `cpu` or `cpus` (numbers): where it may run; `pin_by` ("attribute", "parent", "self") says who pins it, for those
     who compare. `nice` -20 to 19; `policy` "other", "batch", "idle", "fifo", "rr", the last two with a `priority` of
-    1 to 99. `stack_size` in bytes, at least 64 KiB for a Python body; `stack`: a writable buffer of the caller's to
+    1 to 99. `stack_size` in bytes, at least 128 KiB for a Python body; `stack`: a writable buffer of the caller's to
     use as stack (without guard page), which is free again when `join()` has returned. `name`: up to 15 bytes.
     `daemon`: the interpreter does not wait for it at exit; None: as the thread that creates it.
 
@@ -518,8 +521,11 @@ class KernelThread:
         except ForkedError:
             ended = True
         # What is left of a thread after its body may outlast a short timeout; the body's outcome is there.
-        if ended or not self._core.is_alive():
-            self._raise_failure()
+        try:
+            if ended or not self._core.is_alive():
+                self._raise_failure()
+        finally:
+            del self  # as in run(): this frame is now part of the exception
 
     def _raise_failure(self) -> None:
         exception = self._exception
@@ -547,7 +553,10 @@ class KernelThread:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self.join()
+        try:
+            self.join()
+        finally:
+            del self
 
     # ---- what came out ----
 
@@ -562,9 +571,12 @@ class KernelThread:
     @property
     def result(self) -> Any:
         """What the body returned; raises what it raised. WrongStateError while it runs: does not block."""
-        self._check_ended()
-        self._raise_failure()
-        return self._result
+        try:
+            self._check_ended()
+            self._raise_failure()
+            return self._result
+        finally:
+            del self
 
     @property
     def exception(self) -> BaseException | None:

@@ -136,6 +136,37 @@ TEST(a_killed_peer_fails_the_way_and_nothing_else)
 	}
 }
 
+TEST(a_process_that_ignores_its_children_loses_none_of_ours_to_others)
+{
+	int64_t params[] = { ONE_CORE, 1 };
+	struct once once;
+
+	CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR); /* children are reaped by nobody */
+	once = once_run("switch-pipe", params, 2, 10, first_cpu());
+	check_times(&once);
+	check_nothing_left(fds_open(), 0);
+}
+
+TEST(a_peer_holds_no_descriptor_but_its_own)
+{
+	int64_t params[] = { ONE_CORE, 1 };
+	int fds[2];
+	char byte;
+	struct plan *plan;
+
+	CHECK_EQ(pipe(fds), 0);
+	plan = once_plan("switch-pipe", params, 2, 1u << 30, 1, first_cpu());
+	CHECK_EQ(plan_start(plan), FILAR_OK);
+	WAIT_UNTIL(some_child() != 0);
+	CHECK_EQ(close(fds[1]), 0);
+	/* The end of the pipe comes as soon as the child has closed its copy, long before it dies.
+	 */
+	CHECK_EQ(read(fds[0], &byte, 1), 0);
+	CHECK(some_child() != 0);
+	plan_cancel(plan);
+	CHECK_EQ(end_of(plan), FILAR_CANCELLED);
+}
+
 TEST(cancelling_ends_a_sample_whose_peer_is_stopped)
 {
 	for (size_t i = 0; i < FILAR_COUNT_OF(media) - 1; i++) {

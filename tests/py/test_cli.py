@@ -380,6 +380,17 @@ def test_compare_says_what_else_differs(before: str, tmp_path: Path) -> None:
     assert "kernel release was 6.18.0, is 7.0.0" in text
 
 
+def test_compare_writes_a_page(before: str, tmp_path: Path) -> None:
+    slower = saved(tmp_path / "slower.json", 1.5)
+    done = filar("compare", before, slower, "--html", str(tmp_path / "c.html"))
+    assert done.returncode == 1
+    page = (tmp_path / "c.html").read_text()
+    assert "1 slower, 0 faster, 2 same" in page
+    assert '<span class="chip fails">slower</span>' in page
+    assert page.count("<tr") == page.count("</tr>")
+    assert "http" not in page.replace("http-equiv", "")
+
+
 def test_compare_json_is_one_object(before: str) -> None:
     data = json.loads(filar("compare", before, before, "--json", "-").stdout)
     assert data["schema"].startswith("filar-comparison/")

@@ -1,6 +1,7 @@
 """Switching, moving and core to core: verdicts follow the rows; each experiment runs for real."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -152,6 +153,7 @@ def test_working_sets_reach_the_whole_cache():
         assert sizes[0] == 0
         assert sizes[-1] == 2 * MIB
         assert sizes == sorted(sizes)
+        assert max(switching.working_sets(16 * MIB, quick)) == switching.WORKING_SET_MAX
 
 
 # ---- pin-effect ----
@@ -329,6 +331,16 @@ def test_core_latency_runs_for_real():
         return
     assert all(each.unit == "ns" and each.min > 0 for each in result.rows)
     assert all("<svg" in picture.svg() for picture in lab.find("core-latency").charts(result))
+
+
+def test_ctrl_c_ends_processes_in_the_middle():
+    def interrupt(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        lab.run("thread-vs-process-switch", quick=True, on_progress=interrupt)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_affinity_is_as_before():

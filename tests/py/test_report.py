@@ -14,7 +14,7 @@ import pytest
 
 import synthetic
 from filar import chart, report
-from filar.lab.base import CONDITIONAL, HOLDS, Row, Rows, Table, Verdict
+from filar.lab.base import CONDITIONAL, FAILS, HOLDS, Row, Rows, Table, Verdict
 from filar.lab.report import Report
 from filar.lab.result import Result
 from filar.report import files, tables
@@ -147,6 +147,13 @@ def test_page_has_all_charts_wide_and_narrow(page: str) -> None:
     for one in synthetic.charts():
         # Four results and the self-check, each with a drawing for wide and one for narrow windows.
         assert sum(label.startswith(f"{one.title}.") for label in labels) == 10, one.title
+
+
+def test_a_failed_self_check_is_seen_at_the_head() -> None:
+    check = synthetic.self_check()
+    assert 'class="trust ok"' in report.page(synthetic.report([check]))
+    check.verdict = Verdict(FAILS, "too noisy")
+    assert 'class="trust bad"' in report.page(synthetic.report([check]))
 
 
 def test_table_headers_have_scope(page: str) -> None:

@@ -48,6 +48,15 @@ def test_a_report_comes_back_and_load_tells_the_two_apart(tmp_path):
         again["three"]
 
 
+def test_the_error_of_the_self_check_is_the_same_before_and_after_a_file(tmp_path):
+    rows = Rows([Row("float loop", "pair ratio", "ratio", np.full(9, 0.99845528441987))])
+    report = Report([result("self-check", rows=rows)])
+    again = Report.load(report.save(tmp_path / "r.json"))
+    assert again.self_check == report.self_check
+    assert report.self_check["error"] == pytest.approx(0.001545, rel=1e-3)
+    assert Report([result("self-check", rows=Rows([Row("x", "y", "ns", [1.0])]))]).self_check["error"] is None
+
+
 def test_nothing_that_is_not_finite_reaches_a_file():
     row = Row("v", "m", "ns", np.array([1.0, math.nan, math.inf, 2.0]))
     empty = Row("w", "m", "ns", np.array([]))
@@ -91,13 +100,22 @@ def test_long_rows_are_thinned_but_keep_extremes_and_figures(tmp_path):
 def test_long_series_are_thinned_and_say_so(tmp_path):
     y = np.sin(np.arange(300_000))
     y[77_777] = 55
-    before = result(series=[Series("s", np.arange(300_000.0), y, subject=np.arange(300_000))])
+    before = result(series=[Series("s", np.arange(300_000.0), y)])
     after = Result.load(before.save(tmp_path / "a.json")).series[0]
     assert len(after.x) <= jsonfile.POINTS_MAX
     assert after.points_total == 300_000
     assert after.y.max() == 55
     assert after.x[after.y.argmax()] == 77_777
     assert (np.diff(after.x) > 0).all()
+
+
+def test_points_with_a_subject_are_kept_from_the_first_on_since_they_belong_together(tmp_path):
+    subject = np.tile(np.arange(8), 5_000)
+    before = result(series=[Series("ranks", subject.astype(float), subject[::-1].astype(float), subject=subject)])
+    after = Result.load(before.save(tmp_path / "a.json")).series[0]
+    assert len(after.x) == jsonfile.POINTS_MAX
+    assert after.subject.tolist() == subject[: jsonfile.POINTS_MAX].tolist()
+    assert after.points_total == 40_000
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,7 @@ def _add_compare(command: Any) -> None:
     parser.add_argument("others", nargs="+", metavar="OTHER.json", help="a later result or report")
     parser.add_argument("--all", action="store_true", help="list the rows that are the same, too")
     parser.add_argument("--json", choices=["-"], metavar="-", help="print JSON instead of text")
+    parser.add_argument("--html", metavar="FILE", help="write a page as well")
 
 
 def _add_why_not(command: Any) -> None:

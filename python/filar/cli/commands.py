@@ -23,6 +23,7 @@ from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
 from filar.limits import why_not
 from filar.report import files, tables
+from filar.report.compare_html import comparison_page
 from filar.report.compare_text import comparison_text
 from filar.report.machine import overall_badge, trust_sentences
 from filar.report.words import duration, look_of, sentence, tally
@@ -212,6 +213,8 @@ def _spread(result: Result, width: int) -> str:
 def compare_files(arguments: argparse.Namespace) -> int:
     """`filar compare`."""
     found = lab.compare(arguments.base, *arguments.others)
+    if arguments.html is not None:
+        files.write_whole(Path(arguments.html), comparison_page(found))
     if arguments.json:
         _print_json(found.to_dict())
     else:

@@ -3,7 +3,7 @@
     report.write(lab.run_all(quick=True), "out")     # out/report.html and out/report.json
 
 Layers, lowest first: words and markup (how things are said and escaped), machine (the head), tables (terminals),
-files (whole or not at all), result_html (one experiment), html (the page).
+files (whole or not at all), result_html (one experiment), html (the page), compare_text and compare_html.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import os
 from pathlib import Path
 
 from filar.lab.report import Report
+from filar.report.compare_html import comparison_page
+from filar.report.compare_text import comparison_text
 from filar.report.files import check_writable, write_whole
 from filar.report.html import page
 
-__all__ = ["HTML_NAME", "JSON_NAME", "check_writable", "page", "write"]
+__all__ = ["HTML_NAME", "JSON_NAME", "check_writable", "comparison_page", "comparison_text", "page", "write"]
 
 HTML_NAME = "report.html"
 JSON_NAME = "report.json"

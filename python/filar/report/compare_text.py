@@ -11,7 +11,7 @@ from filar.chart import format_quantity
 from filar.lab.compare import Change, Comparison
 from filar.report.tables import Column, clean, fill, table
 
-__all__ = ["comparison_text"]
+__all__ = ["comparison_text", "counts_text", "ranked", "remarks"]
 
 # What a reader looks for first.
 _ORDER = ("slower", "faster", "more", "less", "other unit", "not comparable", "same")
@@ -33,16 +33,16 @@ def comparison_text(found: Comparison, width: int = 80, *, everything: bool = Fa
 
 def _part(found: Comparison, index: int, width: int, everything: bool, paint: Paint) -> str:
     changes = found.changes[index]
-    shown = _ranked(change for change in changes if everything or change.word != "same")
+    shown = ranked(change for change in changes if everything or change.word != "same")
     title = clean(f"{found.names[index + 1]} against {found.names[0]}")
-    lines = [fill(f"{title}:", width), _counts(changes, paint)]
+    lines = [fill(f"{title}:", width), counts_text(changes, paint)]
     if shown:
         lines += ["", table(_COLUMNS, list(_rows(shown)), width, indent="  ")]
-    remarks = [fill(clean(remark), width) for remark in _remarks(found, index)]
-    return "\n".join([*lines, "", *remarks])
+    told = [fill(clean(remark), width) for remark in remarks(found, index)]
+    return "\n".join([*lines, "", *told])
 
 
-def _ranked(changes: Iterable[Change]) -> list[Change]:
+def ranked(changes: Iterable[Change]) -> list[Change]:
     """Slower first, the same last; in each an experiment's rows together, those with the largest change first."""
     groups: dict[tuple[int, str, str], list[Change]] = {}
     for change in changes:
@@ -58,7 +58,8 @@ def _size(change: Change) -> float:
     return abs(math.log(change.ratio.mid)) if change.ratio.n and change.ratio.mid > 0 else 0.0
 
 
-def _counts(changes: Sequence[Change], paint: Paint) -> str:
+def counts_text(changes: Sequence[Change], paint: Paint = lambda text, style: text) -> str:
+    """How many rows became slower, faster, ...: "1 slower, 0 faster, 12 same"."""
     if not changes:
         return "no row in common"
     counts = Counter(change.word for change in changes)
@@ -102,7 +103,8 @@ def _rows(changes: Sequence[Change]) -> Iterator[tuple[str, ...] | str]:
         )
 
 
-def _remarks(found: Comparison, index: int) -> Iterator[str]:
+def remarks(found: Comparison, index: int) -> Iterator[str]:
+    """What one has to know to believe part `index`: noise, verdicts, what is missing, which settings differ."""
     yield f"A change below {100 * found.noise[index]:.1f} % counts as the same: that much the A/A check was off."
     for name, was, now in found.verdicts[index]:
         yield f"The verdict of {name} was: {was}; now: {now}."

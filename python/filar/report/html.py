@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from filar.chart import format_quantity
+from filar.lab.base import HOLDS
 from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
 from filar.report.machine import machine_facts, machine_line, overall_badge, trust_sentences
@@ -19,7 +20,7 @@ from filar.report.markup import Markup, join, prose, script_json, tag
 from filar.report.result_html import Detail, anchor, badge_chip, icon, section, verdict_chip
 from filar.report.words import VERDICTS, duration, look_of, sentence, tally
 
-__all__ = ["page"]
+__all__ = ["brand", "document", "page"]
 
 PAGE_MAX_BYTES = 4_500_000
 RAW_MAX_BYTES = 1_200_000
@@ -46,6 +47,11 @@ def page(report: Report, json_name: str | None = None) -> str:
     embedded = tag("script", data, type="application/json", id="filar-report")
     if _bytes(body) + _bytes(embedded) > PAGE_MAX_BYTES:
         embedded = Markup("")
+    return document(f"Threads on {machine_line(report.host)}", body, embedded, style=style)
+
+
+def document(title: str, *body: Markup, style: Markup | None = None) -> str:
+    """A whole HTML document around `body`, with the look of all our pages inside."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -53,11 +59,10 @@ def page(report: Report, json_name: str | None = None) -> str:
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         tag("meta", name="generator", content="filar"),
-        tag("title", f"Threads on {machine_line(report.host)}"),
+        tag("title", title),
         tag("style", Markup(_style()), style),
     )
-    document = tag("html", head, tag("body", body, embedded, tag("script", _SCRIPT)), lang="en")
-    return f"<!doctype html>\n{document}\n"
+    return f"<!doctype html>\n{tag('html', head, tag('body', body, tag('script', _SCRIPT)), lang='en')}\n"
 
 
 def _style() -> str:
@@ -124,11 +129,10 @@ def _by_family(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 def _masthead(report: Report) -> Markup:
-    switch = tag("button", "Light / dark", class_="theme", type="button", hidden=True)
     facts = [(tag("dt", name), tag("dd", text)) for name, text in machine_facts(report)]
     return tag(
         "header",
-        tag("div", tag("span", "filar report"), switch, class_="brand"),
+        brand("filar report"),
         tag("h1", "What threads cost on this machine"),
         tag("p", machine_line(report.host), class_="machine"),
         tag("dl", [tag("div", pair) for pair in facts], class_="facts"),
@@ -137,14 +141,23 @@ def _masthead(report: Report) -> Markup:
     )
 
 
+def brand(name: str) -> Markup:
+    """The line above the heading: what this page is, and the switch that the script brings to life."""
+    switch = tag("button", "Light / dark", class_="theme", type="button", hidden=True)
+    return tag("div", tag("span", name), switch, class_="brand")
+
+
 def _trust(report: Report) -> Markup:
     """How far the figures can be trusted: conditions while measuring, and the same thing measured against itself."""
     badge = overall_badge(report)
+    level = badge.level if badge is not None else ""
+    if report.self_check and report.self_check["verdict"] != HOLDS:
+        level = "bad"
     return tag(
         "div",
         tag("p", badge_chip(badge)) if badge is not None else None,
-        [tag("p", sentence) for sentence in trust_sentences(report)],
-        class_=f"trust {badge.level if badge is not None else ''}".strip(),
+        [tag("p", prose(sentence)) for sentence in trust_sentences(report)],
+        class_=f"trust {level}".strip(),
     )
 
 
@@ -165,10 +178,10 @@ def _overview(report: Report) -> Markup:
             "thead",
             tag(
                 "tr",
-                [tag("th", name, scope="col") for name in ("Claim, and published figures", "Measured here", "Verdict")],
+                [tag("th", name, scope="col") for name in _SUMMARY_HEAD],
             ),
         ),
-        [_summary_body(name, results) for name, results in _by_family(claims).items()],
+        [_summary_body(name, results) for name, results in _by_family(report.results).items()],
         class_="summary",
     )
     return tag(
@@ -190,9 +203,10 @@ def _count(style: str, words: str, count: int) -> Markup:
     return tag("li", tag("b", count), tag("span", words), class_=style)
 
 
-def _summary_body(family: str, results: Sequence[Result]) -> Markup:
+def _summary_body(family: str, results: Sequence[Result]) -> Markup | None:
+    rows = [_summary_row(result) for result in results if result.experiment != SELF_CHECK]
     heading = tag("tr", tag("th", family, scope="rowgroup", colspan=3), class_="group")
-    return tag("tbody", heading, [_summary_row(result) for result in results])
+    return tag("tbody", heading, rows) if rows else None
 
 
 def _summary_row(result: Result) -> Markup:
@@ -207,7 +221,7 @@ def _summary_row(result: Result) -> Markup:
             tag("small", f"Published: {published}") if published else None,
             scope="row",
         ),
-        tag("td", prose(sentence(verdict.reason)), class_="here"),
+        tag("td", prose(sentence(verdict.brief)), class_="here"),
         tag("td", verdict_chip(verdict.word), tag("small", verdict.condition) if verdict.condition else None),
     )
 
