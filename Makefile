@@ -27,7 +27,9 @@ FLAGS_tsan  := -O1 -DFILAR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 FLAGS_hard  := -O2 -DFILAR_DEBUG -DFILAR_HARD=1
 FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help report test check asan tsan hard fail stress tidy format labels package dev notebooks bench clean core
+REPORT  ?= report/report.json
+
+.PHONY: help readme report test check asan tsan hard fail stress tidy format labels package dev notebooks bench clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -131,6 +133,10 @@ notebooks: $(VENV)/dev
 ## make bench      pytest-benchmark files
 bench: $(VENV)/dev
 	$(VENV)/bin/python -m pytest bench/py --benchmark-only -o addopts=
+
+## make readme     the figures of README.md from REPORT=file.json
+readme: $(VENV)/dev
+	$(VENV)/bin/python tools/readme_figures.py $(REPORT)
 
 ## make clean      remove what was built (not .venv)
 clean:

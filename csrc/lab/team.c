@@ -5,6 +5,7 @@
  */
 #include "lab/team.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "os/calls.h"
@@ -67,9 +68,10 @@ static enum filar_status start_member(struct team_member *member)
 	if (error == 0)
 		error = call_thread_create(&member->pthread, &attributes, member_main, member);
 	pthread_attr_destroy(&attributes);
-	if (error != 0)
-		return status_from_errno(error, "pthread_create");
-	return FILAR_OK;
+	if (error == EINVAL) /* the only argument that can be wrong is the mask */
+		return status_detail(
+			FILAR_NO_CPU, "CPU %d is not online or not allowed", member->cpu);
+	return error == 0 ? FILAR_OK : status_from_errno(error, "pthread_create");
 }
 
 void team_init(struct team_member *members, uint32_t count,

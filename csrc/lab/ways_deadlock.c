@@ -25,7 +25,8 @@
 #include "os/textfile.h"
 #include "sync/backoff.h"
 
-#define THREADS 2
+#define THREADS   2
+#define STEPS_MAX INT64_C(10000000) /* a few milliseconds */
 
 /* ---- deadlock-*: rounds with two locks until nobody can go on ---- */
 
@@ -173,6 +174,9 @@ static enum filar_status setup_deadlock(struct way_run *run)
 	int64_t time_max_ms = run->params[PARAM_TIME_MAX_MS];
 	enum filar_status status = param_check("time_max_ms", time_max_ms, 1, 10000);
 
+	if (status == FILAR_OK)
+		status = param_check(
+			"section_steps", run->params[PARAM_DEADLOCK_SECTION_STEPS], 0, STEPS_MAX);
 	if (status != FILAR_OK)
 		return status;
 	state = memory_acquire_aligned(1, sizeof *state);

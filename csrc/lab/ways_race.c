@@ -19,7 +19,9 @@
 enum { PARAM_INCREMENTS, PARAM_CORES, PARAM_SECTION_STEPS, PARAM_FIRST_CPU, PARAM_SECOND_CPU };
 
 #define INCREMENTS_MAX INT64_C(100000000)
-/* Looked at between chunks, so that cancelling is quick and costs the loop nothing. */
+#define STEPS_MAX      INT64_C(10000000) /* a few milliseconds */
+/* Between chunks the members look whether to stop: every millisecond or so, and at no cost to the
+ * loop. */
 #define CHUNK INT64_C(100000)
 
 struct race_state {
@@ -88,9 +90,10 @@ static void race_member(struct team_member *member)
 {
 	struct race_state *state = member->shared;
 	int64_t left = state->increments;
+	int64_t chunk_max = CHUNK / (1 + state->section_steps / 16) + 1;
 
 	while (left > 0 && !way_cancelled(state->run)) {
-		int64_t chunk = left < CHUNK ? left : CHUNK;
+		int64_t chunk = left < chunk_max ? left : chunk_max;
 
 		state->loop(state, member->index, chunk);
 		left -= chunk;
@@ -103,6 +106,9 @@ static enum filar_status setup_race(struct way_run *run)
 	int64_t increments = run->params[PARAM_INCREMENTS];
 	enum filar_status status = param_check("increments", increments, 1, INCREMENTS_MAX);
 
+	if (status == FILAR_OK)
+		status = param_check(
+			"section_steps", run->params[PARAM_SECTION_STEPS], 0, STEPS_MAX);
 	if (status != FILAR_OK)
 		return status;
 	state = memory_acquire_aligned(1, sizeof *state);

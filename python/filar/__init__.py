@@ -1,5 +1,6 @@
 """Threading primitives in C, and a lab that measures what each costs on this machine.
 
+    filar.KernelThread(work, cpu=1)         a thread with a name, CPUs, priority, stack; the habits of threading.Thread
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
@@ -31,6 +32,7 @@ from filar.errors import (
     WrongStateError,
 )
 from filar.limits import Limit, WhyNot, why_not
+from filar.threads import KernelThread, ThreadStatistics
 from filar.topology import Topology, topology
 
 try:
@@ -48,6 +50,7 @@ __all__ = [
     "Finding",
     "ForkedError",
     "InvalidArgumentError",
+    "KernelThread",
     "Limit",
     "LimitError",
     "NoSuchCPUError",
@@ -56,6 +59,7 @@ __all__ = [
     "NotSupportedHereError",
     "OutOfMemoryError",
     "SystemCallError",
+    "ThreadStatistics",
     "Topology",
     "WhyNot",
     "WrongStateError",

@@ -293,6 +293,7 @@ TEST(numbers_out_of_range_are_refused_with_a_sentence)
 		{ "lock-crawl", { 2, 1000, 0 }, 3, "not 0" },
 		{ "lock-crawl", { 2, -1 }, 2, "not -1" },
 		{ "race-plain", { 0 }, 1, "not 0" },
+		{ "race-plain", { 10, 2, -1 }, 3, "section_steps" },
 		{ "race-torn", { -1 }, 1, "not -1" },
 		{ "deadlock-abba", { 2, 0, 0 }, 3, "not 0" },
 		{ "deadlock-child", { -1 }, 1, "not -1" },
@@ -306,6 +307,18 @@ TEST(numbers_out_of_range_are_refused_with_a_sentence)
 		CHECK_EQ(outcome.status, FILAR_INVALID);
 		CHECK_TEXT_HAS(outcome.detail, wrong[i].says);
 	}
+}
+
+TEST(a_cpu_that_does_not_exist_is_named)
+{
+	struct outcome outcome = { 0 };
+
+	RUN("lock-spin", 100, 1, &outcome, 2, -1, 8000);
+	CHECK_EQ(outcome.status, FILAR_NO_CPU);
+	CHECK_TEXT_HAS(outcome.detail, "8000");
+	RUN("race-plain", 0, 1, &outcome, 100, 2, 0, -1, 100000);
+	CHECK_EQ(outcome.status, FILAR_NO_CPU);
+	CHECK_TEXT_HAS(outcome.detail, "100000");
 }
 
 #if FILAR_FAIL

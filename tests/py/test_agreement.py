@@ -2,8 +2,8 @@
 
 Each row of CASES names an experiment, a variant and a metric, and a program of tests/agreement that measures the
 same thing and shares nothing with filar. Lab and program alternate, so that both meet the same machine, and the
-median of the ratios must be within 25 %. The whole plan of the experiment runs, not the one variant alone: what the
-other variants do to it is part of the figure.
+median of the ratios must be within 25 %. The whole experiment runs, not the one variant alone: what the other
+variants do to it is part of the figure.
 """
 
 import os
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from filar import lab
+from filar.lab.base import Budget
 from filar.lab.bench import Bench
 
 PROGRAMS = Path(__file__).parent.parent / "agreement"
@@ -80,8 +81,8 @@ def of_the_program(path, case):
 
 def of_the_lab(case):
     experiment = lab.find(case.experiment)
-    bench = Bench(quick=True, budget=experiment.quick)
-    rows = bench.run(experiment.ways(bench), seconds=0.8, rounds_max=ROUNDS).rows()
+    bench = Bench(quick=True, budget=Budget(seconds=1.2, rounds_max=ROUNDS))
+    rows = experiment.measure(bench).rows
     found = [r for r in rows if all(w in r.variant for w in case.variant) and case.metric in (r.metric, "")]
     assert found, f"{case}: the lab has {rows.variants()}"
     return found[0].median

@@ -100,13 +100,22 @@ def test_long_rows_are_thinned_but_keep_extremes_and_figures(tmp_path):
 def test_long_series_are_thinned_and_say_so(tmp_path):
     y = np.sin(np.arange(300_000))
     y[77_777] = 55
-    before = result(series=[Series("s", np.arange(300_000.0), y, subject=np.arange(300_000))])
+    before = result(series=[Series("s", np.arange(300_000.0), y)])
     after = Result.load(before.save(tmp_path / "a.json")).series[0]
     assert len(after.x) <= jsonfile.POINTS_MAX
     assert after.points_total == 300_000
     assert after.y.max() == 55
     assert after.x[after.y.argmax()] == 77_777
     assert (np.diff(after.x) > 0).all()
+
+
+def test_points_with_a_subject_are_kept_from_the_first_on_since_they_belong_together(tmp_path):
+    subject = np.tile(np.arange(8), 5_000)
+    before = result(series=[Series("ranks", subject.astype(float), subject[::-1].astype(float), subject=subject)])
+    after = Result.load(before.save(tmp_path / "a.json")).series[0]
+    assert len(after.x) == jsonfile.POINTS_MAX
+    assert after.subject.tolist() == subject[: jsonfile.POINTS_MAX].tolist()
+    assert after.points_total == 40_000
 
 
 @pytest.mark.parametrize(

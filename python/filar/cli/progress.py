@@ -54,7 +54,7 @@ class Progress:
     def end(self, result: Result) -> None:
         """An experiment has ended: a line that stays."""
         look, terminal = look_of(result.verdict.word), self._terminal
-        reason = f": {result.verdict.reason}" if result.verdict.reason else ""
+        reason = f": {result.verdict.brief}" if result.verdict.brief else ""
         words = clean(f"{pad(result.experiment, 24)}  {result.verdict}{reason}")
         if terminal.is_tty:
             words = shorten(words, terminal.width - 3)

@@ -27,6 +27,7 @@ __all__ = [
     "CONDITIONAL",
     "FAILS",
     "FAMILIES",
+    "HEADLINE_MAX",
     "HOLDS",
     "UNDECIDED",
     "Budget",
@@ -55,6 +56,7 @@ FAMILIES = (
     "Scheduling",
     "Locks and races",
 )
+HEADLINE_MAX = 90
 HOLDS = "holds"
 FAILS = "does not hold here"
 CONDITIONAL = "holds only when"
@@ -82,17 +84,28 @@ class Reference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rows say of the claim: one of four words, for CONDITIONAL the condition, and the reason with figures."""
+    """What the rows say of the claim: one of four words, for CONDITIONAL the condition, and the reason with figures.
+
+    `headline` is the figure that decides, in at most `HEADLINE_MAX` characters: what a summary of many claims shows.
+    """
 
     word: str
     reason: str
     condition: str = ""
+    headline: str = ""
 
     def __post_init__(self) -> None:
         if self.word not in (HOLDS, FAILS, CONDITIONAL, UNDECIDED):
             raise ValueError(f"no verdict {self.word!r}")
         if (self.word == CONDITIONAL) != bool(self.condition):
             raise ValueError("a conditional verdict, and only that, needs its condition")
+        if len(self.headline) > HEADLINE_MAX:
+            raise ValueError(f"a headline has at most {HEADLINE_MAX} characters, not {len(self.headline)}")
+
+    @property
+    def brief(self) -> str:
+        """The headline, or the reason of a verdict that has none."""
+        return self.headline or self.reason
 
     def __str__(self) -> str:
         return f"{self.word} {self.condition}" if self.condition else self.word

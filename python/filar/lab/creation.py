@@ -91,11 +91,14 @@ class KthreadCreate(Experiment):
         reason = f"create and join take {_with_interval(default)} unpinned"
         if near is not None:
             reason += f", {_with_interval(near)} with both on one core"
+        headline = f"{_ns(default.median)} to create and join one"
+        if near is not None:
+            headline += f", {_ns(near.median)} on one core"
         if low <= default.median <= high:
-            return Verdict(HOLDS, f"{reason}: within a factor of two of 9 to 20 µs")
+            return Verdict(HOLDS, f"{reason}: within a factor of two of 9 to 20 µs", headline=headline)
         if near is not None and low <= near.median <= high:
-            return Verdict(CONDITIONAL, reason, "creator and child share a core")
-        return Verdict(FAILS, f"{reason}: outside a factor of two of 9 to 20 µs")
+            return Verdict(CONDITIONAL, reason, "creator and child share a core", headline)
+        return Verdict(FAILS, f"{reason}: outside a factor of two of 9 to 20 µs", headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Ranked dots with the published figures; the parts of the cost."""
@@ -145,11 +148,12 @@ class KthreadAlive(Experiment):
         if ratio.n < _N_MIN:
             return Verdict(UNDECIDED, f"only {ratio.n} rounds were measured")
         reason = f"with {variants[-1]} the next one costs {ratio.mid:.2f} times ({ratio.lo:.2f} to {ratio.hi:.2f})"
+        headline = f"{ratio.mid:.2f} times the cost with {variants[-1]}"
         if ratio.lo > 1.5:
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if ratio.hi < 1.5:
-            return Verdict(FAILS, f"{reason}: flat as far as measured")
-        return Verdict(UNDECIDED, f"{reason}: the interval includes the threshold of 1.5")
+            return Verdict(FAILS, f"{reason}: flat as far as measured", headline=headline)
+        return Verdict(UNDECIDED, f"{reason}: the interval includes the threshold of 1.5", headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Two lines over the number alive."""
@@ -237,14 +241,17 @@ class ThreadReuse(Experiment):
         if not near:
             return Verdict(UNDECIDED, "reuse and creation were not both measured")
         reason = "handing over costs this share of creating: " + ", ".join(parts)
+        headline = f"{near[0].mid:.2f} times the cost of creating on one core"
+        if far:
+            headline += f", {far[0].mid:.2f} on another"
         if all(ratio.hi < 1 for ratio in near + far):
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if near[0].hi < 1:
             where = (
                 "the helper is on the same core" if all(ratio.hi < 1 for ratio in near) else "the helper is still hot"
             )
-            return Verdict(CONDITIONAL, reason, where)
-        return Verdict(FAILS, reason)
+            return Verdict(CONDITIONAL, reason, where, headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Round trip over idle time, one line a way."""
@@ -351,11 +358,12 @@ class GrainSize(Experiment):
         }
         reason = f"break-even work: {', '.join(points.values())}; at {_ns(mine[-1].params['work_ns'])} a new thread "
         reason += f"gives {mine[-1].median:.2f} times ({mine[-1].interval.lo:.2f} to {mine[-1].interval.hi:.2f})"
+        headline = f"pays from: {', '.join(points.values())}"
         if mine[0].interval.hi < 1 < mine[-1].interval.lo:
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if mine[-1].interval.hi < 1:
-            return Verdict(FAILS, f"{reason}: not even the largest piece paid")
-        return Verdict(UNDECIDED, reason)
+            return Verdict(FAILS, f"{reason}: not even the largest piece paid", headline=headline)
+        return Verdict(UNDECIDED, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Speedup over size of work, with the line at 1."""

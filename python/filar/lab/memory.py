@@ -67,8 +67,8 @@ class KthreadMemory(Experiment):
     family = "Memory and limits"
     claim = Claim("A thread takes 1 to 8 MB of memory for its stack.", "Lecture notes on what a thread is")
     references: ClassVar = (
-        Reference("1 MB", 1e6, "B", "lecture notes", "resident"),
-        Reference("8 MB", 8e6, "B", "lecture notes; the usual `ulimit -s`", "virtual"),
+        Reference("at least, as memory", 1e6, "B", "lecture notes", "resident"),
+        Reference("at most, as address space", 8e6, "B", "lecture notes; the usual `ulimit -s`", "virtual"),
     )
     method = (
         "In every round, for each kind of stack, a herd of threads is created and sleeps; /proc/self/status and "
@@ -101,11 +101,12 @@ class KthreadMemory(Experiment):
             f"a thread that sleeps takes {_bytes(virtual.median)} of address space, but {_bytes(resident.median)} "
             f"resident and about {_bytes(kernel)} in the kernel"
         )
+        headline = f"{_bytes(virtual.median)} of address space, {_bytes(real)} of memory"
         if real >= 1e6:
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if virtual.median >= 1e6:
-            return Verdict(CONDITIONAL, reason, "address space is meant, not memory")
-        return Verdict(FAILS, reason)
+            return Verdict(CONDITIONAL, reason, "address space is meant, not memory", headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Parts of the real memory; virtual against resident."""
@@ -165,9 +166,10 @@ class ProcessMemory(Experiment):
             f"in the kernel a thread takes about {_bytes(kernel['thread'])}, a forked process "
             f"{_bytes(kernel['forked process'])}, of which page tables {_bytes(process.median)}"
         )
+        headline = f"{_bytes(kernel['forked process'])} in the kernel against {_bytes(kernel['thread'])}"
         if process.interval.lo > thread.interval.hi:
-            return Verdict(HOLDS, reason)
-        return Verdict(UNDECIDED if process.interval.hi > thread.interval.hi else FAILS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
+        return Verdict(UNDECIDED if process.interval.hi > thread.interval.hi else FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Parts side by side."""
@@ -230,7 +232,8 @@ class KthreadLimit(Experiment):
         reason += f"{room['kernel.threads-max']:,.0f}"
         if errors == {11}:
             reason += "; every limit reports the same error, EAGAIN"
-        return Verdict(HOLDS if binding == "kernel.threads-max" else FAILS, reason)
+        headline = f"{binding} stops at {room[binding]:,.0f}"
+        return Verdict(HOLDS if binding == "kernel.threads-max" else FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """The ladder of limits."""

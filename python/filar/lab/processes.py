@@ -93,11 +93,12 @@ class ProcessCreate(Experiment):
         largest = [row for row in rows if row.variant.startswith("fork, +")]
         if largest:
             reason += f"; {largest[-1].variant} takes {format_quantity(largest[-1].median, 'ns')}"
+        headline = ", ".join(f"{call} {ratio.mid:.3g} times" for call, ratio in known.items()) + " the cost of a thread"
         if all(ratio.lo > 1 for ratio in known.values()):
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if ratios["fork"].lo > 1:
-            return Verdict(CONDITIONAL, reason, "the process is made by fork, which copies page tables")
-        return Verdict(FAILS, reason)
+            return Verdict(CONDITIONAL, reason, "the process is made by fork, which copies page tables", headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Ranked dots without extra memory; lines over it."""
@@ -200,7 +201,7 @@ class AddressMap(Experiment):
         """The counts as rows, the addresses of the last round as a table."""
         outcome = bench.run([Way("everyone looks around", "address-map")])
         points = outcome.points_of("everyone looks around")
-        table = ()
+        table: tuple[tuple[str, ...], ...] = ()
         if len(points):
             points = points[points["round"] == points["round"].max()]
             facts = {(int(p["subject"]), int(p["kind"])): int(p["x"]) for p in points}

@@ -438,8 +438,7 @@ class Deadlock(Experiment):
         """Survival curves: share of the runs still going, over rounds; the cures on all cores as one curve each."""
         curves: dict[str, list[str]] = {}
         for row in result.rows.of_metric("rounds"):
-            opposite = row.variant.startswith("opposite orders, ")
-            label = row.variant.removeprefix("opposite orders, ") if opposite else row.variant.partition(",")[0]
+            label = row.variant if row.variant.startswith("opposite orders") else row.variant.partition(",")[0]
             curves.setdefault(label, []).append(row.variant)
         lives = [_lifetimes(result.rows, label, variants) for label, variants in curves.items()]
         return [

@@ -39,8 +39,8 @@ ONE_WAY = "one way"
 PER_TURN = "per turn"
 COUNTED = "switches per turn"
 # Round trips of a sample across cores: what one costs (5 to 100 us) depends on how deep the other core sleeps,
-# so that a calibration, which wakes it again and again, says little. The first dozens still find it polling: in
-# bursts of 16 a turn takes a third of what it takes in a program that goes on (tests/agreement).
+# so that a calibration, which wakes it again and again, says little. The first dozens after a pause still find it
+# polling: in bursts of 16 a turn takes a third of what it takes in a program that goes on (tests/agreement).
 ACROSS_BATCH = 100
 
 
@@ -92,8 +92,8 @@ class KthreadSwitch(Experiment):
     method = (
         "Two parties take turns by one medium; each sleeps until its turn comes, and half a round trip is one switch "
         "(for sched_yield: the time divided by the context switches counted). "
-        "All variants run in every round, in shuffled order, with the driver pinned unless a variant says otherwise; "
-        "the second party stands on the same core or on another one. "
+        "Variants on one core run in every round, in shuffled order, and so do those across cores in a plan of their "
+        "own, with the driver pinned unless a variant says otherwise. "
         "The switches of the driver are counted, so that a turn that never switched is not taken for one."
     )
     quick = Budget(seconds=2.5, rounds_max=150)
@@ -123,17 +123,31 @@ class KthreadSwitch(Experiment):
         return found
 
     def measure(self, bench: Bench) -> Measured:
-        """The plan, and a sentence where yields did not switch or a core was missing."""
-        outcome = bench.run(self.ways(bench))
-        notes = outcome.notes()
+        """Two plans, and a sentence where yields did not switch or a core was missing.
+
+        What crosses cores is interleaved with its like only: beside ways that leave the other core alone it would
+        find that core in another state of sleep, and no ratio is formed between the two groups.
+        """
+        ways, found = self.ways(bench), Measured()
+        for across, share in ((False, 0.4), (True, 0.6)):
+            group = [way for way in ways if (way.batch == ACROSS_BATCH) == across]
+            if group:
+                self._measure_group(bench, group, share * bench.budget.seconds, found)
+        if bench.other_cpu is None:
+            found.notes.append("two cores: not measured, this process may use one CPU")
+        return found
+
+    @staticmethod
+    def _measure_group(bench: Bench, ways: list[Way], seconds: float, found: Measured) -> None:
+        outcome = bench.run(ways, seconds=seconds)
+        found.rows += outcome.rows()
+        found.notes += outcome.notes()
         for way in outcome.ways:
             taken = outcome.samples_of(way.variant)
             lost = int(np.isnan(taken["values"][:, 0]).sum())
             if lost:
-                notes.append(f"{way.variant}: in {lost} of {len(taken)} samples fewer than 90 % of the yields switched")
-        if bench.other_cpu is None:
-            notes.append("two cores: not measured, this process may use one CPU")
-        return Measured(outcome.rows(), notes=notes)
+                words = f"in {lost} of {len(taken)} samples fewer than 90 % of the yields switched"
+                found.notes.append(f"{way.variant}: {words}")
 
     def judge(self, rows: Rows) -> Verdict:
         """One core within a factor of two of the published range, and user space faster; two cores as condition."""

@@ -221,7 +221,7 @@ def _summary_row(result: Result) -> Markup:
             tag("small", f"Published: {published}") if published else None,
             scope="row",
         ),
-        tag("td", prose(sentence(verdict.reason)), class_="here"),
+        tag("td", prose(sentence(verdict.brief)), class_="here"),
         tag("td", verdict_chip(verdict.word), tag("small", verdict.condition) if verdict.condition else None),
     )
 
