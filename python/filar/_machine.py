@@ -6,13 +6,26 @@ instead of raising.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["cpu_list", "html_box", "html_table", "parse_cpu_list", "read_int", "read_text", "size", "status_field"]
+__all__ = [
+    "bytes_field",
+    "chosen",
+    "cpu_list",
+    "html_box",
+    "html_table",
+    "parse_cpu_list",
+    "read_int",
+    "read_text",
+    "size",
+    "status_field",
+    "task_counts",
+]
 
 
-def read_text(path: str) -> str | None:
+def read_text(path: str | os.PathLike[str]) -> str | None:
     """The text of a file without the blanks around it, or None when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -21,7 +34,7 @@ def read_text(path: str) -> str | None:
         return None
 
 
-def read_int(path: str) -> int | None:
+def read_int(path: str | os.PathLike[str]) -> int | None:
     """The whole number a file holds (or begins with), or None."""
     words = (read_text(path) or "").split()
     try:
@@ -37,6 +50,26 @@ def status_field(text: str | None, name: str) -> str | None:
         if colon and key == name:
             return value.strip()
     return None
+
+
+def bytes_field(text: str | None, name: str) -> int | None:
+    """The bytes behind `name:  123 kB` in a text such as /proc/meminfo, or None."""
+    words = (status_field(text, name) or "").split()
+    return int(words[0]) * 1024 if words and words[0].isdigit() else None
+
+
+def chosen(text: str | None) -> str | None:
+    """The choice in force in a text like "always [madvise] never", or None."""
+    _, opened, rest = (text or "").partition("[")
+    choice, closed, _ = rest.partition("]")
+    return choice if opened and closed else None
+
+
+def task_counts(root: str = "") -> tuple[int | None, int | None]:
+    """How many threads of the whole kernel can run at this moment, and how many there are (/proc/loadavg)."""
+    fields = (read_text(f"{root}/proc/loadavg") or "").split()
+    runnable, _, total = (fields[3] if len(fields) > 3 else "").partition("/")
+    return int(runnable) if runnable.isdigit() else None, int(total) if total.isdigit() else None
 
 
 def cpu_list(cpus: Iterable[int]) -> str:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from filar import _machine
 from filar._lib import ffi, lib, text
-from filar._machine import cpu_list, read_int, read_text, size, status_field
+from filar._machine import bytes_field, chosen, cpu_list, read_int, read_text, size, status_field
 from filar.topology import Topology, topology
 
 __all__ = ["Diagnosis", "Finding", "doctor"]
@@ -290,22 +290,20 @@ def _check_autogroup(machine: _Machine) -> list[Finding]:
 
 
 def _check_huge_pages(machine: _Machine) -> list[Finding]:
-    setting = machine.text("/sys/kernel/mm/transparent_hugepage/enabled")
-    chosen = re.search(r"\[(\w+)\]", setting or "")
-    if chosen is None:
+    setting = chosen(machine.text("/sys/kernel/mm/transparent_hugepage/enabled"))
+    if setting is None:
         return []
-    if chosen[1] != "always":
-        return [Finding("ok", "transparent huge pages", chosen[1])]
+    if setting != "always":
+        return [Finding("ok", "transparent huge pages", setting)]
     why = "Large buffers and heaps may get 2 MiB pages or not, from run to run: memory figures jump."
     do = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
     return [Finding("note", "transparent huge pages", "always", why, do)]
 
 
 def _check_swap(machine: _Machine) -> list[Finding]:
-    words = (status_field(machine.text("/proc/meminfo"), "SwapTotal") or "").split()
-    if not words or not words[0].isdigit():
+    total = bytes_field(machine.text("/proc/meminfo"), "SwapTotal")
+    if total is None:
         return []
-    total = int(words[0]) * 1024
     if total == 0:
         return [Finding("ok", "swap", "none")]
     why = "When memory runs short, page faults take milliseconds instead of a microsecond."

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import SupportsIndex
 
 from filar import _machine
-from filar._machine import read_int, read_text, size, status_field
+from filar._machine import bytes_field, read_int, read_text, size, status_field, task_counts
 from filar.errors import InvalidArgumentError
 from filar.topology import GroupLimit, topology
 
@@ -426,20 +426,20 @@ def read_facts(root: str = "") -> Facts:
         user_threads=user_threads,
         uid=uid,
         threads_max=read_int(f"{root}/proc/sys/kernel/threads-max"),
-        system_threads=_system_threads(root),
+        system_threads=task_counts(root)[1],
         pid_max=read_int(f"{root}/proc/sys/kernel/pid_max"),
         pids=pids,
         own_pid_namespace=_namespace(root, "pid") not in (None, _FIRST_PID_NAMESPACE),
         address_limit=_rlimit(resource.RLIMIT_AS),
-        address_used=_kib(status, "VmSize") or 0,
+        address_used=bytes_field(status, "VmSize") or 0,
         data_limit=_rlimit(resource.RLIMIT_DATA),
-        data_used=_kib(status, "VmData") or 0,
+        data_used=bytes_field(status, "VmData") or 0,
         address_bits=48 if platform.machine() == "aarch64" else 47,
         overcommit=read_int(f"{root}/proc/sys/vm/overcommit_memory"),
-        commit_limit=_kib(meminfo, "CommitLimit"),
-        committed=_kib(meminfo, "Committed_AS"),
+        commit_limit=bytes_field(meminfo, "CommitLimit"),
+        committed=bytes_field(meminfo, "Committed_AS"),
         memory_total=machine.memory_bytes,
-        swap_total=_kib(meminfo, "SwapTotal"),
+        swap_total=bytes_field(meminfo, "SwapTotal"),
         memory_available=machine.memory_available_bytes,
         group_memory=machine.memory_limit,
         group_threads=machine.threads_limit,
@@ -450,11 +450,6 @@ def read_facts(root: str = "") -> Facts:
 def _rlimit(which: int) -> int | None:
     soft, _ = resource.getrlimit(which)
     return None if soft == resource.RLIM_INFINITY else soft
-
-
-def _kib(text: str | None, name: str) -> int | None:
-    words = (status_field(text, name) or "").split()
-    return int(words[0]) * 1024 if words and words[0].isdigit() else None
 
 
 def _namespace(root: str, kind: str) -> str | None:
@@ -494,13 +489,6 @@ def _count_threads(root: str, uid: int) -> tuple[int | None, int | None]:
         everybody += int(threads)
         mine += int(threads) if uids[0] == str(uid) else 0
     return mine, everybody
-
-
-def _system_threads(root: str) -> int | None:
-    """The second number of the fourth field of /proc/loadavg counts all threads of the kernel."""
-    fields = (read_text(f"{root}/proc/loadavg") or "").split()
-    _, _, total = (fields[3] if len(fields) > 3 else "").partition("/")
-    return int(total) if total.isdigit() else None
 
 
 def _count_lines(path: str) -> int | None:

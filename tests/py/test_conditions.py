@@ -1,5 +1,6 @@
 """Conditions: what counts as foreign, what the clock probes say, and the badge."""
 
+import dataclasses
 import os
 import signal
 from types import SimpleNamespace
@@ -7,10 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from filar.lab import conditions
+import filar
+from filar.lab import conditions, host
 from filar.lab.bench import SAMPLE_DTYPE
 from filar.lab.conditions import Watch, badge_of, clock_levels, contamination, cpu_times, with_self_check
-from filar.lab.host import Cgroup, host_record, size_of_list
+from filar.lab.host import host_record
+from machines import dual_socket
 
 STAT = """\
 cpu  999 0 0 0 0 0 0 0 0 0
@@ -163,44 +166,24 @@ def test_the_host_record_says_what_decides_timings():
     assert host["build"]["version"] == host["filar_version"]
 
 
-@pytest.mark.parametrize(
-    ("words", "count"), [("0", 1), ("0-3", 4), ("0-1,4,6-7", 5), ("", None), (None, None), ("0-x", None)]
-)
-def test_kernel_lists(words, count):
-    assert size_of_list(words) == count
+def test_the_host_record_says_what_the_topology_says(monkeypatch, tmp_path):
+    sockets = filar.topology(root=dual_socket(tmp_path))
+    monkeypatch.setattr(host, "topology", lambda: sockets)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {8, 1})
+    record = host_record()
+    assert (record["cpus_present"], record["cpus_online"], record["numa_nodes"]) == (16, 15, 2)
+    assert record["cpus_allowed"] == [1, 8]
+    assert record["caches"] == {"L1d_bytes": 32 << 10, "L3_bytes": 16 << 20}
+    assert (record["memory_bytes"], record["memory_available_bytes"]) == (2 << 30, 1 << 30)
+    assert record["cpu_quota"] is None
+    monkeypatch.setattr(host, "topology", lambda: dataclasses.replace(sockets, quota_cpus=1.5))
+    assert host_record()["cpu_quota"] == 1.5
 
 
-def test_quota_and_room_of_a_v2_group_are_the_tightest_up_to_the_root(tmp_path):
-    inner = tmp_path / "a" / "b"
-    inner.mkdir(parents=True)
-    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
-    (inner / "cpu.max").write_text("max 100000\n")
-    (tmp_path / "a" / "cpu.max").write_text("50000 100000\n")
-    (inner / "memory.max").write_text("1000\n")
-    (inner / "memory.current").write_text("300\n")
-    (inner / "pids.max").write_text("max\n")
-    (inner / "pids.current").write_text("5\n")
-    group = Cgroup(tmp_path, "0::/a/b")
-    assert group.cpu_quota() == 0.5
-    assert group.memory_room() == 700
-    assert group.pids_room() is None
-
-
-def test_quota_and_room_of_v1_groups(tmp_path):
-    for name in ("cpu", "memory", "pids"):
-        (tmp_path / name / "x").mkdir(parents=True)
-    (tmp_path / "cpu" / "x" / "cpu.cfs_quota_us").write_text("150000")
-    (tmp_path / "cpu" / "x" / "cpu.cfs_period_us").write_text("100000")
-    (tmp_path / "memory" / "x" / "memory.limit_in_bytes").write_text(str(2**63 - 4096))
-    (tmp_path / "memory" / "x" / "memory.usage_in_bytes").write_text("10")
-    (tmp_path / "pids" / "x" / "pids.max").write_text("100")
-    (tmp_path / "pids" / "x" / "pids.current").write_text("40")
-    group = Cgroup(tmp_path, "3:cpu:/x\n2:memory:/x\n1:pids:/x\n0::/")
-    assert group.cpu_quota() == 1.5
-    assert group.memory_room() is None
-    assert group.pids_room() == 60
-
-
-def test_a_process_in_no_group_has_no_limits(tmp_path):
-    group = Cgroup(tmp_path, "")
-    assert (group.cpu_quota(), group.memory_room(), group.pids_room()) == (None, None, None)
+def test_the_host_record_of_a_machine_that_tells_nothing(monkeypatch, tmp_path):
+    silent = filar.topology(root=tmp_path)
+    monkeypatch.setattr(host, "topology", lambda: silent)
+    record = host_record()
+    assert record["cpus_online"] >= 1
+    assert record["caches"] == {}
+    assert record["memory_bytes"] is None

@@ -10,6 +10,8 @@ from filar import lab
 from filar.lab import derived, places, switching
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Row, Rows
 from filar.lab.bench import Bench
+from filar.topology import topology
+from machines import CPU_FOLDER, add_cpu, write
 from rows import row, rows
 
 MIB = 1024 * 1024
@@ -260,20 +262,17 @@ def test_derived_rows_pair_by_round():
     assert len(derived.difference_row(a, lonely, "none", "m")) == 0
 
 
-def test_places_are_read_from_the_system(tmp_path):
-    folder = tmp_path / "cpu3"
-    (folder / "topology").mkdir(parents=True)
-    (folder / "topology" / "physical_package_id").write_text("1\n")
-    (folder / "topology" / "core_id").write_text("7\n")
-    for index, (level, size) in enumerate((("1", "48K"), ("2", "2048K"), ("3", "480M"))):
-        cache = folder / "cache" / f"index{index}"
-        cache.mkdir(parents=True)
-        (cache / "level").write_text(level)
-        (cache / "size").write_text(size)
-    assert places.l2_bytes(3, tmp_path) == 2 * MIB
-    assert str(places.place_of(3, tmp_path)) == "package 1, core 7"
-    assert places.l2_bytes(4, tmp_path) is None
-    assert str(places.place_of(4, tmp_path)) == "place not known"
+def test_places_are_those_of_the_topology(tmp_path):
+    for cpu, package in ((0, 0), (1, 1)):
+        add_cpu(tmp_path, cpu, package, str(cpu), {"1 Data": ("48K", str(cpu)), "2 Unified": ("2048K", str(cpu))})
+    write(tmp_path, f"{CPU_FOLDER}/online", "0-1")
+    machine = topology(root=tmp_path)
+    assert places.l2_bytes(1, machine) == 2 * MIB
+    assert [str(place) for place in places.places_of([1, 4], machine).values()] == [
+        "package 1, core 1",
+        "place not known",
+    ]
+    assert places.l2_bytes(4, machine) is None
 
 
 # ---- for real ----

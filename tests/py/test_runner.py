@@ -1,5 +1,6 @@
 """Runs: whatever an experiment does, there is a result, the process is as before, and Ctrl-C ends cleanly."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -17,6 +18,8 @@ from filar.lab import base, runner, safety
 from filar.lab.base import FAILS, HOLDS, UNDECIDED, Budget, Claim, Experiment, Measured, Verdict, Way
 from filar.lab.safety import Safety, restored
 from filar.lab.selfcheck import RATIO, WORK, SelfCheck, self_check_error
+from filar.limits import Facts, why_not
+from filar.topology import GroupLimit
 from rows import row
 
 
@@ -331,33 +334,72 @@ def test_what_cannot_be_put_back_is_named():
 # ---- the safety budget ----
 
 
+# Every limit but memory far away.
+WIDE = Facts(
+    stack_default=8 << 20,
+    max_map_count=10**9,
+    pid_max=10**7,
+    threads_max=10**7,
+    maps_per_thread=2,
+    memory_total=1 << 40,
+    memory_available=10 << 30,
+    overcommit=1,
+)
+
+
+def budget_with(monkeypatch, **changes):
+    monkeypatch.setattr(safety, "read_facts", lambda: dataclasses.replace(WIDE, **changes))
+    return Safety.now(seconds_max=9)
+
+
 def test_the_budget_is_a_fraction_of_what_is_free(monkeypatch):
-    monkeypatch.setattr(safety, "_tasks_free", lambda: 1000)
-    monkeypatch.setattr(safety, "_maps_free", lambda: 600)
-    monkeypatch.setattr(safety, "_memory_free", lambda: 10 << 30)
-    budget = Safety.now(seconds_max=9)
-    assert budget.threads_max == 300  # two maps each
+    budget = budget_with(monkeypatch, threads_max=1200, system_threads=200, max_map_count=660, maps=60)
+    assert budget.threads_max == 150  # half of 300: two maps each
     assert budget.processes_max == 500
     assert budget.memory_bytes_max == int((10 << 30) * safety.MEMORY_SHARE)
     assert budget.seconds_max == 9
-    assert (budget.threads(200), budget.threads(5000)) == (200, 300)
-    monkeypatch.setattr(safety, "_memory_free", lambda: 5 << 20)
-    assert Safety.now(1).threads_max == 32
-    monkeypatch.setattr(safety, "_tasks_free", lambda: 0)
-    assert Safety.now(1).threads_max == 1
+    assert (budget.threads(100), budget.threads(5000)) == (100, 150)
+    assert budget_with(monkeypatch, memory_available=5 << 20).threads_max == 32
+    nothing = budget_with(monkeypatch, threads_max=100, system_threads=200)
+    assert (nothing.threads_max, nothing.processes_max) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "threads", "processes"),
+    [
+        ({"nproc": 500, "user_threads": 480}, 10, 10),
+        ({"pid_max": 5000, "pids": 400}, 2300, 2300),
+        ({"group_threads": GroupLimit(120, 20, "pids.max")}, 50, 50),
+        # A limit of one process: others may have as many again.
+        ({"address_limit": 1 << 30, "address_used": 1 << 29}, 31, 204),
+    ],
+)
+def test_the_budget_obeys_each_limit(monkeypatch, changes, threads, processes):
+    budget = budget_with(monkeypatch, **changes)
+    assert (budget.threads_max, budget.processes_max) == (threads, processes)
+
+
+def test_a_limit_on_processes_that_does_not_bind_is_none(monkeypatch):
+    free = budget_with(monkeypatch)
+    assert budget_with(monkeypatch, nproc=500, user_threads=480, nproc_escaped="root is not bound by it") == free
+
+
+def test_memory_of_the_budget_is_what_the_tightest_limit_leaves(monkeypatch):
+    group = GroupLimit(1 << 30, 1 << 29, "memory.max")
+    assert budget_with(monkeypatch, group_memory=group).memory_bytes_max == int((1 << 29) * safety.MEMORY_SHARE)
+    unread = budget_with(monkeypatch, memory_available=None)
+    assert unread.memory_bytes_max == int(safety.UNREAD_BYTES * safety.MEMORY_SHARE)
+
+
+def test_a_machine_that_hides_its_limits_is_taken_for_a_small_one(monkeypatch):
+    assert budget_with(monkeypatch, max_map_count=None).threads_max == safety.UNREAD_ROOM // 2
+    assert budget_with(monkeypatch, pid_max=None, threads_max=None).threads_max == safety.UNREAD_ROOM // 2
 
 
 def test_the_budget_of_this_machine_is_below_every_limit():
-    budget = Safety.now(1)
-    assert 1 <= budget.threads_max <= 32_768
+    budget, answer = Safety.now(1), why_not(1)
+    assert 1 <= budget.threads_max <= answer.room
     assert 1 << 20 <= budget.memory_bytes_max <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def test_the_process_limit_counts_for_others_than_root(monkeypatch):
-    monkeypatch.setattr(safety.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(safety.resource, "getrlimit", lambda _: (500, 500))
-    monkeypatch.setattr(safety, "_threads_of_user", lambda: 480)
-    assert safety._tasks_free() == 20
 
 
 def test_progress_estimates_what_is_left(registry):

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from filar._machine import task_counts
 from filar.chart import Badge
 from filar.lab.jsonfile import number
 
@@ -72,13 +73,6 @@ def _own_cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def _runnable() -> int | None:
-    try:
-        return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
 def _temperature_c() -> float | None:
     """The hottest sensor that the kernel shows."""
     found = []
@@ -96,7 +90,7 @@ class Watch:
     def __init__(self, cpus: Iterable[int]) -> None:
         self._cpus = tuple(cpus)
         self._times, self._own_s, self._wall_s = self._stat(), _own_cpu_s(), time.monotonic()
-        self._load, self._runnable = os.getloadavg()[0], _runnable()
+        self._load, self._runnable = os.getloadavg()[0], task_counts()[0]
 
     def _stat(self) -> CpuTimes | None:
         try:
@@ -116,7 +110,7 @@ class Watch:
             "load_average_before": round(self._load, 2),
             "load_average_after": round(os.getloadavg()[0], 2),
             "runnable_before": self._runnable,
-            "runnable_after": _runnable(),
+            "runnable_after": task_counts()[0],
             "temperature_c": _temperature_c(),
             **clock_levels([outcome.samples for outcome in outcomes]),
         }

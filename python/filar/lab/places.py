@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from filar.lab.host import number_of, words_of
+from filar.topology import Topology, topology
 
-__all__ = ["KIB", "MIB", "Place", "l2_bytes", "place_of"]
+__all__ = ["KIB", "MIB", "Place", "l2_bytes", "places_of"]
 
 KIB = 1024
 MIB = 1024 * 1024
 
-_CPUS = Path("/sys/devices/system/cpu")
-
 
 @dataclass(frozen=True)
 class Place:
-    """Package (socket) and core of a CPU; None where the system does not say."""
+    """Package (socket) and core of a CPU, cores counted over the whole machine; None where the system does not say."""
 
     package: int | None
     core: int | None
@@ -29,16 +26,13 @@ class Place:
         return f"package {self.package}, core {self.core}"
 
 
-def place_of(cpu: int, root: Path = _CPUS) -> Place:
-    """The place of a CPU, as the system tells it (a virtual machine may tell anything)."""
-    folder = root / f"cpu{cpu}" / "topology"
-    return Place(number_of(folder / "physical_package_id"), number_of(folder / "core_id"))
+def places_of(cpus: Iterable[int], machine: Topology | None = None) -> dict[int, Place]:
+    """The places of CPUs, as the system tells them (a virtual machine may tell anything)."""
+    known = {cpu.number: Place(cpu.package, cpu.core) for cpu in (machine or topology()).cpus}
+    return {cpu: known.get(cpu, Place(None, None)) for cpu in cpus}
 
 
-def l2_bytes(cpu: int, root: Path = _CPUS) -> int | None:
+def l2_bytes(cpu: int, machine: Topology | None = None) -> int | None:
     """Size of the level 2 cache of a CPU; None where the system does not say."""
-    for index in sorted((root / f"cpu{cpu}" / "cache").glob("index*")):
-        size = re.fullmatch(r"(\d+)([KM]?)", words_of(index / "size") or "")
-        if number_of(index / "level") == 2 and size is not None:
-            return int(size.group(1)) * {"": 1, "K": KIB, "M": MIB}[size.group(2)]
-    return None
+    caches = (machine or topology()).caches_of(cpu)
+    return next((cache.size_bytes for cache in caches if cache.level == 2), None)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from filar import chart
+from filar._machine import bytes_field, read_text
 from filar.chart import format_quantity
 from filar.lab import pictures
 from filar.lab.base import (
@@ -25,7 +26,6 @@ from filar.lab.base import (
     experiment,
 )
 from filar.lab.bench import Bench
-from filar.lab.procinfo import resident_bytes
 from filar.lab.result import Result
 
 MIB = 1024 * 1024
@@ -74,7 +74,7 @@ class ProcessCreate(Experiment):
     def measure(self, bench: Bench) -> Measured:
         """The plan, with the process's own memory as a note: fork depends on it."""
         measured = super().measure(bench)
-        own = format_quantity(resident_bytes(), "B")
+        own = format_quantity(bytes_field(read_text("/proc/self/status"), "VmRSS") or 0, "B")
         measured.notes.append(f"This process itself has {own} resident (Python and NumPy); fork pays for that too.")
         return measured
 

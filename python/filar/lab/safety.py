@@ -1,9 +1,9 @@
 """Nothing takes the machine down: how much an experiment may take, and how everything is put back.
 
 `Safety` is a budget: an experiment asks `bench.safety` before it makes many threads or takes much memory; the figures
-are fractions of what is free now, after every limit that can be read. `restored()` stands around an experiment and
-puts affinity, nice, policy, limits, timer slack, signal mask, working directory and switch interval back, whatever
-happened inside, and says what it could not put back.
+are fractions of what is free now, after every limit that `filar.limits` can read. `restored()` stands around an
+experiment and puts affinity, nice, policy, limits, timer slack, signal mask, working directory and switch interval
+back, whatever happened inside, and says what it could not put back.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filar.lab.host import Cgroup, meminfo, number_of
+from filar.limits import Facts, decide, read_facts
 
 __all__ = ["Restored", "Safety", "restored"]
 
 TASKS_SHARE = 0.5
 MEMORY_SHARE = 0.4
-MAPS_PER_THREAD = 2
 # What the kernel and a touched stack take for each, with room to spare.
 THREAD_BYTES = 64 * 1024
 PROCESS_BYTES = 1024 * 1024
+# Taken to be free where the system does not tell.
+UNREAD_ROOM = 32_768
+UNREAD_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class Safety:
     @classmethod
     def now(cls, seconds_max: float) -> Safety:
         """From what is free at this moment: half of the threads, two fifths of the memory."""
-        memory_bytes = max(1 << 20, int(_memory_free() * MEMORY_SHARE))
-        tasks = max(1, int(_tasks_free() * TASKS_SHARE))
-        threads = min(tasks, _maps_free() // MAPS_PER_THREAD, memory_bytes // THREAD_BYTES)
+        facts = read_facts()
+        memory_bytes = max(1 << 20, int(_memory_free(facts) * MEMORY_SHARE))
+        threads, processes = (int(free(facts) * TASKS_SHARE) for free in (_threads_free, _processes_free))
         return cls(
-            threads_max=max(1, threads),
-            processes_max=max(1, min(tasks, memory_bytes // PROCESS_BYTES)),
+            threads_max=max(1, min(threads, memory_bytes // THREAD_BYTES)),
+            processes_max=max(1, min(processes, memory_bytes // PROCESS_BYTES)),
             memory_bytes_max=memory_bytes,
             seconds_max=seconds_max,
         )
@@ -62,55 +64,32 @@ class Safety:
         return min(wanted_bytes, self.memory_bytes_max)
 
 
-def _threads_in_system() -> int:
-    try:
-        return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
-    except (OSError, ValueError, IndexError):
-        return 0
+def _unread(facts: Facts) -> list[int]:
+    """A limit that the system hides may be near: then there is room for UNREAD_ROOM threads and no more."""
+    return [UNREAD_ROOM] if facts.max_map_count is None or facts.pid_max is None else []
 
 
-def _threads_of_user() -> int:
-    """Threads that count against RLIMIT_NPROC: all of this user, which only a walk through /proc tells."""
-    user, count = os.getuid(), 0
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if entry.stat().st_uid == user:
-                count += len(os.listdir(entry / "task"))
-    return count
+def _threads_free(facts: Facts) -> int:
+    """How many threads fit in the tightest limit: numbers, memory maps, address space, memory."""
+    room = decide(facts, 1).room
+    return min([*_unread(facts), *([] if room is None else [room])], default=UNREAD_ROOM)
 
 
-def _maps_free() -> int:
-    """Half of the memory maps that this process may still make."""
-    most = number_of("/proc/sys/vm/max_map_count")
-    if most is None:
-        return 32_768
-    try:
-        with open("/proc/self/maps", "rb") as file:
-            used = sum(1 for _ in file)
-    except OSError:
-        used = 0
-    return max(0, int((most - used) * TASKS_SHARE))
+def _processes_free(facts: Facts) -> int:
+    """How many processes the limits that count threads leave: the others are limits of one process."""
+    rooms = [limit.room for limit in decide(facts, 1).limits if limit.unit == "threads" and limit.room is not None]
+    return min([*_unread(facts), *rooms], default=UNREAD_ROOM)
 
 
-def _tasks_free() -> int:
-    """The least that pid_max, threads-max, RLIMIT_NPROC (for others than root) and the cgroup leave free."""
-    free = [32_768]
-    for limit in (number_of("/proc/sys/kernel/pid_max"), number_of("/proc/sys/kernel/threads-max")):
-        if limit is not None:
-            free.append(limit - _threads_in_system())
-    processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-    if os.geteuid() != 0 and processes != resource.RLIM_INFINITY:
-        free.append(processes - _threads_of_user())
-    room = Cgroup().pids_room()
-    if room is not None:
-        free.append(room)
-    return max(0, min(free))
-
-
-def _memory_free() -> int:
-    """The least of MemAvailable and what the cgroup leaves, bytes."""
-    available, room = meminfo("MemAvailable"), Cgroup().memory_room()
-    return min((size for size in (available, room) if size is not None), default=1 << 28)
+def _memory_free(facts: Facts) -> int:
+    """The least of what the machine has available and what control group and limits of the process leave, bytes."""
+    limited = (
+        (facts.group_memory.max, facts.group_memory.used),
+        (facts.address_limit, facts.address_used),
+        (facts.data_limit, facts.data_used),
+    )
+    left = [max(0, most - (used or 0)) for most, used in limited if most is not None]
+    return min([*left, *([] if facts.memory_available is None else [facts.memory_available])], default=UNREAD_BYTES)
 
 
 # ---- putting back ----

@@ -29,7 +29,7 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.derived import difference_row, ratio_row
-from filar.lab.places import KIB, MIB, l2_bytes, place_of
+from filar.lab.places import KIB, MIB, l2_bytes, places_of
 from filar.lab.result import Result
 
 _N_MIN = 6
@@ -617,7 +617,7 @@ class CoreLatency(Experiment):
         far = [row for row in found if row.median > limit]
         if not far:
             return ["all pairs are near one another: one socket or cluster"]
-        places = {cpu: place_of(cpu) for row in found for cpu in (row.params["cpu"], row.params["peer_cpu"])}
+        places = places_of(cpu for row in found for cpu in (row.params["cpu"], row.params["peer_cpu"]))
         shown = [
             f"{row.variant} {format_quantity(row.median, _NS)} "
             f"({places[row.params['cpu']]}; {places[row.params['peer_cpu']]})"
@@ -682,7 +682,7 @@ class CoreLatency(Experiment):
 
 def _package_brackets(cpus: list[int]) -> list[chart.Bracket]:
     """A bracket for each run of neighbouring CPUs of one package; none where packages are not known."""
-    packages = [place_of(cpu).package for cpu in cpus]
+    packages = [place.package for place in places_of(cpus).values()]
     if None in packages:
         return []
     starts = [i for i in range(len(cpus)) if i == 0 or packages[i] != packages[i - 1]]
