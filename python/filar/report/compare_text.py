@@ -105,7 +105,7 @@ def _rows(changes: Sequence[Change]) -> Iterator[tuple[str, ...] | str]:
 
 def remarks(found: Comparison, index: int) -> Iterator[str]:
     """What one has to know to believe part `index`: noise, verdicts, what is missing, which settings differ."""
-    yield f"A change below {100 * found.noise[index]:.1f} % counts as the same: that much the A/A check was off."
+    yield found.threshold_words(index)
     for name, was, now in found.verdicts[index]:
         yield f"The verdict of {name} was: {was}; now: {now}."
     names = (found.names[0], found.names[index + 1])
