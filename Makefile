@@ -64,7 +64,7 @@ dev: $(VENV)/dev
 # ---- checks -----------------------------------------------------------------------------------
 
 ## make check      C tests, Python tests, layers, headers, labels, exports, lint
-check: check-c check-layers check-headers labels check-lint check-py
+check: check-c check-layers check-headers labels check-lint check-py notebooks
 
 check-layers:
 	$(PYTHON) tools/check_layers.py

@@ -11,11 +11,13 @@
 
 #include "base/atomic.h"
 #include "base/memory.h"
+#include "kthread/raw.h"
 #include "lab/herd.h"
 #include "lab/registry.h"
 #include "os/affinity.h"
 #include "os/calls.h"
 #include "os/clock.h"
+#include "os/memory.h"
 
 enum { PARAM_STACK_BYTES, PARAM_OWN_STACK, PARAM_CHILD_CPU, PARAM_DRIVER_FREE };
 
@@ -139,6 +141,51 @@ static enum filar_status sample_create(struct way_run *run)
 	return FILAR_OK;
 }
 
+/* ---- clone-create: what a pthread is made of, without glibc's share ---- */
+
+static enum filar_status setup_clone(struct way_run *run)
+{
+	struct stack *stack = memory_acquire(1, sizeof *stack);
+
+	if (stack == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory for a way's record");
+	run->state = stack;
+	return stack_reserve(stack, (size_t)run->params[0], page_bytes(), STACK_GUARD_MPROTECT);
+}
+
+static void teardown_clone(struct way_run *run)
+{
+	struct stack *stack = run->state;
+
+	if (stack != NULL && stack->low != NULL)
+		stack_release(stack);
+	memory_release(stack);
+}
+
+static enum filar_status sample_clone(struct way_run *run)
+{
+	const struct stack *stack = run->state;
+	double create_ns = 0;
+	int64_t start = clock_now_ns(), begun;
+	enum filar_status status;
+
+	for (uint32_t i = 0; i < run->batch; i++) {
+		struct raw_thread thread;
+
+		begun = clock_now_ns();
+		status = raw_thread_start(&thread, stack->low, stack->bytes, RAW_EXIT);
+		if (status != FILAR_OK)
+			return status;
+		create_ns += (double)(clock_now_ns() - begun);
+		do
+			status = raw_thread_wait_until(&thread, DEADLINE_NEVER);
+		while (status == FILAR_INTERRUPTED);
+	}
+	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
+	run->values[1] = create_ns / run->batch;
+	return FILAR_OK;
+}
+
 /* ---- kthread-alive: the same with many others asleep ---- */
 
 static enum filar_status setup_alive(struct way_run *run)
@@ -194,6 +241,14 @@ const struct way ways_create[] = {
 		.setup = setup_create,
 		.sample = sample_create,
 		.teardown = teardown_create },
+	{ .name = "clone-create",
+		.summary =
+			"clone(2) with the flags of a thread, on one reused stack, and its end; no libc",
+		.params = { { "stack_bytes", 64 << 10 } },
+		.metrics = { { "create+join", "ns" }, { "create call", "ns" } },
+		.setup = setup_clone,
+		.sample = sample_clone,
+		.teardown = teardown_clone },
 	{ .name = "kthread-alive",
 		.summary = "pthread_create and pthread_join while `alive` other threads sleep",
 		.params = { { "alive", 0 }, { "stack_bytes", 64 << 10 } },

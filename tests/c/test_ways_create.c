@@ -68,6 +68,13 @@ TEST(a_cpu_or_a_stack_that_cannot_be_is_a_status)
 	CHECK_EQ(run("process-create", 9, 0, 0, 1).status, FILAR_INVALID);
 }
 
+TEST(a_thread_is_made_by_clone_alone)
+{
+	struct once once = run("clone-create", 64 * KIB, 0, 0, 5);
+
+	check_positive(&once, 2);
+}
+
 TEST(a_herd_sleeps_while_one_more_is_created)
 {
 	struct once once = run("kthread-alive", 50, SMALL_STACK, 0, 2);
@@ -105,7 +112,7 @@ TEST(processes_are_created_by_each_call_and_reaped)
 {
 	int fds = fds_open();
 
-	for (int64_t call = 0; call <= 3; call++) {
+	for (int64_t call = 0; call <= 5; call++) {
 		struct once once = run("process-create", call, 64 * KIB, 0, 2);
 
 		check_positive(&once, 1);
@@ -195,12 +202,13 @@ TEST(each_failure_in_a_way_is_a_status_and_leaves_nothing)
 	attempt_cpu = first_cpu();
 	fail_way_each("page-fault", 0, 0, 0, 0);
 	fail_way_each("kthread-create", 64 * KIB, 1, attempt_cpu, 1);
+	fail_way_each("clone-create", 64 * KIB, 0, 0, 0);
 	fail_way_each("kthread-alive", 3, 64 * KIB, 0, 0);
 	fail_way_each("thread-reuse", 1000, attempt_cpu, 0, 0);
 	fail_way_each("create-after-idle", 1000, 0, 0, 0);
 	fail_way_each("split", 1, 1000, 0, attempt_cpu);
 	fail_way_each("split", 2, 1000, 0, attempt_cpu);
-	for (int64_t call = 0; call <= 3; call++)
+	for (int64_t call = 0; call <= 5; call++)
 		fail_way_each("process-create", call, 4 * KIB, 0, 0);
 	fail_way_each("isolation", 0, 0, 0, 0);
 	fail_way_each("isolation", 1, 0, 0, 0);

@@ -9,6 +9,7 @@ overrides `measure()`.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,7 +101,8 @@ class Verdict:
         if (self.word == CONDITIONAL) != bool(self.condition):
             raise ValueError("a conditional verdict, and only that, needs its condition")
         if len(self.headline) > HEADLINE_MAX:
-            raise ValueError(f"a headline has at most {HEADLINE_MAX} characters, not {len(self.headline)}")
+            # Figures decide how long it gets: a measurement of seconds is not thrown away for a long name.
+            object.__setattr__(self, "headline", textwrap.shorten(self.headline, HEADLINE_MAX, placeholder=" …"))
 
     @property
     def brief(self) -> str:

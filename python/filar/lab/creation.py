@@ -76,6 +76,7 @@ class KthreadCreate(Experiment):
             Way("one core", "kthread-create"),
             Way("one core, 64 KiB stack", "kthread-create", {"stack_bytes": SMALL_STACK}),
             Way("one core, own reused stack", "kthread-create", {"stack_bytes": SMALL_STACK, "own_stack": 1}),
+            Way("one core, raw clone", "clone-create"),
             Way("one core, pinned by attribute", "kthread-create", {"child_cpu": bench.cpu}),
         ]
         if bench.other_cpu is not None:

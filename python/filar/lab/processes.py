@@ -29,7 +29,7 @@ from filar.lab.bench import Bench
 from filar.lab.result import Result
 
 MIB = 1024 * 1024
-CALLS = {"fork": 0, "vfork": 1, "posix_spawn": 2, "thread": 3}
+CALLS = {"fork": 0, "vfork": 1, "clone(VM|VFORK)": 4, "posix_spawn": 2, "posix_spawn of /bin/true": 5, "thread": 3}
 EXTRA_QUICK = (0, 32 * MIB, 128 * MIB)
 EXTRA_FULL = (0, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB)
 _N_MIN = 6
@@ -46,8 +46,8 @@ class ProcessCreate(Experiment):
         "Threads are lighter to create than processes.", "Lecture notes on threads against processes; kernel docs"
     )
     method = (
-        "One operation creates a process that ends at once (fork, vfork, or posix_spawn of /bin/true) and reaps it, or "
-        "creates and joins a thread. "
+        "One operation creates a process that ends at once and reaps it (fork, vfork, clone on a stack of its own, "
+        "posix_spawn of a program of 200 bytes and of /bin/true), or creates and joins a thread. "
         "In each round each call runs with no extra memory and with more resident memory in 4 KiB pages, which is "
         "what fork must copy the page tables of. "
         "Ratios to the thread are formed round by round."
@@ -67,7 +67,7 @@ class ProcessCreate(Experiment):
                 if call != "fork" and 0 < extra != EXTRA_QUICK[-1]:
                     continue
                 # Touching the memory comes before each sample: a fixed batch needs no calibration.
-                batch = 1 if call in ("fork", "posix_spawn") else 8
+                batch = 1 if call == "fork" or call.startswith("posix_spawn") else 8
                 found.append(Way(f"{call}, {words}", "process-create", {"call": code, "extra_bytes": extra}, batch))
         return found
 
@@ -93,7 +93,8 @@ class ProcessCreate(Experiment):
         largest = [row for row in rows if row.variant.startswith("fork, +")]
         if largest:
             reason += f"; {largest[-1].variant} takes {format_quantity(largest[-1].median, 'ns')}"
-        headline = ", ".join(f"{call} {ratio.mid:.3g} times" for call, ratio in known.items()) + " the cost of a thread"
+        told = [f"{call} {known[call].mid:.3g} times" for call in ("fork", "vfork", "posix_spawn") if call in known]
+        headline = f"{', '.join(told)} the cost of a thread"
         if all(ratio.lo > 1 for ratio in known.values()):
             return Verdict(HOLDS, reason, headline=headline)
         if ratios["fork"].lo > 1:
