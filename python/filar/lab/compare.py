@@ -119,9 +119,9 @@ class Comparison:
         noise, drift = 100 * self.noise[index], 100 * abs(self.drift[index])
         moved = self._drift_words(index) if drift >= 0.05 else ""
         return (
-            f"{moved}A change up to {noise + drift:.1f} % counts as the same (A/A noise {noise:.1f} %, drift {drift:.1f} "
-            "%, more where an experiment's own clock probes moved more); nothing is faster or slower unless its floor "
-            "moved the same way."
+            f"{moved}A change up to {noise + drift:.1f} % counts as the same (A/A noise {noise:.1f} %, drift "
+            f"{drift:.1f} %, more where an experiment's own clock probes moved more); nothing is faster or slower "
+            "unless its floor moved the same way."
         )
 
     def _drift_words(self, index: int) -> str:
