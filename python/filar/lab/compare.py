@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from filar._tables import Column, html_table, named_columns, text_table
 from filar.chart import format_quantity
 from filar.errors import InvalidArgumentError
 from filar.lab import jsonfile, stats
 from filar.lab.base import Row
 from filar.lab.report import Report, load
 from filar.lab.result import Result
-from filar.lab.table import html_table, text_table
 
 __all__ = ["NOISE_MIN", "Change", "Comparison", "compare"]
 
@@ -100,9 +100,9 @@ class Comparison:
             lines.append((c.experiment, c.variant, c.metric, *medians, ratio, interval, floor, c.word))
         return lines
 
-    def _headings(self, index: int) -> tuple[str, ...]:
+    def _columns(self, index: int) -> list[Column]:
         names = (self.names[0], self.names[index + 1])
-        return ("experiment", "variant", "metric", *names, "ratio", "95 % interval", "floors", "")
+        return named_columns(("experiment", "variant", "metric", *names, "ratio", "95 % interval", "floors", ""), 3)
 
     def _remarks(self, index: int) -> list[str]:
         remarks = [f"Verdict of {name}: {was} → {now}" for name, was, now in self.verdicts[index]]
@@ -132,7 +132,7 @@ class Comparison:
         parts = []
         for index in range(len(self.changes)):
             lines = self._lines(index)
-            table = text_table(self._headings(index), lines, 3) if lines else "They have no row in common."
+            table = text_table(self._columns(index), lines) if lines else "They have no row in common."
             parts.append("\n".join([table, "", *self._remarks(index)]))
         return "\n\n".join([*parts, *self.notes])
 
@@ -144,7 +144,7 @@ class Comparison:
         parts = []
         for index in range(len(self.changes)):
             lines = self._lines(index)
-            parts.append(html_table(self._headings(index), lines, 3) if lines else "<p>They have no row in common.</p>")
+            parts.append(html_table(self._columns(index), lines) if lines else "<p>They have no row in common.</p>")
             parts += [f"<p>{escape(remark)}</p>" for remark in self._remarks(index)]
         return "".join([*parts, *(f"<p>{escape(note)}</p>" for note in self.notes)])
 
