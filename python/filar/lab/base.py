@@ -47,6 +47,7 @@ __all__ = [
     "experiment",
     "experiments",
     "fact_text",
+    "paired",
 ]
 
 # The order in which lists and the report tell the story.
@@ -195,6 +196,12 @@ class Row:
         return np.arange(len(self.samples)) if self.rounds is None else np.asarray(self.rounds, dtype=np.int64)
 
 
+def paired(a: Row, b: Row) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The rounds that both rows have, and the samples of each in them."""
+    rounds, mine, theirs = np.intersect1d(a.round_numbers, b.round_numbers, return_indices=True)
+    return rounds, a.samples[mine], b.samples[theirs]
+
+
 class Rows:
     """The rows of a measurement, with look-ups that judges and charts need."""
 
@@ -237,8 +244,8 @@ class Rows:
         a, b = self.find(above, metric), self.find(below, metric)
         if a is None or b is None:
             return stats.NOTHING
-        _, mine, theirs = np.intersect1d(a.round_numbers, b.round_numbers, return_indices=True)
-        return stats.paired_ratio(a.samples[mine], b.samples[theirs])
+        _, mine, theirs = paired(a, b)
+        return stats.paired_ratio(mine, theirs)
 
 
 @dataclass(frozen=True, eq=False)
