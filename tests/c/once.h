@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "check.h"
+#include "fail.h"
 #include "filar.h"
 #include "lab/plan.h"
 #include "os/affinity.h"
@@ -183,5 +184,41 @@ __attribute__((unused)) static int end_of(struct plan *plan)
 	plan_destroy(plan);
 	return status;
 }
+
+#if FILAR_FAIL
+/* ---- the n-th failure ---- */
+
+static struct {
+	const char *name;
+	const int64_t *params;
+	size_t param_count;
+	uint32_t batch;
+	int32_t cpu;
+	int fds;
+} failing;
+
+__attribute__((unused)) static int failing_attempt(void)
+{
+	struct once once = once_run(
+		failing.name, failing.params, failing.param_count, failing.batch, failing.cpu);
+
+	check_nothing_left(failing.fds, 0);
+	return once.status;
+}
+
+/* Runs the way on the first CPU with its 1st, 2nd, ... step failing, and looks each time for what
+ * it left behind; how many steps can fail. */
+__attribute__((unused)) static uint64_t fail_way_each(
+	const char *name, const int64_t *params, size_t param_count, uint32_t batch)
+{
+	failing.name = name;
+	failing.params = params;
+	failing.param_count = param_count;
+	failing.batch = batch;
+	failing.cpu = first_cpu();
+	failing.fds = fds_open();
+	return fail_each(failing_attempt);
+}
+#endif
 
 #endif
