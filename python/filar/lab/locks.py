@@ -25,10 +25,10 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 __all__ = ["ContentionCrawl", "FalseSharing", "MutexCost", "two_cores"]
 
-_N_MIN = 6
 # Two threads with nothing in common take half the time for each step; from here on they did not run at once.
 _NOT_PARALLEL = 0.8
 CORES_TAKEN = "two threads with nothing in common were hardly faster than one, so the cores were not both free"
@@ -106,13 +106,13 @@ class MutexCost(Experiment):
         """Holds if the mutex costs more than the bare step, more yet when contended, and loses nothing."""
         step = rows.ratio("pthread, uncontended", "plain, uncontended", "per operation")
         rivals = rows.ratio("pthread, contended", "pthread, uncontended", "per operation")
-        if step.n < _N_MIN:
+        if step.n < N_MIN:
             return Verdict(UNDECIDED, "the mutex and the bare step were not both measured")
         leaks = [kind for kind in GUARDS for variant in (_alone(kind), _both(kind)) if _lost(rows, variant) > 0]
         if leaks:
             names = ", ".join(dict.fromkeys(leaks))
             return Verdict(FAILS, f"updates were lost under a guard: {names}", headline=f"updates lost with {names}")
-        if rivals.n < _N_MIN:
+        if rivals.n < N_MIN:
             return Verdict(
                 UNDECIDED,
                 f"{NO_SECOND_CPU}; alone, the mutex costs {step.mid:.1f} times the bare step",
@@ -129,7 +129,7 @@ class MutexCost(Experiment):
         if step.lo > 1 and rivals.lo > 1:
             return Verdict(HOLDS, reason, headline=headline)
         apart = rows.ratio(_both("per-thread counter"), _alone("per-thread counter"), "per operation")
-        if apart.n >= _N_MIN and apart.lo > _NOT_PARALLEL:
+        if apart.n >= N_MIN and apart.lo > _NOT_PARALLEL:
             return Verdict(UNDECIDED, f"{reason}; {CORES_TAKEN}", headline=headline)
         if step.lo <= 1 < step.hi or rivals.lo <= 1 < rivals.hi:
             return Verdict(UNDECIDED, f"{reason}: too noisy, an interval includes 1", headline=headline)
@@ -212,7 +212,7 @@ class ContentionCrawl(Experiment):
             return Verdict(UNDECIDED, "two threads and more than two were not both measured")
         most = max(counted, key=lambda row: row.params["threads"])
         ratio = rows.ratio(most.variant, _threads(2), "hand-overs")
-        if ratio.n < _N_MIN:
+        if ratio.n < N_MIN:
             return Verdict(UNDECIDED, f"only {ratio.n} rounds were measured")
         reason = (
             f"{format_quantity(rows.median(_threads(2), 'hand-overs'), '')} hand-overs a second with 2 threads, "
@@ -294,12 +294,12 @@ class FalseSharing(Experiment):
         ratios = {
             kind: rows.ratio(f"{kind}, same line", f"{kind}, padded", "per operation") for kind in ("atomic", "plain")
         }
-        if any(ratio.n < _N_MIN for ratio in ratios.values()):
+        if any(ratio.n < N_MIN for ratio in ratios.values()):
             return Verdict(UNDECIDED, NO_SECOND_CPU)
         parts = [f"{kind} steps {r.mid:.2f} times ({r.lo:.2f} to {r.hi:.2f})" for kind, r in ratios.items()]
         alone = rows.ratio("atomic, same line", "atomic, one thread", "per operation")
         reason = f"one line against two: {', '.join(parts)}"
-        if alone.n >= _N_MIN:
+        if alone.n >= N_MIN:
             reason += f"; on one line two threads need {alone.mid:.1f} times as long for an atomic step as one alone"
         headline = (
             f"{ratios['atomic'].mid:.2f} times as long for an atomic step, {ratios['plain'].mid:.2f} for a plain one"
@@ -308,7 +308,7 @@ class FalseSharing(Experiment):
         if len(slow) == 2:
             return Verdict(HOLDS, reason, headline=headline)
         apart = rows.ratio("atomic, padded", "atomic, one thread", "per operation")
-        if apart.n >= _N_MIN and apart.lo > _NOT_PARALLEL:
+        if apart.n >= N_MIN and apart.lo > _NOT_PARALLEL:
             return Verdict(UNDECIDED, f"{reason}; {CORES_TAKEN}", headline=headline)
         if any(ratio.lo <= _SLOWER < ratio.hi for ratio in ratios.values()):
             return Verdict(UNDECIDED, f"{reason}: an interval includes the threshold of {_SLOWER}", headline=headline)

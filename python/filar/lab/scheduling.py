@@ -757,7 +757,9 @@ class NiceShare(Experiment):
     def judge(self, rows: Rows) -> Verdict:
         """Holds if shares in one session follow the weight table; conditional if not across sessions."""
         within: dict[int, bool] = {}
-        across, disturbed, told, tried = [], 0, {}, 0
+        told: dict[int, dict[bool, str]] = {}
+        across: list[bool] = []
+        disturbed = tried = 0
         for row in rows.of_metric("share of A"):
             nice, share = int(row.params.get("nice", 0)), pooled_share(rows, row.variant)
             if row.params.get("policy", 0) != 0:
