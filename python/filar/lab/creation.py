@@ -340,7 +340,8 @@ class GrainSize(Experiment):
                 if alone is not None and split is not None and alone.n == split.n:
                     values = alone.samples / split.samples
                     speedups.append(Row(split.variant, "speedup", "ratio", values, params={"work_ns": work_ns}))
-        return Measured(rows=rows + speedups, notes=outcome.notes())
+        # The speedups are what it is about: they come first.
+        return Measured(rows=Rows(speedups) + rows, notes=outcome.notes())
 
     @staticmethod
     def break_evens(rows: Rows) -> dict[str, float]:
