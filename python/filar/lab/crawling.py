@@ -157,7 +157,7 @@ class Crawl(Experiment):
             if self._of(result.rows, code)
         }
         wall = pictures.curves(
-            result, "work", "threads", lines, title="Wall time of the same work", x_label="threads", y_label="work"
+            result, "work", "threads", lines, title="Wall time of the same work", x_label="threads", y_label="wall time"
         )
         plain = self._of(result.rows, 0)
         made = [result.rows.median(row.variant, "creation") for row in plain]
@@ -273,13 +273,14 @@ class CrawlLatency(Experiment):
             unit="ns",
             title="How late a thread that sleeps 1 ms comes back",
             x_label="late by",
-            n=f"{min((r.n for r in late), default=0):,} to {max((r.n for r in late), default=0):,} sleeps",
+            n=pictures.events_note([row.n for row in late], "sleeps"),
         )
         longest = chart.Cdf(
             series=[chart.Samples(row.variant, row.samples) for row in waits],
             unit="ns",
             title="Longest time a busy thread waited for its turn",
             x_label="longest wait",
+            n=pictures.events_note([row.n for row in waits], "threads"),
         )
         work = result.rows.of_metric("throughput")
         total = chart.Lines(

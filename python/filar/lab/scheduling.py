@@ -225,7 +225,11 @@ class TimeSlice(Experiment):
             elif series.name.startswith("turns of "):
                 lengths.append(chart.Samples(series.name.removeprefix("turns of "), np.maximum(series.y, 1000.0)))
         distribution = chart.Cdf(
-            series=lengths, unit="ns", title="How long a thread runs before it must wait", x_label="length of a turn"
+            series=lengths,
+            unit="ns",
+            title="How long a thread runs before it must wait",
+            x_label="length of a turn",
+            n=pictures.events_note([np.size(one.values) for one in lengths], "turns"),
         )
         return [*drawn[::-1][:2], distribution]
 
@@ -234,6 +238,7 @@ class TimeSlice(Experiment):
 
 # With more than this taken by others, what runs at once says nothing about threads.
 _TAKEN_PERCENT = 25.0
+_COLOURS = 7
 
 
 @experiment
@@ -359,6 +364,8 @@ class Parallelism(Experiment):
         drawn = [
             gantt(one, by="core", title=f"{one.name.removeprefix('runs of ')}: which core ran which", span_ns=40 * MS)
             for one in result.series[1:]
+            # With more threads than colours, two of them would look like one.
+            if one.subject is None or len(set(one.subject.tolist())) <= _COLOURS
         ]
         return [at_once, *drawn[-1:], work]
 
@@ -822,5 +829,7 @@ class NiceShare(Experiment):
             series=[chart.BarSeries("share of A", [pooled_share(result.rows, row.variant) for row in rows])],
             unit="%",
             title="All variants, rounds pooled",
+            x_label="share of the core against a thread of nice 0",
+            n=pictures.samples_note(rows),
         )
         return [over_nice, bars]

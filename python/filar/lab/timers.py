@@ -244,6 +244,7 @@ class Interactive(Experiment):
             series=[chart.BarSeries("calculation", [row.median for row in work])],
             unit="1/s",
             title="What the calculation got done meanwhile",
+            x_label="units of the calculation a second",
             n=pictures.samples_note(work),
         )
         return [late, done]
