@@ -27,7 +27,7 @@ FLAGS_tsan  := -O1 -DFILAR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 FLAGS_hard  := -O2 -DFILAR_DEBUG -DFILAR_HARD=1
 FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help report test check asan tsan hard fail stress tidy format labels package dev notebooks bench clean core
+.PHONY: help report test check asan tsan hard fail aarch64 stress tidy format labels package dev notebooks bench clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -106,6 +106,21 @@ c-$(1): $(TESTS_C:tests/c/%.c=$(BUILD)/$(1)/%) $(STRESS_C:tests/c/%.c=$(BUILD)/$
 .PHONY: c-$(1)
 endef
 $(foreach variant,plain asan tsan hard fail,$(eval $(call VARIANT,$(variant))))
+
+# The second CPU: cross-compiled, run under qemu's user mode.  Sanitizers and qemu do not mix.
+CROSS   := aarch64-linux-gnu-gcc
+TESTS_AARCH64 := test_context
+$(BUILD)/aarch64/%: tests/c/%.c $(CORE_C) $(CORE_S) $(HEADERS) $(wildcard tests/c/*.h)
+	@mkdir -p $(@D)
+	$(CROSS) $(CFLAGS_COMMON) -Wno-missing-prototypes -O2 -DFILAR_DEBUG -static -Itests/c $< \
+		$(CORE_C) $(CORE_S) -o $@ $(LDLIBS)
+
+## make aarch64    the tests of arch and green threads on aarch64, under qemu-user
+aarch64:
+	@if ! command -v $(CROSS) >/dev/null || ! command -v qemu-aarch64 >/dev/null; then \
+		echo "aarch64: no cross compiler or no qemu-aarch64 here: left out"; else \
+		$(MAKE) $(TESTS_AARCH64:%=$(BUILD)/aarch64/%) && \
+		for test in $(TESTS_AARCH64); do qemu-aarch64 $(BUILD)/aarch64/$$test || exit 1; done; fi
 
 ## make core       libfilar.a without Python
 core: $(BUILD)/plain/libfilar.a

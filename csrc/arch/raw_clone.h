@@ -17,8 +17,7 @@
 		no_sanitize("address", "thread", "undefined"), disable_sanitizer_instrumentation))
 #else
 #define RAW_CODE                                                                                   \
-	__attribute__((                                                                            \
-		noinline, no_stack_protector, no_sanitize("address", "thread", "undefined")))
+	__attribute__((noinline, no_stack_protector, no_sanitize("address", "thread", "undefined")))
 #endif
 
 typedef int raw_clone_body(void *argument);
