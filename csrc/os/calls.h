@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "base/compiler.h"
@@ -24,14 +25,15 @@ void *call_mmap(void *address, size_t bytes, int protection, int flags, int fd, 
 int call_munmap(void *address, size_t bytes);
 int call_mprotect(void *address, size_t bytes, int protection);
 int call_madvise(void *address, size_t bytes, int advice);
+ssize_t call_process_madvise(int pidfd, const struct iovec *ranges, size_t count, int advice);
 long call_futex(const void *word, int operation, uint32_t value, const struct timespec *timeout,
 	uint32_t mask);
 /* Like pthread_create(3): the error is the return value. */
 int call_thread_create(
 	pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument);
 pid_t call_fork(void);
-/* The child runs child(argument), which must end it (_exit) and may not return: it uses its parent's
- * stack. */
+/* The child runs child(argument), which must end it (_exit) and may not return: it uses its
+ * parent's stack. */
 pid_t call_vfork(void (*child)(void *), void *argument);
 int call_posix_spawn(pid_t *child, const char *path, const posix_spawnattr_t *attributes,
 	char *const arguments[], char *const environment[]);
