@@ -541,5 +541,10 @@ bool kthread_is_forked(const struct kthread *thread)
 
 void kthread_after_fork_in_child(void)
 {
+	struct self *self = self_get();
+
 	fetch_add_relaxed(&fork_generation, 1);
+	/* Forked by a green thread, say: its worker, the others and the queues stayed behind. */
+	if (self != NULL)
+		self->worker = NULL;
 }

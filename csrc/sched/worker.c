@@ -135,13 +135,23 @@ static struct work *steal_queue(struct worker *thief, struct worker *victim)
 	return taken[0];
 }
 
-/* The next slot is the owner's within nanoseconds, as a rule: it is taken only if the owner has run
- * one and the same piece of work since the thief's last look. */
-static struct work *steal_next(struct worker *thief, struct worker *victim, uint32_t ticks_before)
+static void pause_a_little(void)
 {
+	for (uint32_t i = 0; i < SEARCH_PAUSES; i++)
+		cpu_pause();
+}
+
+/* The next slot is its owner's within nanoseconds, as a rule: it is taken only if the owner has run
+ * one and the same piece of work for a while. */
+static struct work *steal_next(struct worker *thief, struct worker *victim)
+{
+	uint32_t ticks = load_relaxed(&victim->ticks);
 	struct work *work;
 
-	if (load_relaxed(&victim->next) == NULL || load_relaxed(&victim->ticks) != ticks_before)
+	if (load_relaxed(&victim->next) == NULL)
+		return NULL;
+	pause_a_little();
+	if (load_relaxed(&victim->ticks) != ticks)
 		return NULL;
 	/* W2: as W1. */
 	work = exchange_acq_rel(&victim->next, NULL);
@@ -154,7 +164,7 @@ static struct work *steal_next(struct worker *thief, struct worker *victim, uint
 }
 
 /* One look at every other worker, from a random one on. */
-static struct work *steal_round(struct worker *thief, uint32_t *ticks, bool next_slots_too)
+static struct work *steal_round(struct worker *thief)
 {
 	struct scheduler *scheduler = thief->scheduler;
 	uint32_t count = scheduler->worker_count, start = random_below(&thief->random, count);
@@ -166,17 +176,10 @@ static struct work *steal_round(struct worker *thief, uint32_t *ticks, bool next
 		if (victim == thief)
 			continue;
 		work = steal_queue(thief, victim);
-		if (work == NULL && next_slots_too)
-			work = steal_next(thief, victim, *ticks);
-		*ticks = load_relaxed(&victim->ticks);
+		if (work == NULL)
+			work = steal_next(thief, victim);
 	}
 	return work;
-}
-
-static void pause_a_little(void)
-{
-	for (uint32_t i = 0; i < SEARCH_PAUSES; i++)
-		cpu_pause();
 }
 
 /* Searches for a while.  With more than one victim the tick compared may be another's, which errs
@@ -184,7 +187,7 @@ static void pause_a_little(void)
 static struct work *search(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
-	uint32_t rounds = scheduler->spin ? SEARCH_ROUNDS : 1, ticks = 0;
+	uint32_t rounds = scheduler->spin ? SEARCH_ROUNDS : 1;
 	struct work *work = NULL;
 
 	COUNTER_ADD(worker, searches, 1);
@@ -193,7 +196,7 @@ static struct work *search(struct worker *worker)
 			pause_a_little();
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared)
-			work = steal_round(worker, &ticks, round > 0 || rounds == 1);
+			work = steal_round(worker);
 		if (load_relaxed(&scheduler->stopping))
 			break;
 	}
