@@ -25,7 +25,7 @@ static void asan_body(void *transfer, void *pointer)
 {
 	struct context *context = pointer;
 
-	sanitizer_arrive(context);
+	sanitizer_arrive(&context->sanitizer);
 	context->body(transfer, context->argument);
 }
 #endif
@@ -59,16 +59,16 @@ void context_init(
 	/* The frames of whoever ended here before never returned: their red zones are still
 	 * poisoned. */
 	__asan_unpoison_memory_region(low, bytes);
-	context->stack_low = low;
-	context->stack_bytes = bytes;
+	context->sanitizer.low = low;
+	context->sanitizer.bytes = bytes;
 	context->body = body;
 	context->argument = argument;
 	body = asan_body;
 	argument = context;
 #endif
 #if FILAR_TSAN
-	context->fiber = __tsan_create_fiber(0);
-	context->fiber_is_ours = true;
+	context->sanitizer.fiber = __tsan_create_fiber(0);
+	context->sanitizer.fiber_is_ours = true;
 #endif
 	fill_frame(frame, body, argument);
 }
@@ -80,8 +80,8 @@ static void find_own_stack(struct context *context)
 	void *low;
 
 	FILAR_CHECK_EQ(pthread_getattr_np(pthread_self(), &attributes), 0);
-	FILAR_CHECK_EQ(pthread_attr_getstack(&attributes, &low, &context->stack_bytes), 0);
-	context->stack_low = low;
+	FILAR_CHECK_EQ(pthread_attr_getstack(&attributes, &low, &context->sanitizer.bytes), 0);
+	context->sanitizer.low = low;
 	pthread_attr_destroy(&attributes);
 }
 #endif
@@ -93,16 +93,16 @@ void context_init_running(struct context *context)
 	find_own_stack(context);
 #endif
 #if FILAR_TSAN
-	context->fiber = __tsan_get_current_fiber();
-	context->fiber_is_ours = false;
+	context->sanitizer.fiber = __tsan_get_current_fiber();
+	context->sanitizer.fiber_is_ours = false;
 #endif
 }
 
 void context_deinit(struct context *context)
 {
 #if FILAR_TSAN
-	if (context->fiber_is_ours)
-		__tsan_destroy_fiber(context->fiber);
+	if (context->sanitizer.fiber_is_ours)
+		__tsan_destroy_fiber(context->sanitizer.fiber);
 #endif
 	(void)context;
 }

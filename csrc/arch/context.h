@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 
+#include "arch/sanitizer.h"
 #include "base/compiler.h"
 
 #if defined(__x86_64__)
@@ -34,21 +35,13 @@
 typedef void context_body(void *transfer, void *argument);
 
 struct context {
-	void *sp; /* S  saved: the lowest byte of the frame; running: stale */
+	void *sp;                         /* S  saved: lowest byte of the frame; running: stale */
+	struct sanitizer_stack sanitizer; /*    empty in ordinary builds */
 #if FILAR_ASAN
-	const void *stack_low; /* I */
-	size_t stack_bytes;    /* I */
-	void *fake_stack;      /* S  ASan's, while saved */
-	context_body *body;    /* I */
-	void *argument;        /* I */
-#endif
-#if FILAR_TSAN
-	void *fiber;        /* I  TSan's record */
-	bool fiber_is_ours; /* I  made by context_init() */
+	context_body *body; /* I */
+	void *argument;     /* I */
 #endif
 };
-
-#include "arch/sanitizer.h"
 
 /* Prepares a context that will call body(transfer, argument) on the stack [low, low + bytes).  The
  * floating point control words are those of the caller. */
@@ -66,9 +59,9 @@ static FILAR_ALWAYS_INLINE void *context_switch(
 {
 	void *received;
 
-	sanitizer_leave(from, to, false);
+	sanitizer_leave(&from->sanitizer, &to->sanitizer, false);
 	received = context_switch_registers(&from->sp, to->sp, transfer);
-	sanitizer_arrive(from);
+	sanitizer_arrive(&from->sanitizer);
 	return received;
 }
 
@@ -76,7 +69,7 @@ static FILAR_ALWAYS_INLINE void *context_switch(
 static FILAR_ALWAYS_INLINE FILAR_NORETURN void context_switch_last(
 	struct context *from, struct context *to, void *transfer)
 {
-	sanitizer_leave(from, to, true);
+	sanitizer_leave(&from->sanitizer, &to->sanitizer, true);
 	(void)context_switch_registers(&from->sp, to->sp, transfer);
 	__builtin_unreachable();
 }

@@ -182,8 +182,7 @@ static struct work *steal_round(struct worker *thief)
 	return work;
 }
 
-/* Searches for a while.  With more than one victim the tick compared may be another's, which errs
- * on either side and harms nothing. */
+/* Searches for a while. */
 static struct work *search(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
