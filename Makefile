@@ -27,7 +27,7 @@ FLAGS_tsan  := -O1 -DFILAR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 FLAGS_hard  := -O2 -DFILAR_DEBUG -DFILAR_HARD=1
 FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help report test check asan tsan hard fail aarch64 stress tidy format labels package dev notebooks bench clean core
+.PHONY: help report test check asan tsan hard fail aarch64 stress tidy format labels package dev notebooks bench bench-green clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -127,7 +127,8 @@ core: $(BUILD)/plain/libfilar.a
 
 ## make format     clang-format and ruff format
 format:
-	clang-format -i $(CORE_C) $(wildcard csrc/py/*.c) $(HEADERS) $(wildcard tests/c/*.c) $(wildcard tests/c/*.h)
+	clang-format -i $(CORE_C) $(wildcard csrc/py/*.c) $(HEADERS) $(wildcard tests/c/*.c) $(wildcard tests/c/*.h) \
+		$(wildcard bench/c/*.c)
 	$(VENV)/bin/ruff check --fix --quiet python tests tools setup.py
 	$(VENV)/bin/ruff format python tests tools setup.py
 
@@ -146,6 +147,16 @@ notebooks: $(VENV)/dev
 ## make bench      pytest-benchmark files
 bench: $(VENV)/dev
 	$(VENV)/bin/python -m pytest bench/py --benchmark-only -o addopts=
+
+# The library as users get it: without assertions.
+FLAGS_release := -O2
+$(eval $(call VARIANT,release))
+$(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
+	$(CC) $(CFLAGS_COMMON) $(FLAGS_release) $< -o $@ $(BUILD)/release/libfilar.a $(LDLIBS)
+
+## make bench-green   what green threads cost here, beside their floors
+bench-green: $(BUILD)/release/green_bench
+	$<
 
 ## make clean      remove what was built (not .venv)
 clean:
