@@ -109,7 +109,7 @@ $(foreach variant,plain asan tsan hard fail,$(eval $(call VARIANT,$(variant))))
 
 # The second CPU: cross-compiled, run under qemu's user mode.  Sanitizers and qemu do not mix.
 CROSS   := aarch64-linux-gnu-gcc
-TESTS_AARCH64 := test_context
+TESTS_AARCH64 := test_context test_runq test_sched test_green stress_runq stress_park
 $(BUILD)/aarch64/%: tests/c/%.c $(CORE_C) $(CORE_S) $(HEADERS) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
 	$(CROSS) $(CFLAGS_COMMON) -Wno-missing-prototypes -O2 -DFILAR_DEBUG -static -Itests/c $< \

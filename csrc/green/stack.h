@@ -12,7 +12,8 @@
  *
  * Slabs are reservations of address space, one size class each, doubling in size; a slot costs
  * memory once it is touched.  Freed slots go to the cache of their worker, from a full cache in
- * batches to the pool.  A batch gives back the pages beyond the topmost STACK_KEPT_BYTES of each.
+ * batches to the pool.  A batch gives back the pages beyond the topmost STACK_KEPT_BYTES of each
+ * that was used deeply.
  *
  * Always: slot memory stays mapped until the pool ends, and a descriptor's slot never changes its
  * class: an old pointer to a descriptor may be looked at, though what is there may be someone

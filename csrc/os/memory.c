@@ -26,7 +26,7 @@
 
 size_t page_bytes(void)
 {
-	return (size_t)sysconf(_SC_PAGESIZE);
+	return (size_t)getpagesize();
 }
 
 const char *stack_guard_name(enum stack_guard guard)
