@@ -16,7 +16,7 @@
 /*
  * Forks.  In the child *pid is 0: signal handlers are at their defaults, no core is dumped,
  * standard error goes to /dev/null, it is killed when the parent dies, and SIGALRM ends it after
- * seconds_max.
+ * seconds_max (0: never).
  */
 enum filar_status child_fork(pid_t *pid, unsigned seconds_max);
 FILAR_NORETURN void child_exit(int code);
@@ -26,8 +26,10 @@ enum filar_status child_reap(pid_t pid, int *wait_status);
 /* Kills and reaps. */
 void child_kill(pid_t pid);
 
-/* Zeroed memory that parent and child share; NULL with a detail when there is none. */
+/* Zeroed whole pages, none of them huge, that a child forked later shares; NULL with a detail when
+ * the system has none. */
 void *shared_acquire(size_t bytes);
+/* NULL is allowed. */
 void shared_release(void *memory, size_t bytes);
 
 #endif

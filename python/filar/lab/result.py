@@ -19,6 +19,7 @@ from filar.lab import jsonfile
 from filar.lab.base import (
     CONDITIONAL,
     FAILS,
+    HEADLINE_MAX,
     HOLDS,
     Experiment,
     Reference,
@@ -129,7 +130,8 @@ class Result:
         return f"<Result {self.experiment}: {self.verdict}, {len(self.rows)} rows, {self.mode}>"
 
     def __str__(self) -> str:
-        return f"{self.title} ({self.experiment}): {self.verdict}\n{self.verdict.reason}\n\n{self.table()}"
+        heading = f"{self.title} ({self.experiment}): {self.verdict}\n{self.verdict.reason}"
+        return "\n\n".join([heading, str(self.table()), *map(str, self.tables)])
 
     def _repr_html_(self) -> str:
         badge = self.badge
@@ -141,7 +143,7 @@ class Result:
         return (
             f"<h4>{escape(self.title)}</h4><p><i>{escape(self.claim)}</i></p>"
             f"<p><b>{escape(str(self.verdict))}</b>: {escape(self.verdict.reason)}</p>"
-            f"{self.table()._repr_html_()}{mark}"
+            f"{self.table()._repr_html_()}{''.join(table._repr_html_() for table in self.tables)}{mark}"
         )
 
     # ---- handing it on ----
@@ -192,6 +194,7 @@ class Result:
             "verdict": str(self.verdict),
             "verdict_word": self.verdict.word,
             "verdict_reason": self.verdict.reason,
+            "headline": self.verdict.headline,
             "condition": self.verdict.condition,
             "method": self.method,
             "references": [jsonfile.reference_to_dict(reference) for reference in self.references],
@@ -259,7 +262,12 @@ class Result:
 def _verdict(fields: jsonfile.Fields) -> Verdict:
     word, condition = fields.take("verdict_word", str), fields.optional("condition", str) or ""
     try:
-        return Verdict(word, fields.optional("verdict_reason", str) or "", condition)
+        return Verdict(
+            word,
+            fields.optional("verdict_reason", str) or "",
+            condition,
+            (fields.optional("headline", str) or "")[:HEADLINE_MAX],
+        )
     except ValueError as error:
         raise jsonfile.ResultFileError(f"{fields.where}: {error}") from None
 

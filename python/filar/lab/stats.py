@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "LEVEL",
     "NOTHING",
+    "N_MIN",
     "Interval",
     "Summary",
     "bootstrap_interval",
@@ -24,13 +25,14 @@ __all__ = [
     "paired_ratio",
     "ratio_of_medians",
     "ratio_of_mins",
+    "share_interval",
     "summarize",
     "tail",
 ]
 
 LEVEL = 0.95
 # Fewer samples have no sign-test interval at 95 %: 2 * 0.5**n > 0.05.
-_N_MIN = 6
+N_MIN = 6
 # Above this many samples the binomial is normal to within one rank, and summing it would take seconds.
 _N_EXACT_MAX = 5000
 _RESAMPLES = 2000
@@ -84,7 +86,7 @@ def median_interval(samples: ArrayLike, level: float = LEVEL) -> Interval:
     if n == 0:
         return NOTHING
     middle = float(np.median(data))
-    if n < _N_MIN:
+    if n < N_MIN:
         return Interval(middle, float(data[0]), float(data[-1]), n)
     k = _sign_test_rank(n, level)
     return Interval(middle, float(data[max(k - 1, 0)]), float(data[n - max(k, 1)]), n)
@@ -106,6 +108,17 @@ def ratio_of_mins(above: ArrayLike, below: ArrayLike) -> float:
     """min(above) / min(below): the headline for speedups of deterministic work, where noise only adds."""
     a, b = _finite(above), _finite(below)
     return float(a.min() / b.min()) if len(a) and len(b) and b.min() else math.nan
+
+
+def share_interval(hits: int, runs: int, level: float = LEVEL) -> Interval:
+    """Share of runs in which something happened, with Wilson's interval: right also for 0 of n and n of n."""
+    if runs <= 0:
+        return NOTHING
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, weight = hits / runs, z * z / runs
+    middle = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * math.sqrt(share * (1 - share) / runs + weight / (4 * runs))
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half), runs)
 
 
 def tail(samples: ArrayLike, percent: float = 99.0) -> float:
