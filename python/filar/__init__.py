@@ -17,6 +17,7 @@ from filar.doctor import Diagnosis, Finding, doctor
 from filar.errors import (
     BusyError,
     CancelledError,
+    ClosedError,
     DeadlineError,
     DeadlockError,
     FilarError,
@@ -43,6 +44,7 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 __all__ = [
     "BusyError",
     "CancelledError",
+    "ClosedError",
     "DeadlineError",
     "DeadlockError",
     "Diagnosis",

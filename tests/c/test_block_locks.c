@@ -18,6 +18,18 @@ static bool has_waiters(struct waitq *queue)
 	return (load_acquire(&queue->word) & WAITQ_WAITERS) != 0;
 }
 
+static int count_waiters(struct waitq *queue)
+{
+	uint64_t word = waitq_lock(queue);
+	struct list *link;
+	int count = 0;
+
+	LIST_FOR_EACH(link, &queue->entries)
+	count++;
+	waitq_unlock(queue, word);
+	return count;
+}
+
 static int64_t soon(void)
 {
 	return clock_now_ns() + NS_PER_MS;
@@ -396,7 +408,7 @@ TEST(event_set_and_reset_at_once_wakes_all_who_wait_green_and_kernel)
 		WAIT_UNTIL(crowd_is_parked(refs[i]));
 	}
 	CHECK_EQ(pthread_create(&thread, NULL, wait_for_event_outside, NULL), 0);
-	WAIT_UNTIL(event.queue.entries.prev != event.queue.entries.next->next);
+	WAIT_UNTIL(count_waiters(&event.queue) == 3);
 	event_set(&event);
 	event_reset(&event);
 	for (int i = 0; i < 2; i++)
