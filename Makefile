@@ -29,7 +29,7 @@ FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fn
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail stress tidy format labels package dev notebooks bench clean core
+.PHONY: help readme report test check asan tsan hard fail aarch64 stress tidy format labels package dev notebooks bench bench-green clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -109,12 +109,28 @@ c-$(1): $(TESTS_C:tests/c/%.c=$(BUILD)/$(1)/%) $(STRESS_C:tests/c/%.c=$(BUILD)/$
 endef
 $(foreach variant,plain asan tsan hard fail,$(eval $(call VARIANT,$(variant))))
 
+# The second CPU: cross-compiled, run under qemu's user mode.  Sanitizers and qemu do not mix.
+CROSS   := aarch64-linux-gnu-gcc
+TESTS_AARCH64 := test_context test_runq test_sched test_green stress_runq stress_park
+$(BUILD)/aarch64/%: tests/c/%.c $(CORE_C) $(CORE_S) $(HEADERS) $(wildcard tests/c/*.h)
+	@mkdir -p $(@D)
+	$(CROSS) $(CFLAGS_COMMON) -Wno-missing-prototypes -O2 -DFILAR_DEBUG -static -Itests/c $< \
+		$(CORE_C) $(CORE_S) -o $@ $(LDLIBS)
+
+## make aarch64    the tests of arch and green threads on aarch64, under qemu-user
+aarch64:
+	@if ! command -v $(CROSS) >/dev/null || ! command -v qemu-aarch64 >/dev/null; then \
+		echo "aarch64: no cross compiler or no qemu-aarch64 here: left out"; else \
+		$(MAKE) $(TESTS_AARCH64:%=$(BUILD)/aarch64/%) && \
+		for test in $(TESTS_AARCH64); do FILAR_UNDER_QEMU=1 qemu-aarch64 $(BUILD)/aarch64/$$test || exit 1; done; fi
+
 ## make core       libfilar.a without Python
 core: $(BUILD)/plain/libfilar.a
 
 ## make format     clang-format and ruff format
 format:
-	clang-format -i $(CORE_C) $(wildcard csrc/py/*.c) $(HEADERS) $(wildcard tests/c/*.c) $(wildcard tests/c/*.h)
+	clang-format -i $(CORE_C) $(wildcard csrc/py/*.c) $(HEADERS) $(wildcard tests/c/*.c) $(wildcard tests/c/*.h) \
+		$(wildcard bench/c/*.c)
 	$(VENV)/bin/ruff check --fix --quiet python tests tools setup.py
 	$(VENV)/bin/ruff format python tests tools setup.py
 
@@ -133,6 +149,16 @@ notebooks: $(VENV)/dev
 ## make bench      pytest-benchmark files
 bench: $(VENV)/dev
 	$(VENV)/bin/python -m pytest bench/py --benchmark-only -o addopts=
+
+# The library as users get it: without assertions.
+FLAGS_release := -O2
+$(eval $(call VARIANT,release))
+$(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
+	$(CC) $(CFLAGS_COMMON) $(FLAGS_release) $< -o $@ $(BUILD)/release/libfilar.a $(LDLIBS)
+
+## make bench-green   what green threads cost here, beside their floors
+bench-green: $(BUILD)/release/green_bench
+	$<
 
 ## make readme     the figures of README.md from REPORT=file.json
 readme: $(VENV)/dev

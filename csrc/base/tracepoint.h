@@ -24,6 +24,14 @@ enum trace_event {
 	TRACE_PARK,           /* subject: address waited on */
 	TRACE_UNPARK,         /* subject: address woken */
 	TRACE_MARK,           /* subject, argument: whatever the caller means */
+	TRACE_GREEN_SPAWN,    /* subject: the green thread's number */
+	TRACE_GREEN_RUN,      /* subject: its number, argument: worker; it runs from now on */
+	TRACE_GREEN_PARK,     /* subject: its number, argument: the wait reason */
+	TRACE_GREEN_WAKE,     /* subject: its number; it is runnable from now on */
+	TRACE_GREEN_END,      /* subject: its number, argument: worker */
+	TRACE_STEAL,          /* subject: the victim's index, argument: how many */
+	TRACE_WORKER_SLEEP,   /* subject: the worker's index */
+	TRACE_WORKER_WAKE,    /* subject: the worker's index */
 	TRACE_EVENT_COUNT
 };
 

@@ -803,8 +803,13 @@ bool kthread_is_forked(const struct kthread *thread)
 /* Called by fork(3) and perhaps once more by hand. */
 void kthread_after_fork_in_child(void)
 {
+	struct self *self = self_get();
+
 	if (load_relaxed(&owner_pid) == getpid())
 		return;
 	store_relaxed(&owner_pid, getpid());
 	fetch_add_relaxed(&fork_generation, 1);
+	/* Forked by a green thread, say: its worker, the others and the queues stayed behind. */
+	if (self != NULL)
+		self->worker = NULL;
 }

@@ -53,6 +53,13 @@ int call_madvise(void *address, size_t bytes, int advice)
 	return madvise(address, bytes, advice);
 }
 
+ssize_t call_process_madvise(int pidfd, const struct iovec *ranges, size_t count, int advice)
+{
+	if (fails(FAILPOINT_MADVISE, ENOSYS))
+		return -1;
+	return syscall(SYS_process_madvise, pidfd, ranges, count, advice, 0);
+}
+
 long call_futex(const void *word, int operation, uint32_t value, const struct timespec *timeout,
 	uint32_t mask)
 {

@@ -15,6 +15,7 @@
 #include <spawn.h>
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "base/compiler.h"
@@ -23,6 +24,7 @@ void *call_mmap(void *address, size_t bytes, int protection, int flags, int fd, 
 int call_munmap(void *address, size_t bytes);
 int call_mprotect(void *address, size_t bytes, int protection);
 int call_madvise(void *address, size_t bytes, int advice);
+ssize_t call_process_madvise(int pidfd, const struct iovec *ranges, size_t count, int advice);
 long call_futex(const void *word, int operation, uint32_t value, const struct timespec *timeout,
 	uint32_t mask);
 /* Like pthread_create(3): the error is the return value. */

@@ -1,5 +1,5 @@
 /*
- * memory.h - stacks: reserved address space with a guard below.
+ * memory.h - stacks and the pages under them: reserved address space with a guard below.
  *
  * The pages of a stack cost memory only when touched.  The guard turns an overflow into a fault
  * instead of a write into a neighbour.  Two kinds: MADV_GUARD_INSTALL (Linux 6.13) marks pages
@@ -37,6 +37,24 @@ enum filar_status stack_reserve(
 	struct stack *stack, size_t bytes, size_t guard_bytes, enum stack_guard guard);
 /* Nobody may stand on it any more. */
 void stack_release(struct stack *stack);
+
+/* ---- pages: for whoever cuts one large reservation into many stacks ---- */
+
+/* Address space that costs memory only where touched, in small pages. `bytes` is whole pages. */
+enum filar_status pages_reserve(void **base, size_t bytes);
+void pages_release(void *base, size_t bytes);
+/* Guards [base, base + bytes) inside a reservation; *guard is the kind wanted (BEST: whichever
+ * works here) and then the kind it got.  Refusals as in stack_reserve(). */
+enum filar_status pages_guard(void *base, size_t bytes, enum stack_guard *guard);
+
+struct page_range {
+	void *base;
+	size_t bytes;
+};
+#define PAGE_RANGES_MAX 64
+/* Gives the memory of up to PAGE_RANGES_MAX ranges back; they read as zeroes then.  A kernel that
+ * refuses keeps the memory: nothing is lost but that. */
+void pages_discard(const struct page_range *ranges, size_t count);
 
 /* "madvise", "mprotect", "none". */
 const char *stack_guard_name(enum stack_guard guard);

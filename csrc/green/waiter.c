@@ -1,0 +1,261 @@
+/*
+ * waiter.c - the transitions of waiter.h.  Labels G1 to G3 are those of sched/README.md,
+ * "Park and unpark".
+ */
+#include "green/waiter.h"
+
+#include "base/check.h"
+#include "green/runtime.h"
+#include "green/switch.h"
+#include "os/clock.h"
+#include "os/futex.h"
+
+/* ---- kernel threads ---- */
+
+enum { KERNEL_WAITING, KERNEL_SLEEPING, KERNEL_WOKEN };
+
+static enum filar_status kernel_wait_until(
+	struct waiter *waiter, int64_t deadline_ns, enum wait_shield shield)
+{
+	enum filar_status status = FILAR_OK;
+	uint32_t found = KERNEL_WAITING;
+
+	/* G5, on failure. */
+	if (!cas_acq_rel(&waiter->word, &found, KERNEL_SLEEPING))
+		return FILAR_OK;
+	do {
+		status = futex_wait_until(&waiter->word, KERNEL_SLEEPING, deadline_ns);
+		/* G5: acquire; pairs with G4. */
+		if (load_acquire(&waiter->word) == KERNEL_WOKEN)
+			return FILAR_OK;
+	} while (status == FILAR_OK || (status == FILAR_INTERRUPTED && shield == WAIT_SHIELDED));
+	found = KERNEL_SLEEPING;
+	return cas_acq_rel(&waiter->word, &found, KERNEL_WAITING) ? status : FILAR_OK;
+}
+
+static void kernel_wake(struct waiter *waiter)
+{
+	/* G4: release; pairs with G5.  The waiter may be gone after this; waking an address nobody
+	 * sleeps on is harmless. */
+	if (exchange_acq_rel(&waiter->word, KERNEL_WOKEN) == KERNEL_SLEEPING)
+		futex_wake(&waiter->word, 1);
+}
+
+/* ---- green threads ---- */
+
+/* PARKED -> RUNNABLE, by whoever took it out of PARKED. */
+static void make_runnable(struct green *green)
+{
+	struct scheduler *scheduler = &green->runtime->scheduler;
+	struct worker *worker = worker_current();
+
+	store_relaxed(&green->state, GREEN_RUNNABLE);
+	tracepoint_emit(TRACE_GREEN_WAKE, load_relaxed(&green->number), 0);
+	if (worker != NULL && worker->scheduler == scheduler)
+		scheduler_ready_next(worker, &green->work);
+	else
+		scheduler_submit(scheduler, &green->work);
+}
+
+/* Ends the wait with that ticket.  False: it has another outcome already, or is over. */
+static bool settle_wait(struct green *green, uint64_t ticket, enum park_state outcome)
+{
+	uint64_t word = load_acquire(&green->park);
+	uint32_t state;
+
+	do {
+		state = PARK_STATE(word);
+		if (PARK_TICKET(word) != ticket || state == PARK_RUNNING || state == PARK_WOKEN)
+			return false;
+		if (outcome != PARK_WOKEN && state != PARK_WAITING && state != PARK_PARKED)
+			return false;
+		if (outcome == PARK_CANCELLED && (word & PARK_SHIELDED) != 0)
+			return false;
+		/* G2: acquire, the saved registers; pairs with G1.  Release, what the waker did;
+		 * pairs with G3. */
+	} while (!cas_seq_cst(&green->park, &word, PARK_WORD(ticket, outcome)));
+	if (state == PARK_PARKED)
+		make_runnable(green);
+	return true;
+}
+
+struct green *waiter_take_parked(struct waiter *waiter, const struct scheduler *scheduler)
+{
+	struct green *green = waiter->green;
+	uint64_t word;
+
+	if (green == NULL || &green->runtime->scheduler != scheduler)
+		return NULL;
+	word = load_relaxed(&green->park);
+	if (PARK_STATE(word) != PARK_PARKED)
+		return NULL;
+	FILAR_ASSERT(PARK_TICKET(word) == waiter->ticket);
+	/* G2, again. */
+	if (!cas_seq_cst(&green->park, &word, PARK_WORD(PARK_TICKET(word), PARK_WOKEN)))
+		return NULL;
+	store_relaxed(&green->state, GREEN_RUNNABLE);
+	tracepoint_emit(TRACE_GREEN_WAKE, load_relaxed(&green->number), 0);
+	return green;
+}
+
+void waiter_fire_deadline(struct deadline *deadline)
+{
+	struct green *green = FILAR_CONTAINER_OF(deadline, struct green, deadline);
+
+	(void)settle_wait(green, green->deadline_ticket, PARK_TIMED_OUT);
+}
+
+void waiter_cancel_green(struct green *green)
+{
+	/* seq_cst, after cancel_number was stored: "Park and unpark", Cancelling. */
+	uint64_t word = fetch_add_seq_cst(&green->park, 0);
+
+	(void)settle_wait(green, PARK_TICKET(word), PARK_CANCELLED);
+}
+
+void waiter_commit(struct worker *worker, struct green *green)
+{
+	uint64_t word = load_relaxed(&green->park), parked;
+
+	store_relaxed(&green->state, GREEN_PARKED);
+	tracepoint_emit(TRACE_GREEN_PARK, load_relaxed(&green->number),
+		(int32_t)load_relaxed(&green->reason));
+	parked = (word & ~UINT64_C(7)) | PARK_PARKED;
+	/* G1: release, the saved registers; pairs with G2. */
+	if (PARK_STATE(word) == PARK_WAITING && cas_seq_cst(&green->park, &word, parked)) {
+		uint64_t ticket = PARK_TICKET(parked);
+
+		/* From here on the green thread may be running elsewhere, or be gone; its
+		 * descriptor is still there, and the ticket tells. */
+		if (FILAR_UNLIKELY(green_is_cancelled(green)))
+			(void)settle_wait(green, ticket, PARK_CANCELLED);
+		return;
+	}
+	/* The wake came first: RUNNING -> RUNNABLE. */
+	store_relaxed(&green->state, GREEN_RUNNABLE);
+	worker_push(worker, &green->work);
+}
+
+/* Ends a wait that is not parked, by its owner; false when somebody else was faster. */
+static bool settle_own(struct green *green, uint64_t ticket, enum park_state outcome)
+{
+	uint64_t word = load_relaxed(&green->park);
+
+	do {
+		if (PARK_STATE(word) == PARK_WOKEN)
+			return false;
+	} while (!cas_seq_cst(&green->park, &word, PARK_WORD(ticket, outcome)));
+	return true;
+}
+
+static void park(struct green *green, const struct waiter *waiter, int64_t deadline_ns)
+{
+	struct worker *worker = worker_here();
+	bool timed = deadline_ns != DEADLINE_NEVER;
+
+	if (timed) {
+		green->deadline.at_ns = deadline_ns;
+		green->deadline.fire = waiter_fire_deadline;
+		green->deadline_ticket = waiter->ticket;
+		scheduler_add_deadline(worker->scheduler, &green->deadline);
+	}
+	COUNTER_ADD(worker, parks, 1);
+	switch_away(worker, green, worker_pick(worker), LEAVING_PARK);
+	if (timed)
+		deadlines_cancel(&green->runtime->scheduler.deadlines, &green->deadline);
+}
+
+/* What a wait that was ended means, or FILAR_BUSY: it goes on. */
+static enum filar_status outcome_of(struct green *green, uint64_t word)
+{
+	switch (PARK_STATE(word)) {
+	case PARK_WOKEN:
+		store_relaxed(&green->park, PARK_WORD(PARK_TICKET(word), PARK_RUNNING));
+		return FILAR_OK;
+	case PARK_TIMED_OUT:
+		return FILAR_TIMED_OUT;
+	case PARK_CANCELLED:
+		/* A cancel meant for whoever had the slot before us is no cancel. */
+		return green_is_cancelled(green) ? FILAR_CANCELLED : FILAR_BUSY;
+	default:
+		return FILAR_BUSY;
+	}
+}
+
+static enum filar_status green_wait_until(struct green *green, struct waiter *waiter,
+	int64_t deadline_ns, enum wait_reason reason, enum wait_shield shield)
+{
+	uint64_t waiting = PARK_WORD(waiter->ticket, PARK_WAITING) |
+			   (shield == WAIT_SHIELDED ? PARK_SHIELDED : 0);
+	enum filar_status status = FILAR_BUSY;
+
+	store_relaxed(&green->reason, reason);
+	while (status == FILAR_BUSY) {
+		uint64_t word = load_acquire(&green->park);
+
+		/* Whatever it was (a first wait, or once more after a deadline): WAITING, unless
+		 * woken. */
+		if (PARK_STATE(word) == PARK_WOKEN)
+			return outcome_of(green, word);
+		if (word != waiting && !cas_seq_cst(&green->park, &word, waiting))
+			continue;
+		if (shield == WAIT_CANCELLABLE && green_is_cancelled(green)) {
+			if (settle_own(green, waiter->ticket, PARK_CANCELLED))
+				return FILAR_CANCELLED;
+			continue;
+		}
+		if (deadline_ns != DEADLINE_NEVER && deadline_ns <= clock_now_ns()) {
+			if (settle_own(green, waiter->ticket, PARK_TIMED_OUT))
+				return FILAR_TIMED_OUT;
+			continue;
+		}
+		park(green, waiter, deadline_ns);
+		/* G3: acquire; pairs with G2. */
+		status = outcome_of(green, load_acquire(&green->park));
+	}
+	store_relaxed(&green->reason, WAIT_NONE);
+	return status;
+}
+
+/* ---- both ---- */
+
+void waiter_init(struct waiter *waiter)
+{
+	waiter_init_for(waiter, green_self());
+}
+
+void waiter_init_for(struct waiter *waiter, struct green *green)
+{
+	waiter->green = green;
+	atomic_init(&waiter->word, KERNEL_WAITING);
+	if (green != NULL) {
+		/* A plain store: in RUNNING nobody else writes, and whoever still has an old ticket
+		 * compares first. */
+		waiter->ticket = PARK_TICKET(load_relaxed(&green->park)) + 1;
+		store_relaxed(&green->park, PARK_WORD(waiter->ticket, PARK_WAITING));
+	}
+}
+
+void waiter_abandon(struct waiter *waiter)
+{
+	if (waiter->green != NULL)
+		store_relaxed(&waiter->green->park, PARK_WORD(waiter->ticket, PARK_RUNNING));
+}
+
+enum filar_status waiter_wait_until(struct waiter *waiter, int64_t deadline_ns,
+	enum wait_reason reason, enum wait_shield shield)
+{
+	if (waiter->green == NULL)
+		return kernel_wait_until(waiter, deadline_ns, shield);
+	return green_wait_until(waiter->green, waiter, deadline_ns, reason, shield);
+}
+
+void waiter_wake(struct waiter *waiter)
+{
+	struct green *green = waiter->green;
+
+	if (green == NULL)
+		kernel_wake(waiter);
+	else
+		FILAR_CHECK(settle_wait(green, waiter->ticket, PARK_WOKEN));
+}

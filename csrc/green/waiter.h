@@ -1,0 +1,79 @@
+/*
+ * waiter.h - one wait of one thread, green or kernel; everything that waits, waits through this.
+ *
+ * To wait:  waiter_init(&waiter); publish it where the waker looks (a queue under a lock, an atomic
+ *           word); waiter_wait_until().  If that ends without FILAR_OK, take the waiter back from
+ *           there; if it is gone, a waker has claimed it: wait once more, without deadline, with
+ *           WAIT_SHIELDED; that wait ends soon, with FILAR_OK.
+ * To wake:  take the waiter from where it was published (so that only one waker does), then
+ *           waiter_wake().  It may be gone as soon as that has begun.
+ *
+ * A waiter lives on the stack of the thread that waits.  The wake may come at any moment after
+ * waiter_init(), also before the wait.
+ *
+ * The word of a green thread's wait (green->park) is  ticket << 4 | shielded << 3 | state.  The
+ * ticket grows with each waiter, so that a late cancel or deadline cannot hit the next wait.
+ *
+ *   RUNNING  -> WAITING                   waiter_init, owner, plain store
+ *   WAITING  -> PARKED                    on the next stack, registers saved
+ *   WAITING | PARKED -> WOKEN             waiter_wake
+ *   WAITING | PARKED -> TIMED_OUT         the deadline
+ *   WAITING | PARKED -> CANCELLED         green_cancel, unless shielded
+ *   TIMED_OUT | CANCELLED -> WOKEN        waiter_wake: the waker was late, but it had claimed us
+ *   TIMED_OUT | CANCELLED -> WAITING      owner waits once more
+ *   WOKEN    -> RUNNING                   owner
+ *
+ * Whoever takes it out of PARKED owns the green thread and makes it runnable.
+ */
+#ifndef FILAR_GREEN_WAITER_H
+#define FILAR_GREEN_WAITER_H
+
+#include "green/green.h"
+
+enum park_state {
+	PARK_RUNNING,
+	PARK_WAITING,
+	PARK_PARKED,
+	PARK_WOKEN,
+	PARK_TIMED_OUT,
+	PARK_CANCELLED
+};
+
+#define PARK_STATE(word)         ((uint32_t)((word)&7))
+#define PARK_SHIELDED            UINT64_C(8)
+#define PARK_TICKET(word)        ((word) >> 4)
+#define PARK_WORD(ticket, state) ((ticket) << 4 | (uint64_t)(state))
+
+struct scheduler;
+
+struct waiter {
+	struct green *green;   /* I  NULL: a kernel thread */
+	uint64_t ticket;       /* I  of a green thread's wait */
+	_Atomic uint32_t word; /* A  of a kernel thread's: futex */
+};
+
+enum wait_shield { WAIT_CANCELLABLE, WAIT_SHIELDED };
+
+/* For the calling thread. */
+void waiter_init(struct waiter *waiter);
+/* For the caller that knows already who it is: green_self(). */
+void waiter_init_for(struct waiter *waiter, struct green *self);
+/* When it was never published, or taken back before any wait: forgets it. */
+void waiter_abandon(struct waiter *waiter);
+/* FILAR_OK: woken.  FILAR_TIMED_OUT, FILAR_CANCELLED (green threads), FILAR_INTERRUPTED (kernel
+ * threads, by a signal; not when shielded): see the head of this file. */
+enum filar_status waiter_wait_until(struct waiter *waiter, int64_t deadline_ns,
+	enum wait_reason reason, enum wait_shield shield);
+void waiter_wake(struct waiter *waiter);
+
+/* For a waiter that was claimed: if it is a green thread of this scheduler and parked, it is woken
+ * and now the caller's, RUNNABLE on no queue; else NULL, and nothing has changed. */
+struct green *waiter_take_parked(struct waiter *waiter, const struct scheduler *scheduler);
+
+/* For switch.h: the registers are saved. WAITING -> PARKED, or runnable again. */
+void waiter_commit(struct worker *worker, struct green *green);
+/* For green_cancel(). */
+void waiter_cancel_green(struct green *green);
+void waiter_fire_deadline(struct deadline *deadline);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * idle.c - transitions of the idle word.  The labels are those of README.md, "Going to sleep".
+ */
+#include "sched/idle.h"
+
+#include "base/check.h"
+
+void idle_init(struct idle *idle)
+{
+	atomic_init(&idle->word, 0);
+	eventcount_init(&idle->sleepers);
+	atomic_init(&idle->keeper, 0);
+	atomic_init(&idle->wakes, 0);
+}
+
+bool idle_begin_search(struct idle *idle, uint32_t searchers_max)
+{
+	uint64_t word = load_relaxed(&idle->word);
+
+	do {
+		if (IDLE_SEARCHING(word) >= searchers_max)
+			return false;
+	} while (!cas_seq_cst(&idle->word, &word, word + IDLE_ONE_SEARCHING));
+	return true;
+}
+
+bool idle_end_search(struct idle *idle)
+{
+	/* I3: a read-modify-write, before the look for more work.  Pairs with I2. */
+	uint64_t before = fetch_sub_seq_cst(&idle->word, IDLE_ONE_SEARCHING);
+
+	FILAR_CHECK(IDLE_SEARCHING(before) > 0);
+	return IDLE_SEARCHING(before) == 1;
+}
+
+uint32_t idle_prepare_sleep(struct idle *idle, bool was_searching)
+{
+	uint32_t ticket = eventcount_prepare_wait(&idle->sleepers);
+	uint64_t change = IDLE_ONE_SLEEPING - (was_searching ? IDLE_ONE_SEARCHING : 0);
+	uint64_t before;
+
+	/* I1: a read-modify-write, after the ticket and before the last look.  Pairs with I2. */
+	before = fetch_add_seq_cst(&idle->word, change);
+	FILAR_CHECK(!was_searching || IDLE_SEARCHING(before) > 0);
+	return ticket;
+}
+
+void idle_sleep_until(struct idle *idle, uint32_t ticket, int64_t deadline_ns)
+{
+	/* A signal or a failed futex call is as good as a wake: the worker looks and comes back. */
+	(void)eventcount_commit_wait_until(&idle->sleepers, ticket, deadline_ns);
+}
+
+void idle_cancel_sleep(struct idle *idle)
+{
+	eventcount_cancel_wait(&idle->sleepers);
+}
+
+void idle_get_up(struct idle *idle)
+{
+	uint64_t word = load_relaxed(&idle->word), after;
+
+	do {
+		FILAR_CHECK(IDLE_SLEEPING(word) > 0);
+		after = word - IDLE_ONE_SLEEPING;
+		/* A grant has counted its searcher already. */
+		after += IDLE_GRANTED(word) > 0 ? -IDLE_ONE_GRANTED : IDLE_ONE_SEARCHING;
+	} while (!cas_seq_cst(&idle->word, &word, after));
+}
+
+void idle_wake_one_slow(struct idle *idle, uint64_t word)
+{
+	do {
+		if (IDLE_SEARCHING(word) > 0 || IDLE_SLEEPING(word) <= IDLE_GRANTED(word))
+			return;
+	} while (!cas_seq_cst(&idle->word, &word, word + IDLE_ONE_GRANTED + IDLE_ONE_SEARCHING));
+	fetch_add_relaxed(&idle->wakes, 1);
+	eventcount_notify_one(&idle->sleepers);
+}
+
+void idle_wake_all(struct idle *idle)
+{
+	eventcount_notify_all(&idle->sleepers);
+}

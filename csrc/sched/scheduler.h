@@ -1,0 +1,96 @@
+/*
+ * scheduler.h - a set of workers that find, steal and run work.
+ *
+ * Knows nothing of green threads: the layer above gives it work (work.h) and four hooks.  With one
+ * worker it is the N:1 model, with more the M:N model.
+ */
+#ifndef FILAR_SCHED_SCHEDULER_H
+#define FILAR_SCHED_SCHEDULER_H
+
+#include "sched/deadline.h"
+#include "sched/inject.h"
+#include "sched/worker.h"
+
+#define WORKERS_MAX 1024
+
+enum worker_pin {
+	WORKER_PIN_NONE,
+	WORKER_PIN_COMPACT, /* neighbours first */
+	WORKER_PIN_SCATTER, /* as far apart as can be */
+	WORKER_PIN_LIST     /* worker i on cpus[i % cpu_count] */
+};
+
+struct scheduler_options {
+	uint32_t workers; /* 1..WORKERS_MAX */
+	enum worker_pin pin;
+	const int32_t *cpus; /* for WORKER_PIN_LIST */
+	size_t cpu_count;
+	const char *name; /* of the workers' kernel threads: "<name>-<index>", cut to fit */
+	/* On each worker's kernel thread, at its beginning and end; NULL: nothing to do. */
+	enum filar_status (*worker_begins)(struct worker *worker);
+	void (*worker_ends)(struct worker *worker);
+	/* On some worker, each time it runs out of work while the scheduler is closing. */
+	void (*quiet)(struct scheduler *scheduler);
+};
+
+struct scheduler {
+	uint32_t worker_count;  /* I */
+	bool spin;              /* I  searching for a while can pay: several CPUs */
+	struct worker *workers; /* I */
+	enum filar_status (*worker_begins)(struct worker *worker); /* I */
+	void (*worker_ends)(struct worker *worker);                /* I */
+	void (*quiet)(struct scheduler *scheduler);                /* I */
+	struct inject inject;
+	struct deadlines deadlines;
+	struct idle idle;
+	_Atomic bool closing;        /* A  workers that run out of work call quiet() */
+	_Atomic bool stopping;       /* A  workers end as soon as they run out of what is at hand */
+	_Atomic uint32_t workers_up; /* A  futex: how many have begun */
+};
+
+/* Starts the workers, all or none: FILAR_LIMIT, FILAR_NO_MEMORY, FILAR_NO_CPU, ... */
+enum filar_status scheduler_init(
+	struct scheduler *scheduler, const struct scheduler_options *options, void *const *locals);
+/* Asks sleeping and running workers to call quiet() whenever they run out of work. */
+void scheduler_close(struct scheduler *scheduler);
+/* Ends the workers and frees everything.  No work may be left.  In the child of a fork: only frees.
+ */
+void scheduler_deinit(struct scheduler *scheduler);
+bool scheduler_is_forked(const struct scheduler *scheduler);
+
+/* From any kernel thread.  After this the scheduler may be gone, if the work could end it. */
+void scheduler_submit(struct scheduler *scheduler, struct work *work);
+/* On a worker of this scheduler: makes work runnable, in the next slot or at the end of the queue.
+ */
+static inline void scheduler_ready_next(struct worker *worker, struct work *work)
+{
+	worker_push_next(worker, work);
+	if (worker->runq.shared)
+		idle_wake_one(&worker->scheduler->idle);
+}
+static inline void scheduler_ready(struct worker *worker, struct work *work)
+{
+	worker_push(worker, work);
+	if (worker->runq.shared)
+		idle_wake_one(&worker->scheduler->idle);
+}
+
+/* Adds a deadline and sees to it that somebody wakes up for it. */
+void scheduler_add_deadline(struct scheduler *scheduler, struct deadline *deadline);
+void scheduler_fire_deadlines_slow(struct scheduler *scheduler);
+static inline void scheduler_fire_deadlines(struct scheduler *scheduler)
+{
+	if (FILAR_UNLIKELY(deadlines_earliest(&scheduler->deadlines) != INT64_MAX))
+		scheduler_fire_deadlines_slow(scheduler);
+}
+
+/* For worker.c. */
+void scheduler_worker_is_up(struct scheduler *scheduler);
+
+const char *worker_doing_name(uint32_t doing);
+/* Sum over the workers. */
+void scheduler_read_counters(struct scheduler *scheduler, struct counters *sum);
+/* One line for the scheduler, one for each worker, to a file descriptor. */
+void scheduler_dump(struct scheduler *scheduler, int fd);
+
+#endif

@@ -1,0 +1,356 @@
+/*
+ * worker.c - the loop of a worker.  worker_find_work() is the one place that decides where work is
+ * looked for and in which order; README.md, "Finding work", says why.
+ */
+#include "sched/worker.h"
+
+#include <string.h>
+
+#include "arch/cpu.h"
+#include "base/check.h"
+#include "base/tracepoint.h"
+#include "kthread/kthread.h"
+#include "os/clock.h"
+#include "sched/scheduler.h"
+
+#if FILAR_HARD
+#define SEARCH_ROUNDS 1u
+#else
+#define SEARCH_ROUNDS 20u
+#endif
+/* Pauses between two rounds: some 0.5 to 2 us; all rounds together stay below 50. */
+#define SEARCH_PAUSES 32u
+
+/* ---- pushing ---- */
+
+void worker_push_slow(struct worker *worker, struct work *work)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work_chain chain = { 0 };
+
+	runq_take_half(&worker->runq, &chain);
+	work_chain_push(&chain, work);
+	COUNTER_ADD(worker, spills, chain.count);
+	inject_lock(&scheduler->inject);
+	inject_push_locked(&scheduler->inject, &chain);
+	inject_unlock(&scheduler->inject);
+}
+
+/* Takes what is in the next slot, or puts something in it. */
+static struct work *exchange_next(struct worker *worker, struct work *work)
+{
+	struct work *before;
+
+	if (!worker->runq.shared) {
+		before = load_relaxed(&worker->next);
+		store_relaxed(&worker->next, work);
+		return before;
+	}
+	/* W1: release for a thief that takes it, acquire against a thief that took it (both sides
+	 * run this or W2 in worker_steal_next()). */
+	return exchange_acq_rel(&worker->next, work);
+}
+
+void worker_push_next(struct worker *worker, struct work *work)
+{
+	struct work *displaced = exchange_next(worker, work);
+
+	if (displaced != NULL)
+		worker_push(worker, displaced);
+}
+
+/* ---- picking what is at hand ---- */
+
+struct work *worker_pick_next(struct worker *worker)
+{
+	struct work *work = exchange_next(worker, NULL);
+
+	if (work == NULL || runq_length(&worker->runq) == 0) {
+		worker->next_streak = 0;
+		return work;
+	}
+	if (++worker->next_streak <= WORKER_NEXT_MAX)
+		return work;
+	/* Two that wake each other would keep all others waiting. */
+	worker->next_streak = 0;
+	worker_push(worker, work);
+	return NULL;
+}
+
+/* A fair share of the inject queue: the first is returned, the others go to the own queue. */
+static struct work *take_injected(struct worker *worker, uint64_t max)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work_chain chain = { 0 };
+	struct work *first, *work;
+
+	inject_pop(&scheduler->inject, &chain, max);
+	COUNTER_ADD(worker, injected, chain.count);
+	first = work_chain_pop(&chain);
+	while ((work = work_chain_pop(&chain)) != NULL)
+		worker_push(worker, work);
+	return first;
+}
+
+static uint64_t fair_share(struct scheduler *scheduler)
+{
+	uint64_t share = inject_count(&scheduler->inject) / scheduler->worker_count + 1;
+
+	return share < RUNQ_STEAL_MAX ? share : RUNQ_STEAL_MAX;
+}
+
+/* Called when it is time to look outside, and when there is nothing inside. */
+struct work *worker_pick_outside(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	bool on_time = worker->turns == 0;
+	struct work *work = NULL;
+
+	if (on_time)
+		worker->turns = WORKER_TURNS;
+	scheduler_fire_deadlines(scheduler);
+	if (inject_count(&scheduler->inject) > 0)
+		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
+	if (work != NULL || on_time)
+		return work;
+	/* A deadline may have put something there. */
+	return exchange_next(worker, NULL);
+}
+
+/* ---- stealing ---- */
+
+/* The oldest is returned, the others go to the own queue. */
+static struct work *steal_queue(struct worker *thief, struct worker *victim)
+{
+	struct work *taken[RUNQ_STEAL_MAX];
+	uint32_t count = runq_steal(&victim->runq, taken);
+
+	if (count == 0)
+		return NULL;
+	COUNTER_ADD(thief, steals, 1);
+	COUNTER_ADD(thief, stolen, count);
+	tracepoint_emit(TRACE_STEAL, victim->index, (int32_t)count);
+	for (uint32_t i = 1; i < count; i++)
+		worker_push(thief, taken[i]);
+	return taken[0];
+}
+
+static void pause_a_little(void)
+{
+	for (uint32_t i = 0; i < SEARCH_PAUSES; i++)
+		cpu_pause();
+}
+
+/* The next slot is its owner's within nanoseconds, as a rule: it is taken only if the owner has run
+ * one and the same piece of work for a while. */
+static struct work *steal_next(struct worker *thief, struct worker *victim)
+{
+	uint32_t ticks = load_relaxed(&victim->ticks);
+	struct work *work;
+
+	if (load_relaxed(&victim->next) == NULL)
+		return NULL;
+	pause_a_little();
+	if (load_relaxed(&victim->ticks) != ticks)
+		return NULL;
+	/* W2: as W1. */
+	work = exchange_acq_rel(&victim->next, NULL);
+	if (work == NULL)
+		return NULL;
+	COUNTER_ADD(thief, steals, 1);
+	COUNTER_ADD(thief, stolen, 1);
+	tracepoint_emit(TRACE_STEAL, victim->index, 1);
+	return work;
+}
+
+/* One look at every other worker, from a random one on. */
+static struct work *steal_round(struct worker *thief)
+{
+	struct scheduler *scheduler = thief->scheduler;
+	uint32_t count = scheduler->worker_count, start = random_below(&thief->random, count);
+	struct work *work = NULL;
+
+	for (uint32_t i = 0; i < count && work == NULL; i++) {
+		struct worker *victim = &scheduler->workers[(start + i) % count];
+
+		if (victim == thief)
+			continue;
+		work = steal_queue(thief, victim);
+		if (work == NULL)
+			work = steal_next(thief, victim);
+	}
+	return work;
+}
+
+/* Searches for a while. */
+static struct work *search(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	uint32_t rounds = scheduler->spin ? SEARCH_ROUNDS : 1;
+	struct work *work = NULL;
+
+	COUNTER_ADD(worker, searches, 1);
+	for (uint32_t round = 0; round < rounds && work == NULL; round++) {
+		if (round > 0)
+			pause_a_little();
+		work = worker_pick(worker);
+		if (work == NULL && worker->runq.shared)
+			work = steal_round(worker);
+		if (load_relaxed(&scheduler->stopping))
+			break;
+	}
+	return work;
+}
+
+/* ---- sleeping ---- */
+
+/* Whether anything is there that this worker could run or must do.  Runs after I1 or I3. */
+static bool anything_to_do(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+
+	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping))
+		return true;
+	for (uint32_t i = 0; i < scheduler->worker_count; i++) {
+		struct worker *victim = &scheduler->workers[i];
+
+		if (runq_length(&victim->runq) > 0 || load_relaxed(&victim->next) != NULL)
+			return true;
+	}
+	return deadlines_earliest(&scheduler->deadlines) <= clock_now_ns();
+}
+
+/* One of the sleepers keeps the time; the others sleep until they are woken. */
+static int64_t become_keeper(struct scheduler *scheduler, bool *keeper)
+{
+	uint32_t nobody = 0;
+
+	/* D2: a read-modify-write before the look at `earliest`.  Pairs with D1. */
+	*keeper = cas_seq_cst(&scheduler->idle.keeper, &nobody, 1);
+	return *keeper ? load_seq_cst(&scheduler->deadlines.earliest) : DEADLINE_NEVER;
+}
+
+static void sleep_once(struct worker *worker, bool was_searching)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	uint32_t ticket = idle_prepare_sleep(&scheduler->idle, was_searching);
+	bool keeper;
+	int64_t until_ns = become_keeper(scheduler, &keeper);
+
+	store_relaxed(&worker->doing, WORKER_SLEEPING);
+	if (load_seq_cst(&scheduler->closing))
+		scheduler->quiet(scheduler);
+	if (anything_to_do(worker)) {
+		idle_cancel_sleep(&scheduler->idle);
+	} else {
+		COUNTER_ADD(worker, sleeps, 1);
+		tracepoint_emit(TRACE_WORKER_SLEEP, worker->index, 0);
+		idle_sleep_until(&scheduler->idle, ticket, until_ns);
+		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
+	}
+	if (keeper)
+		store_seq_cst(&scheduler->idle.keeper, 0);
+	idle_get_up(&scheduler->idle);
+	store_relaxed(&worker->doing, WORKER_SEARCHING);
+}
+
+/* Found something; the last searcher sees to it that somebody searches if there is more, or keeps
+ * the time. */
+static void stop_searching(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+
+	if (idle_end_search(&scheduler->idle) && worker->runq.shared &&
+		(anything_to_do(worker) ||
+			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER))
+		idle_wake_one(&scheduler->idle);
+}
+
+/*
+ * The next piece of work, or NULL when the scheduler stops.  Sleeps if need be.
+ *
+ * 1. what was handed over      5. search: others' queues, inject queue, deadlines, for a while
+ * 2. now and then, outside     6. announce sleep, look at everything once more
+ * 3. next slot                 7. sleep
+ * 4. own queue, then outside   8. back to 5, as a searcher
+ */
+static struct work *worker_find_work(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work *work = worker->handed;
+	bool searching;
+
+	worker->handed = NULL;
+	if (work == NULL)
+		work = worker_pick(worker);
+	if (work != NULL || load_relaxed(&scheduler->stopping))
+		return work;
+	store_relaxed(&worker->doing, WORKER_SEARCHING);
+	searching = idle_begin_search(&scheduler->idle, (scheduler->worker_count + 1) / 2);
+	for (;;) {
+		if (searching)
+			work = search(worker);
+		if (work != NULL || load_relaxed(&scheduler->stopping))
+			break;
+		sleep_once(worker, searching);
+		searching = true;
+	}
+	if (searching)
+		stop_searching(worker);
+	return work;
+}
+
+/* ---- life ---- */
+
+enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index)
+{
+	memset(worker, 0, sizeof *worker);
+	worker->scheduler = scheduler;
+	worker->index = index;
+	worker->turns = WORKER_TURNS;
+	worker->cpu = -1;
+	random_init(&worker->random, random_mix((uint64_t)index + 1));
+	return runq_init(&worker->runq, scheduler->worker_count > 1);
+}
+
+void worker_deinit(struct worker *worker)
+{
+	runq_deinit(&worker->runq);
+}
+
+static bool begin(struct worker *worker, struct self *self)
+{
+	worker->status = FILAR_OK;
+	if (self == NULL)
+		worker->status = FILAR_NO_MEMORY;
+	else if (worker->scheduler->worker_begins != NULL)
+		worker->status = worker->scheduler->worker_begins(worker);
+	if (worker->status != FILAR_OK)
+		return false;
+	self->worker = worker;
+	context_init_running(&worker->loop);
+	return true;
+}
+
+void worker_main(void *pointer)
+{
+	struct worker *worker = pointer;
+	struct scheduler *scheduler = worker->scheduler;
+	struct self *self = self_get_or_create();
+	bool begun = begin(worker, self);
+	struct work *work;
+
+	scheduler_worker_is_up(scheduler);
+	if (begun) {
+		store_relaxed(&worker->doing, WORKER_RUNNING);
+		while ((work = worker_find_work(worker)) != NULL) {
+			store_relaxed(&worker->doing, WORKER_RUNNING);
+			work->class->run(worker, work);
+		}
+		context_deinit(&worker->loop);
+		self->worker = NULL;
+		if (scheduler->worker_ends != NULL)
+			scheduler->worker_ends(worker);
+	}
+	store_relaxed(&worker->doing, WORKER_ENDED);
+}

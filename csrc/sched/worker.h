@@ -1,0 +1,147 @@
+/*
+ * worker.h - a kernel thread with a run queue, and the order in which it looks for work.
+ *
+ * The layer above may switch from one piece of work to the next without coming back to the worker's
+ * loop: worker_pick() gives the next piece that is at hand, worker_hand_over() leaves one to the
+ * loop that cannot be run from where the caller stands.
+ */
+#ifndef FILAR_SCHED_WORKER_H
+#define FILAR_SCHED_WORKER_H
+
+#include "arch/context.h"
+#include "base/random.h"
+#include "base/self.h"
+#include "sched/idle.h"
+#include "sched/runq.h"
+
+struct kthread;
+struct scheduler;
+
+/* Picks between two looks at what is not in the own queue: inject queue, deadlines.  A prime, so
+ * that programs with a rhythm of their own do not fall in step with it (as Go's 61). */
+#define WORKER_TURNS 61u
+/* Picks from the next slot in a row while other work waits in the queue. */
+#define WORKER_NEXT_MAX 16u
+
+/* What a worker does, for dumps. */
+enum worker_doing {
+	WORKER_STARTING,
+	WORKER_RUNNING,
+	WORKER_SEARCHING,
+	WORKER_SLEEPING,
+	WORKER_ENDED
+};
+
+/* Values only grow; the worker writes, anyone reads. */
+#define WORKER_COUNTERS(X)                                                                         \
+	X(yields)   /* switches to another piece of work by one that stays runnable */             \
+	X(parks)    /* by one that waits */                                                        \
+	X(spawns)   /* green threads made runnable for the first time, by this worker */           \
+	X(ends)     /* ended on this worker */                                                     \
+	X(steals)   /* times it took from another worker's queue */                                \
+	X(stolen)   /* pieces it took then */                                                      \
+	X(spills)   /* pieces moved to the inject queue because the own one was full */            \
+	X(injected) /* pieces taken from the inject queue */                                       \
+	X(searches) /* times it began to search */                                                 \
+	X(sleeps)   /* times it slept */
+
+struct counters {
+#define X(name) _Atomic uint64_t name;
+	WORKER_COUNTERS(X)
+#undef X
+};
+
+struct worker {
+	struct scheduler *scheduler; /* I */
+	struct work *current;        /* W  what runs; NULL on the worker's own stack */
+	uint32_t turns;              /* W  picks until the next look outside */
+	uint32_t next_streak;        /* W  picks from the next slot in a row */
+	void *local;                 /* I  the upper layer's part of this worker */
+
+	/* For the layer that switches stacks: who was left, and what to do with it on the next
+	 * stack. */
+	struct work *leaving; /* W */
+	uint32_t leaving_how; /* W */
+	uint32_t index;       /* I  position in scheduler->workers */
+	struct work *handed;  /* W  popped, but only the loop can run it */
+	struct context loop;  /* W  the worker's own stack */
+	struct random random; /* W  victims */
+
+	FILAR_CACHELINE_BREAK _Atomic(struct work *)
+		next;           /* A  next slot: owner puts, thieves take */
+	_Atomic uint32_t ticks; /* A  owner writes: grows with each pick */
+	struct runq runq;
+	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */
+	_Atomic uint32_t doing;                         /* A  enum worker_doing */
+	struct kthread *kthread;                        /* I */
+	int32_t cpu;                                    /* I  pinned to; -1: not */
+	enum filar_status status;                       /* S  the worker's until it runs its loop */
+};
+
+/* Owner adds; readers may see it late, never half. */
+#define COUNTER_ADD(worker, name, n)                                                               \
+	store_relaxed(&(worker)->counters.name, load_relaxed(&(worker)->counters.name) + (n))
+
+/* NULL on kernel threads that are no workers. */
+static inline struct worker *worker_current(void)
+{
+	struct self *self = self_get();
+
+	return self != NULL ? self->worker : NULL;
+}
+
+/* For callers that stand on a worker. */
+static inline struct worker *worker_here(void)
+{
+	return self_get()->worker;
+}
+
+enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index);
+void worker_deinit(struct worker *worker);
+/* The body of a worker's kernel thread. */
+void worker_main(void *worker);
+
+/* Owner.  To the end of the queue; a full queue spills half of it to the inject queue. */
+void worker_push_slow(struct worker *worker, struct work *work);
+static FILAR_ALWAYS_INLINE void worker_push(struct worker *worker, struct work *work)
+{
+	if (FILAR_UNLIKELY(!runq_push(&worker->runq, work)))
+		worker_push_slow(worker, work);
+}
+
+/* Owner.  Runs next, before what is in the queue: for what was just woken, whose data is warm. */
+void worker_push_next(struct worker *worker, struct work *work);
+
+struct work *worker_pick_next(struct worker *worker);
+struct work *worker_pick_outside(struct worker *worker);
+
+/* Owner.  The next piece of work that needs no search: next slot, own queue, inject queue; or NULL.
+ */
+static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
+{
+	struct work *work;
+
+	store_relaxed(&worker->ticks, load_relaxed(&worker->ticks) + 1);
+	if (FILAR_UNLIKELY(--worker->turns == 0)) {
+		work = worker_pick_outside(worker);
+		if (work != NULL)
+			return work;
+	}
+	if (load_relaxed(&worker->next) != NULL) {
+		work = worker_pick_next(worker);
+		if (work != NULL)
+			return work;
+	}
+	work = runq_pop(&worker->runq);
+	if (FILAR_LIKELY(work != NULL))
+		return work;
+	return worker_pick_outside(worker);
+}
+
+/* Owner.  The loop will run it as soon as it is switched to. */
+static inline void worker_hand_over(struct worker *worker, struct work *work)
+{
+	worker->handed = work;
+}
+
+#endif

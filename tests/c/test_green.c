@@ -1,0 +1,930 @@
+/*
+ * test_green.c - green threads as their users see them: spawn, join, yield, sleep, cancel, end; and
+ * what a runtime says when something is wrong.
+ */
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "check.h"
+#include "fail.h"
+#include "green/runtime.h"
+#include "green/waiter.h"
+#include "os/clock.h"
+
+static struct runtime *runtime;
+
+static void start(uint32_t workers)
+{
+	struct runtime_options options;
+
+	runtime_options_init(&options);
+	options.workers = workers;
+	CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
+}
+
+static void stop(void)
+{
+	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
+	runtime = NULL;
+}
+
+static struct green_ref spawn(green_body *body, void *argument)
+{
+	struct green_ref ref;
+
+	CHECK_EQ(green_spawn(&ref, runtime, NULL, body, argument), FILAR_OK);
+	return ref;
+}
+
+static void join(struct green_ref ref)
+{
+	CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
+}
+
+/* Runs a body on a green thread of a fresh runtime of one and of three workers. */
+static void on_one_and_three_workers(green_body *body, void *argument)
+{
+	uint32_t workers[] = { 1, 3 };
+
+	for (size_t i = 0; i < 2; i++) {
+		start(workers[i]);
+		join(spawn(body, argument));
+		stop();
+	}
+}
+
+/* qemu's user mode does not survive a fork with several threads. */
+static bool under_qemu(void)
+{
+	return getenv("FILAR_UNDER_QEMU") != NULL;
+}
+
+static bool is_parked(struct green_ref ref)
+{
+	return load_acquire(&ref.green->state) == GREEN_PARKED;
+}
+
+/* On a green thread: lets others run until it is so. */
+#define YIELD_UNTIL(condition)                                                                     \
+	do {                                                                                       \
+		while (!(condition))                                                               \
+			green_yield();                                                             \
+	} while (0)
+
+/* ---- spawn, join, yield ---- */
+
+static void add_one(void *argument)
+{
+	fetch_add_relaxed((_Atomic int *)argument, 1);
+}
+
+TEST(a_green_thread_runs_its_body_once_and_is_joined_from_a_kernel_thread)
+{
+	_Atomic int count = 0;
+
+	for (uint32_t workers = 1; workers <= 3; workers++) {
+		start(workers);
+		join(spawn(add_one, &count));
+		CHECK_EQ(load_relaxed(&count), (int)workers);
+		stop();
+	}
+}
+
+static void spawn_and_join_thousand(void *argument)
+{
+	static struct green_ref refs[1000];
+
+	for (int i = 0; i < 1000; i++)
+		refs[i] = spawn(add_one, argument);
+	for (int i = 0; i < 1000; i++)
+		join(refs[999 - i]);
+}
+
+TEST(a_thousand_are_spawned_and_joined_from_a_green_thread)
+{
+	_Atomic int count = 0;
+
+	on_one_and_three_workers(spawn_and_join_thousand, &count);
+	CHECK_EQ(load_relaxed(&count), 2000);
+}
+
+struct turns {
+	int order[64];
+	int used;
+};
+
+static void take_four_turns(void *argument)
+{
+	struct turns *turns = argument;
+	int me = (int)(green_ref_of(green_self()).number & 63);
+
+	for (int i = 0; i < 4; i++) {
+		turns->order[turns->used++] = me;
+		green_yield();
+	}
+}
+
+static void spawn_three_that_take_turns(void *argument)
+{
+	struct green_ref refs[3];
+
+	for (int i = 0; i < 3; i++)
+		refs[i] = spawn(take_four_turns, argument);
+	for (int i = 0; i < 3; i++)
+		join(refs[i]);
+}
+
+TEST(with_one_worker_yield_goes_round_in_order)
+{
+	struct turns turns = { .used = 0 };
+
+	start(1);
+	join(spawn(spawn_three_that_take_turns, &turns));
+	CHECK_EQ(turns.used, 12);
+	if (!FILAR_HARD) { /* a queue of four spills, which changes the order */
+		for (int i = 3; i < 12; i++)
+			CHECK_EQ(turns.order[i], turns.order[i - 3]);
+	}
+	CHECK(turns.order[0] != turns.order[1] && turns.order[1] != turns.order[2]);
+	stop();
+}
+
+static void yield_and_count(void *argument)
+{
+	for (int i = 0; i < 100; i++) {
+		fetch_add_relaxed((_Atomic int *)argument, 1);
+		green_yield();
+	}
+}
+
+TEST(more_green_threads_than_any_queue_holds_all_come_round)
+{
+	enum { COUNT = 3000 };
+	static struct green_ref refs[COUNT];
+	_Atomic int count = 0;
+
+	start(2);
+	for (int i = 0; i < COUNT; i++)
+		refs[i] = spawn(yield_and_count, &count);
+	for (int i = 0; i < COUNT; i++)
+		join(refs[i]);
+	CHECK_EQ(load_relaxed(&count), 100 * COUNT);
+	stop();
+}
+
+TEST(yield_on_a_kernel_thread_gives_the_cpu_away_and_returns)
+{
+	green_yield();
+	CHECK(green_self() == NULL);
+}
+
+/* ---- the stack ---- */
+
+static void check_alignment(void *argument)
+{
+	_Alignas(32) volatile char local[32];
+
+	local[0] = 0;
+	*(uintptr_t *)argument =
+		((uintptr_t)__builtin_frame_address(0) & 15) | ((uintptr_t)local & 31);
+}
+
+TEST(a_body_starts_on_an_aligned_stack_whatever_the_slot)
+{
+	start(1);
+	for (int i = 0; i < 100; i++) {
+		uintptr_t misalignment = 1;
+
+		join(spawn(check_alignment, &misalignment));
+		CHECK_EQ(misalignment, 0);
+	}
+	stop();
+}
+
+static void use_stack(void *argument)
+{
+	volatile char block[200 * 1024];
+
+	for (size_t i = 0; i < sizeof block; i += 512)
+		block[i] = (char)i;
+	fetch_add_relaxed((_Atomic int *)argument, 1);
+}
+
+TEST(a_larger_stack_is_given_when_asked_for)
+{
+	struct green_options options = { .stack_bytes = (size_t)256 * 1024, .name = "deep" };
+	struct green_ref ref;
+	_Atomic int count = 0;
+
+	start(1);
+	CHECK_EQ(green_spawn(&ref, runtime, &options, use_stack, &count), FILAR_OK);
+	join(ref);
+	CHECK_EQ(load_relaxed(&count), 1);
+	options.stack_bytes = STACK_BYTES_LARGEST + 1;
+	CHECK_EQ(green_spawn(&ref, runtime, &options, use_stack, &count), FILAR_INVALID);
+	CHECK_TEXT_HAS(filar_status_detail(), "at most");
+	stop();
+}
+
+/* Runs `body` in a child with stderr in a pipe; the text it left. */
+static int child_says(void (*body)(void), char *text, size_t max)
+{
+	int fds[2], status;
+	size_t used = 0;
+	ssize_t got;
+	pid_t child;
+
+	CHECK_EQ(pipe(fds), 0);
+	child = fork();
+	if (child == 0) {
+		dup2(fds[1], STDERR_FILENO);
+		body();
+		_exit(0);
+	}
+	close(fds[1]);
+	while (used + 1 < max && (got = read(fds[0], text + used, max - 1 - used)) > 0)
+		used += (size_t)got;
+	text[used] = '\0';
+	close(fds[0]);
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	return status;
+}
+
+static int recurse(volatile int depth)
+{
+	volatile char block[256];
+
+	block[0] = (char)depth;
+	return depth == 0 ? 0 : recurse(depth + 1) + block[depth & 127];
+}
+
+static void overflow(void *argument)
+{
+	*(volatile int *)argument = recurse(1);
+}
+
+static void let_one_overflow(void)
+{
+	struct green_options options = { .name = "hungry", .stack_bytes = 32768 };
+	struct green_ref ref;
+	int sink = 0;
+
+	start(2);
+	for (int i = 0; i < 10; i++)
+		join(spawn(check_alignment, &(uintptr_t){ 0 }));
+	CHECK_EQ(green_spawn(&ref, runtime, &options, overflow, &sink), FILAR_OK);
+	join(ref);
+}
+
+TEST(an_overflow_names_the_green_thread_its_size_and_the_remedy)
+{
+	static char text[65536];
+	int status = child_says(let_one_overflow, text, sizeof text);
+	CHECK(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+	CHECK_TEXT_HAS(text, "\"hungry\" has overflowed its stack of 32768 bytes");
+	CHECK_TEXT_HAS(text, "larger stack_bytes");
+}
+
+/* ---- handles ---- */
+
+static void join_itself(void *argument)
+{
+	*(int *)argument = green_join_until(green_ref_of(green_self()), DEADLINE_NEVER);
+}
+
+TEST(joining_itself_is_a_deadlock)
+{
+	int status = 0;
+
+	start(1);
+	join(spawn(join_itself, &status));
+	CHECK_EQ(status, FILAR_DEADLOCK);
+	stop();
+}
+
+TEST(joining_twice_and_after_detaching_is_said)
+{
+	_Atomic int count = 0;
+	struct green_ref ref;
+
+	start(2);
+	ref = spawn(add_one, &count);
+	join(ref);
+	CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_WRONG_STATE);
+	CHECK_TEXT_HAS(filar_status_detail(), "joined or detached before");
+	/* The slot is another's now; the old handle still does not reach it. */
+	join(spawn(add_one, &count));
+	CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_WRONG_STATE);
+	CHECK_EQ(green_cancel(ref), FILAR_WRONG_STATE);
+	CHECK_EQ(green_detach(ref), FILAR_WRONG_STATE);
+	stop();
+}
+
+struct gate {
+	_Atomic bool open;
+	_Atomic int passed;
+};
+
+static void pass_gate(void *argument)
+{
+	struct gate *gate = argument;
+
+	YIELD_UNTIL(load_acquire(&gate->open));
+	fetch_add_relaxed(&gate->passed, 1);
+}
+
+TEST(a_detached_one_ends_by_itself_and_shutdown_waits_for_it)
+{
+	struct gate gate = { false, 0 };
+	struct green_options options = { .detached = true };
+	struct runtime_stats stats;
+
+	start(2);
+	CHECK_EQ(green_spawn(NULL, runtime, NULL, pass_gate, &gate), FILAR_OK);
+	CHECK_EQ(green_spawn(NULL, runtime, &options, pass_gate, &gate), FILAR_OK);
+	CHECK_EQ(green_detach(spawn(pass_gate, &gate)), FILAR_OK);
+	CHECK_EQ(runtime_shutdown_until(runtime, clock_now_ns()), FILAR_TIMED_OUT);
+	store_release(&gate.open, true);
+	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(load_relaxed(&gate.passed), 3);
+	runtime_read_stats(runtime, &stats);
+	CHECK_EQ(stats.live, 0);
+	CHECK_EQ(stats.unjoined, 0);
+	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
+}
+
+TEST(a_join_with_a_deadline_gives_up_and_may_be_tried_again)
+{
+	struct gate gate = { false, 0 };
+	struct green_ref ref;
+
+	start(1);
+	ref = spawn(pass_gate, &gate);
+	CHECK_EQ(green_join_until(ref, clock_now_ns() + NS_PER_MS), FILAR_TIMED_OUT);
+	CHECK_EQ(green_join_until(ref, 0), FILAR_TIMED_OUT);
+	store_release(&gate.open, true);
+	join(ref);
+	stop();
+}
+
+static void join_with_deadlines(void *argument)
+{
+	struct gate gate = { false, 0 };
+	struct green_ref ref = spawn(pass_gate, &gate);
+	(void)argument;
+
+	CHECK_EQ(green_join_until(ref, 0), FILAR_TIMED_OUT);
+	CHECK_EQ(green_join_until(ref, clock_now_ns() + NS_PER_MS), FILAR_TIMED_OUT);
+	CHECK_EQ(green_join_until(ref, clock_now_ns() + NS_PER_MS), FILAR_TIMED_OUT);
+	store_release(&gate.open, true);
+	join(ref);
+}
+
+TEST(a_green_joiner_gives_up_at_its_deadline_and_may_try_again)
+{
+	on_one_and_three_workers(join_with_deadlines, NULL);
+}
+
+static void join_it(void *argument)
+{
+	join(*(struct green_ref *)argument);
+}
+
+TEST(a_second_joiner_is_told_that_there_is_one)
+{
+	struct gate gate = { false, 0 };
+	struct green_ref ref, joiner;
+
+	start(1);
+	ref = spawn(pass_gate, &gate);
+	joiner = spawn(join_it, &ref);
+	WAIT_UNTIL(is_parked(joiner));
+	CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_BUSY);
+	CHECK_EQ(green_detach(ref), FILAR_BUSY);
+	store_release(&gate.open, true);
+	join(joiner);
+	stop();
+}
+
+/* ---- sleep and cancel ---- */
+
+static void sleep_in_disorder(void *argument)
+{
+	static _Atomic int ended;
+	int64_t now_ns = clock_now_ns();
+	int place = (int)(intptr_t)argument;
+
+	CHECK_EQ(green_sleep_until(now_ns + (40 - place) * (NS_PER_MS / 4)), FILAR_OK);
+	CHECK_GE(clock_now_ns(), now_ns + (40 - place) * (NS_PER_MS / 4));
+	fetch_add_relaxed(&ended, 1);
+}
+
+TEST(sleepers_wake_not_before_their_time)
+{
+	struct green_ref refs[40];
+
+	for (uint32_t workers = 1; workers <= 3; workers += 2) {
+		start(workers);
+		for (intptr_t i = 0; i < 40; i++)
+			refs[i] = spawn(sleep_in_disorder, (void *)i);
+		for (int i = 0; i < 40; i++)
+			join(refs[i]);
+		stop();
+	}
+	CHECK_EQ(green_sleep_until(clock_now_ns() + NS_PER_MS), FILAR_OK); /* a kernel thread */
+	CHECK_EQ(green_sleep_until(0), FILAR_OK);
+}
+
+static void sleep_for_ever(void *argument)
+{
+	int status = green_sleep_until(DEADLINE_NEVER);
+
+	CHECK_EQ(status, FILAR_CANCELLED);
+	CHECK(green_is_cancelled(green_self()));
+	/* And so is every further wait, at once. */
+	CHECK_EQ(green_sleep_until(DEADLINE_NEVER), FILAR_CANCELLED);
+	fetch_add_relaxed((_Atomic int *)argument, 1);
+}
+
+TEST(a_cancelled_one_leaves_its_wait_and_every_later_one)
+{
+	_Atomic int count = 0;
+	struct green_ref ref;
+
+	for (uint32_t workers = 1; workers <= 3; workers++) {
+		start(workers);
+		ref = spawn(sleep_for_ever, &count);
+		WAIT_UNTIL(is_parked(ref));
+		CHECK_EQ(green_cancel(ref), FILAR_OK);
+		join(ref);
+		ref = spawn(sleep_for_ever, &count); /* most likely before it has parked */
+		CHECK_EQ(green_cancel(ref), FILAR_OK);
+		join(ref);
+		stop();
+	}
+	CHECK_EQ(load_relaxed(&count), 6);
+}
+
+static void join_what_never_ends(void *argument)
+{
+	struct green_ref *ref = argument;
+
+	CHECK_EQ(green_join_until(*ref, DEADLINE_NEVER), FILAR_CANCELLED);
+}
+
+TEST(a_cancelled_joiner_leaves_the_other_joinable)
+{
+	struct gate gate = { false, 0 };
+	struct green_ref ref, joiner;
+
+	start(2);
+	ref = spawn(pass_gate, &gate);
+	joiner = spawn(join_what_never_ends, &ref);
+	WAIT_UNTIL(is_parked(joiner));
+	CHECK_EQ(green_cancel(joiner), FILAR_OK);
+	join(joiner);
+	store_release(&gate.open, true);
+	join(ref);
+	stop();
+}
+
+/* ---- waiters ---- */
+
+struct meeting {
+	struct waiter *_Atomic waiter;
+	_Atomic int woken;
+};
+
+static void wait_for_wake(void *argument)
+{
+	struct meeting *meeting = argument;
+	struct waiter waiter;
+
+	waiter_init(&waiter);
+	store_release(&meeting->waiter, &waiter);
+	CHECK_EQ(
+		waiter_wait_until(&waiter, DEADLINE_NEVER, WAIT_EVENT, WAIT_CANCELLABLE), FILAR_OK);
+	fetch_add_relaxed(&meeting->woken, 1);
+}
+
+static void wake(void *argument)
+{
+	struct meeting *meeting = argument;
+	struct waiter *waiter;
+
+	YIELD_UNTIL((waiter = exchange_acq_rel(&meeting->waiter, NULL)) != NULL);
+	waiter_wake(waiter);
+}
+
+static void *kernel_wait(void *argument)
+{
+	wait_for_wake(argument);
+	return NULL;
+}
+
+TEST(green_and_kernel_threads_wake_each_other)
+{
+	struct meeting meeting = { NULL, 0 };
+	struct green_ref waiting, waking;
+	pthread_t thread;
+
+	start(2);
+	waiting = spawn(wait_for_wake, &meeting);
+	wake(&meeting); /* kernel wakes green */
+	join(waiting);
+	CHECK_EQ(pthread_create(&thread, NULL, kernel_wait, &meeting), 0);
+	waking = spawn(wake, &meeting); /* green wakes kernel */
+	pthread_join(thread, NULL);
+	join(waking);
+	waiting = spawn(wait_for_wake, &meeting);
+	waking = spawn(wake, &meeting);
+	join(waiting);
+	join(waking);
+	CHECK_EQ(load_relaxed(&meeting.woken), 3);
+	stop();
+}
+
+static void wake_before_wait(void *argument)
+{
+	struct waiter waiter;
+
+	waiter_init(&waiter);
+	waiter_wake(&waiter);
+	CHECK_EQ(
+		waiter_wait_until(&waiter, DEADLINE_NEVER, WAIT_EVENT, WAIT_CANCELLABLE), FILAR_OK);
+	waiter_init(&waiter);
+	CHECK_EQ(waiter_wait_until(&waiter, 0, WAIT_EVENT, WAIT_CANCELLABLE), FILAR_TIMED_OUT);
+	waiter_wake(&waiter); /* had been claimed before the deadline */
+	CHECK_EQ(waiter_wait_until(&waiter, DEADLINE_NEVER, WAIT_EVENT, WAIT_SHIELDED), FILAR_OK);
+	(void)argument;
+}
+
+TEST(a_wake_before_the_wait_or_after_its_deadline_is_kept)
+{
+	on_one_and_three_workers(wake_before_wait, NULL);
+	wake_before_wait(NULL);
+}
+
+/* ---- who runs where ---- */
+
+static void spin_until_open(void *argument)
+{
+	struct gate *gate = argument;
+
+	while (!load_acquire(&gate->open))
+		;
+	fetch_add_relaxed(&gate->passed, 1);
+}
+
+static void open_gate(void *argument)
+{
+	store_release(&((struct gate *)argument)->open, true);
+}
+
+/* What a body has made runnable is run by another worker although the body itself never lets go. */
+static void wake_and_spin(void *argument)
+{
+	struct gate *gate = argument;
+
+	CHECK_EQ(green_spawn(NULL, runtime, NULL, open_gate, gate), FILAR_OK);
+	spin_until_open(gate);
+}
+
+TEST(with_two_workers_a_body_that_never_yields_does_not_stop_the_others)
+{
+	for (int i = 0; i < 20; i++) {
+		struct gate gate = { false, 0 };
+
+		start(2);
+		join(spawn(wake_and_spin, &gate));
+		stop();
+	}
+}
+
+static void spin_with_one_in_the_next_slot(void *argument)
+{
+	struct meeting meeting = { NULL, 0 };
+	struct green_ref waiting = spawn(wait_for_wake, &meeting);
+
+	(void)argument;
+	YIELD_UNTIL(load_relaxed(&meeting.waiter) != NULL && is_parked(waiting));
+	waiter_wake(exchange_acq_rel(&meeting.waiter, NULL));
+	while (load_acquire(&meeting.woken) == 0)
+		; /* never lets go: another worker must take it out of the next slot */
+	join(waiting);
+}
+
+TEST(the_next_slot_of_a_body_that_never_yields_is_taken_by_another_worker)
+{
+	for (int i = 0; i < 20; i++) {
+		start(2);
+		join(spawn(spin_with_one_in_the_next_slot, NULL));
+		stop();
+	}
+}
+
+static void sleep_a_little(void *argument)
+{
+	(void)argument;
+	CHECK_EQ(green_sleep_until(clock_now_ns() + 2 * NS_PER_MS), FILAR_OK);
+}
+
+static void spin_while_another_sleeps(void *argument)
+{
+	struct green_ref sleeper = spawn(sleep_a_little, argument);
+
+	YIELD_UNTIL(is_parked(sleeper));
+	while (load_acquire(&sleeper.green->state) != GREEN_DEAD)
+		; /* never lets go: another worker must keep the time */
+	join(sleeper);
+}
+
+TEST(a_deadline_is_kept_while_another_worker_is_busy)
+{
+	for (int i = 0; i < 5; i++) {
+		start(2);
+		join(spawn(spin_while_another_sleeps, NULL));
+		stop();
+	}
+}
+
+static void hop(void *argument)
+{
+	struct runtime *other = argument;
+	_Atomic int count = 0;
+	struct green_ref ref;
+
+	for (int i = 0; i < 50; i++) {
+		CHECK_EQ(green_spawn(&ref, other, NULL, add_one, &count), FILAR_OK);
+		CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
+	}
+	CHECK_EQ(load_relaxed(&count), 50);
+}
+
+TEST(two_runtimes_live_at_once_and_their_green_threads_join_each_other)
+{
+	struct runtime *first;
+	struct green_ref one, two;
+
+	start(1);
+	first = runtime;
+	start(2);
+	CHECK_EQ(green_spawn(&one, first, NULL, hop, runtime), FILAR_OK);
+	CHECK_EQ(green_spawn(&two, runtime, NULL, hop, first), FILAR_OK);
+	join(one);
+	join(two);
+	stop();
+	runtime = first;
+	stop();
+}
+
+static void run_a_runtime(void *argument)
+{
+	struct runtime_options options;
+	struct runtime *inner;
+	struct green_ref ref;
+
+	runtime_options_init(&options);
+	options.workers = 1;
+	CHECK_EQ(runtime_create(&inner, &options), FILAR_OK);
+	CHECK_EQ(green_spawn(&ref, inner, NULL, add_one, argument), FILAR_OK);
+	CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(runtime_shutdown_until(inner, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(runtime_destroy(inner), FILAR_OK);
+	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_DEADLOCK);
+}
+
+TEST(a_runtime_lives_inside_a_green_thread_of_another)
+{
+	_Atomic int count = 0;
+
+	on_one_and_three_workers(run_a_runtime, &count);
+	CHECK_EQ(load_relaxed(&count), 2);
+}
+
+/* ---- the end of a runtime ---- */
+
+TEST(spawning_after_shutdown_is_refused)
+{
+	_Atomic int count = 0;
+	struct green_ref ref;
+
+	start(1);
+	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(green_spawn(&ref, runtime, NULL, add_one, &count), FILAR_WRONG_STATE);
+	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
+}
+
+static void spawn_a_chain(void *argument)
+{
+	int left = (int)(intptr_t)argument;
+
+	if (left > 0)
+		CHECK_EQ(green_spawn(
+				 NULL, runtime, NULL, spawn_a_chain, (void *)(intptr_t)(left - 1)),
+			FILAR_OK);
+}
+
+TEST(what_runs_may_spawn_while_the_runtime_shuts_down)
+{
+	for (uint32_t workers = 1; workers <= 3; workers++) {
+		start(workers);
+		CHECK_EQ(green_spawn(NULL, runtime, NULL, spawn_a_chain, (void *)1000), FILAR_OK);
+		stop();
+	}
+}
+
+TEST(those_that_live_or_were_never_joined_are_named)
+{
+	struct gate gate = { false, 0 };
+	struct green_options options = { .name = "straggler" };
+	struct green_ref ref;
+
+	start(2);
+	CHECK_EQ(green_spawn(&ref, runtime, &options, pass_gate, &gate), FILAR_OK);
+	CHECK_EQ(runtime_destroy(runtime), FILAR_BUSY);
+	CHECK_TEXT_HAS(filar_status_detail(), "straggler");
+	CHECK_EQ(runtime_shutdown_until(runtime, clock_now_ns() + NS_PER_MS), FILAR_TIMED_OUT);
+	CHECK_TEXT_HAS(filar_status_detail(), "straggler");
+	store_release(&gate.open, true);
+	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
+	CHECK_TEXT_HAS(filar_status_detail(), "never joined");
+	CHECK_TEXT_HAS(filar_status_detail(), "straggler");
+	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
+}
+
+TEST(cancelling_all_lets_a_runtime_end_that_would_not)
+{
+	_Atomic int count = 0;
+
+	start(2);
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(green_spawn(NULL, runtime, NULL, sleep_for_ever, &count), FILAR_OK);
+	CHECK_EQ(runtime_shutdown_until(runtime, clock_now_ns()), FILAR_TIMED_OUT);
+	runtime_cancel_all(runtime);
+	stop();
+	CHECK_EQ(load_relaxed(&count), 10);
+}
+
+TEST(bad_options_are_refused_with_a_reason)
+{
+	struct runtime_options options;
+
+	runtime_options_init(&options);
+	options.workers = WORKERS_MAX + 1;
+	CHECK_EQ(runtime_create(&runtime, &options), FILAR_INVALID);
+	runtime_options_init(&options);
+	options.pin = WORKER_PIN_LIST;
+	CHECK_EQ(runtime_create(&runtime, &options), FILAR_INVALID);
+	options.cpus = (int32_t[]){ 8000 };
+	options.cpu_count = 1;
+	options.workers = 1;
+	CHECK_EQ(runtime_create(&runtime, &options), FILAR_NO_CPU);
+	CHECK_TEXT_HAS(filar_status_detail(), "8000");
+}
+
+TEST(workers_are_pinned_as_asked)
+{
+	enum worker_pin pins[] = { WORKER_PIN_COMPACT, WORKER_PIN_SCATTER, WORKER_PIN_LIST };
+	struct runtime_options options;
+	_Atomic int count = 0;
+	cpu_set_t allowed;
+	int32_t cpu = 0;
+
+	CHECK_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+	while (!CPU_ISSET(cpu, &allowed))
+		cpu++;
+	for (int i = 0; i < 3; i++) {
+		runtime_options_init(&options);
+		options.pin = pins[i];
+		options.cpus = &cpu;
+		options.cpu_count = 1;
+		options.workers = 2;
+		CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
+		CHECK_GE(runtime->scheduler.workers[1].cpu, 0);
+		join(spawn(add_one, &count));
+		stop();
+	}
+}
+
+/* ---- fork ---- */
+
+static void fork_here(void *argument)
+{
+	struct green_ref ref = spawn(add_one, argument);
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		filar_after_fork_in_child();
+		status = green_join_until(ref, DEADLINE_NEVER) == FILAR_FORKED &&
+					 green_spawn(&ref, runtime, NULL, add_one, argument) ==
+						 FILAR_FORKED
+				 ? 0
+				 : 1;
+		green_yield();
+		_exit(status);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, 0);
+	join(ref);
+}
+
+TEST(in_the_child_of_a_fork_calls_say_so_and_the_parent_goes_on)
+{
+	_Atomic int count = 0;
+	int status;
+	pid_t child;
+
+	if (under_qemu())
+		return;
+	start(2);
+	join(spawn(fork_here, &count));
+	child = fork();
+	if (child == 0) {
+		filar_after_fork_in_child();
+		CHECK_EQ(green_spawn(NULL, runtime, NULL, add_one, &count), FILAR_FORKED);
+		CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_FORKED);
+		CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
+		if (!FILAR_TSAN) { /* it refuses threads after a fork */
+			start(2);  /* and the child may have a runtime of its own */
+			join(spawn(add_one, &count));
+			stop();
+		}
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, 0);
+	join(spawn(add_one, &count));
+	stop();
+}
+
+/* ---- looking ---- */
+
+TEST(a_dump_shows_workers_and_green_threads_with_their_reason)
+{
+	struct green_options options = { .name = "dreamer" };
+	static char text[8192];
+	_Atomic int count = 0;
+	struct green_ref ref;
+	int fds[2];
+
+	start(2);
+	CHECK_EQ(green_spawn(&ref, runtime, &options, sleep_for_ever, &count), FILAR_OK);
+	WAIT_UNTIL(is_parked(ref));
+	CHECK_EQ(pipe(fds), 0);
+	runtime_dump(runtime, fds[1]);
+	CHECK_GE(read(fds[0], text, sizeof text - 1), 1);
+	CHECK_TEXT_HAS(text, "2 workers");
+	CHECK_TEXT_HAS(text, "worker 1:");
+	CHECK_TEXT_HAS(text, "\"dreamer\": parked (sleep)");
+	CHECK_EQ(green_cancel(ref), FILAR_OK);
+	join(ref);
+	stop();
+}
+
+/* ---- failures ---- */
+
+#if FILAR_FAIL
+static int attempt_runtime(void)
+{
+	struct runtime_options options;
+	struct green_ref refs[40];
+	_Atomic int count = 0;
+	enum filar_status status;
+	int spawned = 0;
+
+	runtime_options_init(&options);
+	options.workers = 2;
+	options.pin = WORKER_PIN_COMPACT;
+	status = runtime_create(&runtime, &options);
+	if (status != FILAR_OK)
+		return status;
+	while (spawned < 40 && status == FILAR_OK) {
+		status = green_spawn(&refs[spawned], runtime, NULL, add_one, &count);
+		spawned += status == FILAR_OK;
+	}
+	for (int i = 0; i < spawned; i++) {
+		int joined;
+
+		while ((joined = green_join_until(refs[i], DEADLINE_NEVER)) == FILAR_INTERRUPTED)
+			;
+		CHECK_EQ(joined, FILAR_OK);
+	}
+	CHECK_EQ(load_relaxed(&count), spawned);
+	while (runtime_shutdown_until(runtime, DEADLINE_NEVER) == FILAR_INTERRUPTED)
+		;
+	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
+	return status;
+}
+
+TEST(each_call_may_fail_and_the_runtime_still_ends)
+{
+	CHECK_GE(fail_each(attempt_runtime), 10);
+}
+#endif
+
+TEST_MAIN()
