@@ -39,7 +39,6 @@ _Atomic bool tracepoint_enabled;
 
 static pthread_mutex_t rings_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list all_rings = { &all_rings, &all_rings };
-static pthread_once_t fork_handlers_once = PTHREAD_ONCE_INIT;
 
 static const char *const event_names[] = { "none", "kthread-create", "kthread-start",
 	"kthread-exit", "kthread-join", "park", "unpark", "mark", "green-spawn", "green-run",
@@ -83,7 +82,11 @@ static void after_fork_in_child(void)
 	pthread_mutex_unlock(&rings_lock);
 }
 
-static void register_fork_handlers(void)
+/*
+ * When the library is loaded, not when the first ring is made: a fork that begins before the handlers
+ * are known does not run them, and its child would find rings_lock held by a thread it does not have.
+ */
+__attribute__((constructor)) static void register_fork_handlers(void)
 {
 	(void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
@@ -100,7 +103,6 @@ static struct trace_ring *ring_of_caller(void)
 	ring = memory_acquire(1, sizeof *ring);
 	if (ring == NULL)
 		return NULL;
-	pthread_once(&fork_handlers_once, register_fork_handlers);
 	pthread_mutex_lock(&rings_lock);
 	list_push_back(&all_rings, &ring->link);
 	pthread_mutex_unlock(&rings_lock);

@@ -89,7 +89,6 @@ struct kthread {
 static _Atomic uint64_t next_number = 1;
 static _Atomic uint32_t fork_generation;
 static _Atomic int32_t owner_pid; /* whose threads the newest generation's are */
-static pthread_once_t fork_handler_once = PTHREAD_ONCE_INIT;
 
 /* ---- references ---- */
 
@@ -517,7 +516,8 @@ static void init_kthread(struct kthread *thread, const char *name)
 	pthread_mutex_init(&thread->end_lock, NULL);
 }
 
-static void register_fork_handler(void)
+/* When the library is loaded: a fork that begins before the handler is known does not run it. */
+__attribute__((constructor)) static void register_fork_handler(void)
 {
 	store_relaxed(&owner_pid, getpid());
 	(void)pthread_atfork(NULL, NULL, kthread_after_fork_in_child);
@@ -532,7 +532,6 @@ enum filar_status kthread_create(struct kthread **result, const filar_kthread_op
 
 	if (status != FILAR_OK)
 		return status;
-	pthread_once(&fork_handler_once, register_fork_handler);
 	thread = memory_acquire(1, sizeof *thread);
 	if (thread == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a thread's record");

@@ -109,8 +109,8 @@ TEST(runs_of_a_thread_follow_each_other_and_a_turn_is_no_longer_than_the_window)
 		CHECK(point->x >= end[point->subject] && point->y >= point->x);
 		end[point->subject] = point->y;
 	}
-	CHECK(last_sample.values[3] > 0);
-	CHECK(last_sample.values[4] > 0); /* every Linux has a tick */
+	CHECK(last_sample.values[3] >= 0); /* no turn ends in a window that others take */
+	CHECK(last_sample.values[4] > 0);  /* every Linux has a tick */
 }
 
 TEST(a_thread_alone_has_no_turn_between_two_others_whoever_interrupts_it)
