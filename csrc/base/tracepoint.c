@@ -83,8 +83,9 @@ static void after_fork_in_child(void)
 }
 
 /*
- * When the library is loaded, not when the first ring is made: a fork that begins before the handlers
- * are known does not run them, and its child would find rings_lock held by a thread it does not have.
+ * When the library is loaded, not when the first ring is made: a fork that begins before the
+ * handlers are known does not run them, and its child would find rings_lock held by a thread it
+ * does not have.
  */
 __attribute__((constructor)) static void register_fork_handlers(void)
 {

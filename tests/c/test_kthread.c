@@ -1063,9 +1063,9 @@ TEST(a_thread_that_forks_may_return_in_the_child)
 }
 
 /*
- * Not under the sanitizers: their own locks (gcc 12) do not survive a fork beside busy threads.  Seen
- * with a debugger: the child spins in TSan's DenseSlabAlloc::Drain, or in its LargeMmapAllocator, for
- * a lock held by a thread that it does not have.
+ * Not under the sanitizers: their own locks (gcc 12) do not survive a fork beside busy threads.
+ * Seen with a debugger: the child spins in TSan's DenseSlabAlloc::Drain, or in its
+ * LargeMmapAllocator, for a lock held by a thread that it does not have.
  */
 #if !FILAR_ASAN && !FILAR_TSAN
 static void *trace_and_create(void *pointer)
