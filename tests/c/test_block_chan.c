@@ -358,7 +358,7 @@ TEST(select_meets_select_but_never_itself)
 #if FILAR_FAIL
 static int use_channel(void)
 {
-	int item = 1, kept = 0;
+	int item = 1, kept = 0, waited;
 	enum filar_status status = chan_init(&chan, sizeof(int), CHAN_UNBOUNDED, "c");
 
 	if (status != FILAR_OK)
@@ -371,10 +371,11 @@ static int use_channel(void)
 	CHECK_EQ(chan_count(&chan), kept);
 	for (; kept > 0; kept--)
 		CHECK_EQ(receive(&chan, 0), 1);
-	/* A wait that fails counts as one that ended for no reason. */
-	CHECK_EQ(receive(&chan, soon()), FILAR_TIMED_OUT);
+	/* A sleep that the kernel refuses looks like a signal. */
+	waited = receive(&chan, soon());
+	CHECK(waited == FILAR_TIMED_OUT || waited == FILAR_INTERRUPTED);
 	CHECK_EQ(chan_deinit(&chan), FILAR_OK);
-	return status;
+	return status != FILAR_OK || waited == FILAR_TIMED_OUT ? (int)status : waited;
 }
 
 TEST(chan_survives_the_nth_failure)
