@@ -15,7 +15,7 @@ struct mutex;
 struct green;
 
 /* Threads in the longest cycle that is found. */
-#define DEADLOCK_THREADS_MAX 32u
+#define DEADLOCK_THREADS_MAX 16u
 
 /* On the stack of the one that waits. */
 struct deadlock_edge {
