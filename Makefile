@@ -111,7 +111,7 @@ $(foreach variant,plain asan tsan hard fail,$(eval $(call VARIANT,$(variant))))
 
 # The second CPU: cross-compiled, run under qemu's user mode.  Sanitizers and qemu do not mix.
 CROSS   := aarch64-linux-gnu-gcc
-TESTS_AARCH64 := test_context
+TESTS_AARCH64 := test_context test_runq test_sched test_green stress_runq stress_park
 $(BUILD)/aarch64/%: tests/c/%.c $(CORE_C) $(CORE_S) $(HEADERS) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
 	$(CROSS) $(CFLAGS_COMMON) -Wno-missing-prototypes -O2 -DFILAR_DEBUG -static -Itests/c $< \
@@ -122,7 +122,7 @@ aarch64:
 	@if ! command -v $(CROSS) >/dev/null || ! command -v qemu-aarch64 >/dev/null; then \
 		echo "aarch64: no cross compiler or no qemu-aarch64 here: left out"; else \
 		$(MAKE) $(TESTS_AARCH64:%=$(BUILD)/aarch64/%) && \
-		for test in $(TESTS_AARCH64); do qemu-aarch64 $(BUILD)/aarch64/$$test || exit 1; done; fi
+		for test in $(TESTS_AARCH64); do FILAR_UNDER_QEMU=1 qemu-aarch64 $(BUILD)/aarch64/$$test || exit 1; done; fi
 
 ## make core       libfilar.a without Python
 core: $(BUILD)/plain/libfilar.a

@@ -32,7 +32,7 @@ static void asan_body(void *transfer, void *pointer)
 
 static void fill_frame(struct context_frame *frame, context_body *body, void *argument)
 {
-	*frame = (struct context_frame){ 0 };
+	/* What is not written here, the body does not look at. */
 #if defined(__x86_64__)
 	frame->r12 = (uintptr_t)body;
 	frame->r13 = (uintptr_t)argument;

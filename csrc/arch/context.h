@@ -70,8 +70,7 @@ static FILAR_ALWAYS_INLINE FILAR_NORETURN void context_switch_last(
 	struct context *from, struct context *to, void *transfer)
 {
 	sanitizer_leave(&from->sanitizer, &to->sanitizer, true);
-	(void)context_switch_registers(&from->sp, to->sp, transfer);
-	__builtin_unreachable();
+	context_leave_registers(to->sp, transfer);
 }
 
 #endif

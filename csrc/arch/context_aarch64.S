@@ -81,6 +81,23 @@ context_switch_asm:
 	.cfi_endproc
 	.size context_switch_asm, .-context_switch_asm
 
+	.globl context_leave_asm
+	.hidden context_leave_asm
+	.type context_leave_asm, %function
+	.balign 64
+/* x1 stack pointer to load, x2 transfer.  As above, without saving anything. */
+context_leave_asm:
+	.cfi_startproc
+	.cfi_undefined x30
+	mrs x4, fpcr
+	mov sp, x1
+	ldr x5, [sp, #CONTEXT_FPCR]
+	cmp x4, x5
+	b.ne 2b
+	b 1b
+	.cfi_endproc
+	.size context_leave_asm, .-context_leave_asm
+
 	.globl context_entry
 	.hidden context_entry
 	.type context_entry, %function
@@ -92,9 +109,10 @@ context_entry:
 	.cfi_undefined x30
 	mov x1, x20
 	mov x29, xzr
-	mov x30, xzr
-	blr x19
-	bl context_body_returned
+	/* A call by hand: see context_x86_64.S. */
+	adr x30, 5f
+	br x19
+5:	bl context_body_returned
 	brk #1
 	.cfi_endproc
 	.size context_entry, .-context_entry

@@ -55,6 +55,17 @@ static FILAR_ALWAYS_INLINE void *context_switch_registers(
 	return (void *)x0;
 }
 
+/* The same for ever: nothing is saved. */
+static FILAR_ALWAYS_INLINE FILAR_NORETURN void context_leave_registers(
+	void *load_sp, void *transfer)
+{
+	register void *x1 __asm__("x1") = load_sp;
+	register void *x2 __asm__("x2") = transfer;
+
+	__asm__ volatile("b context_leave_asm" : : "r"(x1), "r"(x2) : "memory");
+	__builtin_unreachable();
+}
+
 /* FPCR as the CPU has it now: for tests and for fresh contexts. */
 static FILAR_ALWAYS_INLINE uint64_t context_float_control(void)
 {

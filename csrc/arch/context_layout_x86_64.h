@@ -76,6 +76,14 @@ static FILAR_ALWAYS_INLINE void *context_switch_registers(
 	return received;
 }
 
+/* The same for ever: nothing is saved. */
+static FILAR_ALWAYS_INLINE FILAR_NORETURN void context_leave_registers(
+	void *load_sp, void *transfer)
+{
+	__asm__ volatile("jmp context_leave_asm" : : "S"(load_sp), "d"(transfer) : "memory");
+	__builtin_unreachable();
+}
+
 /* MXCSR as the CPU has it now: for tests and for fresh contexts. */
 static FILAR_ALWAYS_INLINE uint32_t context_float_control(void)
 {

@@ -99,6 +99,27 @@ context_switch_asm:
 	.cfi_endproc
 	.size context_switch_asm, .-context_switch_asm
 
+	.globl context_leave_asm
+	.hidden context_leave_asm
+	.type context_leave_asm, @function
+	.balign 64
+/* rsi stack pointer to load, rdx transfer.  As above, without saving anything. */
+context_leave_asm:
+	.cfi_startproc
+	.cfi_undefined rip
+	stmxcsr -8(%rsp)
+	fnstcw -4(%rsp)
+	movl -8(%rsp), %ecx
+	movzwl -4(%rsp), %r8d
+	movq %rsi, %rsp
+	movq CONTEXT_RIP(%rsp), %r9
+	xorl CONTEXT_MXCSR(%rsp), %ecx
+	testl $CONTEXT_MXCSR_CONTROL, %ecx
+	jnz 2b
+	jmp 1b
+	.cfi_endproc
+	.size context_leave_asm, .-context_leave_asm
+
 	.globl context_entry
 	.hidden context_entry
 	.type context_entry, @function
@@ -111,8 +132,12 @@ context_entry:
 	movq %rax, %rdi
 	movq %r13, %rsi
 	xorl %ebp, %ebp
-	call *%r12
-	call context_body_returned
+	/* A call by hand: the body never returns, and an entry of the return predictor that no return
+	 * takes would make those of whoever runs next miss. */
+	leaq 5f(%rip), %rax
+	pushq %rax
+	jmp *%r12
+5:	call context_body_returned
 	ud2
 	.cfi_endproc
 	.size context_entry, .-context_entry

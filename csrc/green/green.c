@@ -16,9 +16,9 @@
 
 _Static_assert(offsetof(struct green, slot) == 0, "a descriptor begins with its slot");
 #if !FILAR_ASAN && !FILAR_TSAN
-_Static_assert(
-	offsetof(struct green, body) - offsetof(struct green, context) <= FILAR_CACHELINE_BYTES,
-	"what a switch touches is one line");
+_Static_assert(offsetof(struct green, context) == FILAR_CACHELINE_BYTES &&
+		       offsetof(struct green, deadline) <= (size_t)2 * FILAR_CACHELINE_BYTES,
+	"what a spawn touches is two lines, what a switch touches one");
 #endif
 
 #define NUMBER_BLOCK 1024u
@@ -43,20 +43,22 @@ struct green_ref green_ref_of(struct green *green)
 static void set_name(struct green *green, const char *name)
 {
 	uint64_t words[FILAR_COUNT_OF(green->name)] = { 0 };
-	size_t bytes = name != NULL ? strnlen(name, GREEN_NAME_BYTES_MAX) : 0;
 
-	if (bytes > 0)
-		memcpy(words, name, bytes);
+	store_relaxed(&green->has_name, name != NULL);
+	if (name == NULL)
+		return;
+	memcpy(words, name, strnlen(name, GREEN_NAME_BYTES_MAX));
 	for (size_t i = 0; i < FILAR_COUNT_OF(words); i++)
 		store_relaxed(&green->name[i], words[i]);
 }
 
 void green_read_name(const struct green *green, char *text)
 {
-	uint64_t words[FILAR_COUNT_OF(green->name)];
+	struct green *atomics = (struct green *)green;
+	uint64_t words[FILAR_COUNT_OF(green->name)] = { 0 };
 
-	for (size_t i = 0; i < FILAR_COUNT_OF(words); i++)
-		words[i] = load_relaxed(&((struct green *)green)->name[i]);
+	for (size_t i = 0; i < FILAR_COUNT_OF(words) && load_relaxed(&atomics->has_name) != 0; i++)
+		words[i] = load_relaxed(&atomics->name[i]);
 	memcpy(text, words, sizeof words);
 	text[GREEN_NAME_BYTES_MAX] = '\0';
 }
@@ -152,19 +154,44 @@ void green_yield(void)
 
 /* ---- the life of a green thread ---- */
 
+/*
+ * The joiner of a green thread that is about to end, if it is parked here: it runs next, and does
+ * the rest of the end (settle_end) as its first thing.  That saves the way through the worker's
+ * loop. Claiming it first keeps a joiner whose deadline passes from leaving.
+ */
+static struct work *take_joiner(struct worker *worker, struct green *green)
+{
+	struct waiter *waiter = load_acquire(&green->joiner);
+	struct green *joiner;
+
+	if (waiter == NULL || waiter == JOINER_DETACHED ||
+		!cas_acq_rel(&green->joiner, &waiter, JOINER_WOKEN))
+		return NULL;
+	joiner = waiter_take_parked(waiter, worker->scheduler);
+	if (joiner != NULL)
+		return &joiner->work;
+	/* Elsewhere, or still on its way: settle_end() wakes it. */
+	store_release(&green->joiner, waiter);
+	return NULL;
+}
+
 static void entry(void *transfer, void *argument)
 {
 	struct green *green = argument;
 	struct worker *worker = transfer;
+	struct work *next;
 
 	switch_settle(worker);
 	green->body(green->argument);
 	worker = worker_here(); /* the body may have moved */
 	if (worker == NULL)
 		exit(0); /* the child of a fork: its only kernel thread has come to its end */
+	next = take_joiner(worker, green);
+	if (next == NULL)
+		next = worker_pick(worker);
 	worker->leaving = &green->work;
 	worker->leaving_how = LEAVING_END;
-	context_switch_last(&green->context, switch_target(worker, worker_pick(worker)), worker);
+	context_switch_last(&green->context, switch_target(worker, next), worker);
 }
 
 static uint64_t take_number(struct runtime *runtime, struct green_local *local)
@@ -301,11 +328,16 @@ static void settle_end(struct worker *worker, struct green *green)
 	store_relaxed(&green->state, GREEN_DEAD);
 	/* J1: release, all that the body did; pairs with J2.  A joiner that is there has waited for
 	 * this; one that comes later finds ENDED, and then the green thread is the joiner's. */
-	joiner = exchange_acq_rel(&green->joiner, JOINER_ENDED);
-	if (joiner == JOINER_DETACHED)
-		release(green);
-	else if (joiner != NULL)
-		waiter_wake(joiner);
+	if (load_relaxed(&green->joiner) == JOINER_WOKEN) {
+		/* Only we leave this state; we stand on the joiner's stack. */
+		store_release(&green->joiner, JOINER_ENDED);
+	} else {
+		joiner = exchange_acq_rel(&green->joiner, JOINER_ENDED);
+		if (joiner == JOINER_DETACHED)
+			release(green);
+		else if (joiner != NULL)
+			waiter_wake(joiner);
+	}
 	/* R2: release; pairs with R3 in runtime.c.  The last thing: see "Shutdown". */
 	store_release(&worker->counters.ends, load_relaxed(&worker->counters.ends) + 1);
 }
@@ -324,12 +356,12 @@ static enum filar_status check_ref(struct green_ref ref)
 }
 
 /* The green thread has not ended yet: waits for it.  FILAR_OK: it has. */
-static enum filar_status wait_for_end(struct green *green, int64_t deadline_ns)
+static enum filar_status wait_for_end(struct green *green, struct green *self, int64_t deadline_ns)
 {
 	struct waiter waiter, *found = NULL;
 	enum filar_status status;
 
-	waiter_init(&waiter);
+	waiter_init_for(&waiter, self);
 	if (!cas_acq_rel(&green->joiner, &found, &waiter)) {
 		waiter_abandon(&waiter);
 		if (found == JOINER_ENDED)
@@ -351,14 +383,15 @@ static enum filar_status wait_for_end(struct green *green, int64_t deadline_ns)
 enum filar_status green_join_until(struct green_ref ref, int64_t deadline_ns)
 {
 	enum filar_status status = check_ref(ref);
+	struct green *self = green_self();
 
 	if (status != FILAR_OK)
 		return status;
-	if (ref.green == green_self())
+	if (ref.green == self)
 		return status_detail(FILAR_DEADLOCK, "a green thread cannot join itself");
 	/* J2: acquire; pairs with J1. */
 	if (load_acquire(&ref.green->joiner) != JOINER_ENDED) {
-		status = wait_for_end(ref.green, deadline_ns);
+		status = wait_for_end(ref.green, self, deadline_ns);
 		if (status != FILAR_OK)
 			return status;
 	}

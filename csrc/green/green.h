@@ -58,9 +58,14 @@ enum wait_reason {
 typedef void green_body(void *argument);
 
 struct green {
-	struct stack_slot slot; /* I  as stack.h says */
+	/* What a spawn touches and a switch does not: one line. */
+	struct stack_slot slot;          /* I  as stack.h says */
+	green_body *body;                /* I */
+	void *argument;                  /* I */
+	_Atomic(struct waiter *) joiner; /* A  who joins, or one of JOINER_* */
+	struct runtime *runtime;         /* I  of the slot: the same for all that come */
 
-	/* What each switch touches: two lines. */
+	/* What each switch touches: one line. */
 	_Alignas(FILAR_CACHELINE_BYTES) struct context context; /* S */
 	struct work work;                                       /* S */
 	_Atomic uint64_t park; /* A  the current wait: see waiter.h */
@@ -68,19 +73,17 @@ struct green {
 		state; /* A  enum green_state, written by the owner; for dumps and checks */
 	_Atomic uint32_t reason; /* A  enum wait_reason, likewise */
 	_Atomic uint64_t number; /* A  of this green thread in its runtime; 0: the slot is free */
-	struct runtime *runtime; /* I */
+	_Atomic uint64_t cancel_number; /* A  cancelled if it equals `number` */
+	_Atomic uint32_t has_name;      /* A  0: `name` is somebody else's */
 
-	green_body *body;                /* I */
-	void *argument;                  /* I */
-	_Atomic(struct waiter *) joiner; /* A  who joins, or JOINER_ENDED, JOINER_DETACHED */
-	_Atomic uint64_t cancel_number;  /* A  cancelled if it equals `number` */
-	struct deadline deadline;        /* S  of the current wait */
-	uint64_t deadline_ticket;        /* S  the wait it belongs to */
-	_Atomic uint64_t name[3];        /* A  text, in words so that a dump may read it any time */
+	struct deadline deadline; /* S  of the current wait */
+	uint64_t deadline_ticket; /* S  the wait it belongs to */
+	_Atomic uint64_t name[3]; /* A  text, in words so that a dump may read it any time */
 };
 
 #define JOINER_ENDED    ((struct waiter *)1)
 #define JOINER_DETACHED ((struct waiter *)2)
+#define JOINER_WOKEN    ((struct waiter *)3) /* the one that ends has claimed and woken its joiner */
 
 /* A handle: valid until the green thread was joined or detached; after that calls say so. */
 struct green_ref {

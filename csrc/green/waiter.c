@@ -79,6 +79,25 @@ static bool settle_wait(struct green *green, uint64_t ticket, enum park_state ou
 	return true;
 }
 
+struct green *waiter_take_parked(struct waiter *waiter, const struct scheduler *scheduler)
+{
+	struct green *green = waiter->green;
+	uint64_t word;
+
+	if (green == NULL || &green->runtime->scheduler != scheduler)
+		return NULL;
+	word = load_relaxed(&green->park);
+	if (PARK_STATE(word) != PARK_PARKED)
+		return NULL;
+	FILAR_ASSERT(PARK_TICKET(word) == waiter->ticket);
+	/* G2, again. */
+	if (!cas_seq_cst(&green->park, &word, PARK_WORD(PARK_TICKET(word), PARK_WOKEN)))
+		return NULL;
+	store_relaxed(&green->state, GREEN_RUNNABLE);
+	tracepoint_emit(TRACE_GREEN_WAKE, load_relaxed(&green->number), 0);
+	return green;
+}
+
 void waiter_fire_deadline(struct deadline *deadline)
 {
 	struct green *green = FILAR_CONTAINER_OF(deadline, struct green, deadline);
@@ -202,8 +221,11 @@ static enum filar_status green_wait_until(struct green *green, struct waiter *wa
 
 void waiter_init(struct waiter *waiter)
 {
-	struct green *green = green_self();
+	waiter_init_for(waiter, green_self());
+}
 
+void waiter_init_for(struct waiter *waiter, struct green *green)
+{
 	waiter->green = green;
 	atomic_init(&waiter->word, KERNEL_WAITING);
 	if (green != NULL) {

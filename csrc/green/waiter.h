@@ -44,6 +44,8 @@ enum park_state {
 #define PARK_TICKET(word)        ((word) >> 4)
 #define PARK_WORD(ticket, state) ((ticket) << 4 | (uint64_t)(state))
 
+struct scheduler;
+
 struct waiter {
 	struct green *green;   /* I  NULL: a kernel thread */
 	uint64_t ticket;       /* I  of a green thread's wait */
@@ -54,6 +56,8 @@ enum wait_shield { WAIT_CANCELLABLE, WAIT_SHIELDED };
 
 /* For the calling thread. */
 void waiter_init(struct waiter *waiter);
+/* For the caller that knows already who it is: green_self(). */
+void waiter_init_for(struct waiter *waiter, struct green *self);
 /* When it was never published, or taken back before any wait: forgets it. */
 void waiter_abandon(struct waiter *waiter);
 /* FILAR_OK: woken.  FILAR_TIMED_OUT, FILAR_CANCELLED (green threads), FILAR_INTERRUPTED (kernel
@@ -61,6 +65,10 @@ void waiter_abandon(struct waiter *waiter);
 enum filar_status waiter_wait_until(struct waiter *waiter, int64_t deadline_ns,
 	enum wait_reason reason, enum wait_shield shield);
 void waiter_wake(struct waiter *waiter);
+
+/* For a waiter that was claimed: if it is a green thread of this scheduler and parked, it is woken
+ * and now the caller's, RUNNABLE on no queue; else NULL, and nothing has changed. */
+struct green *waiter_take_parked(struct waiter *waiter, const struct scheduler *scheduler);
 
 /* For switch.h: the registers are saved. WAITING -> PARKED, or runnable again. */
 void waiter_commit(struct worker *worker, struct green *green);

@@ -173,7 +173,7 @@ TEST(pages_beyond_the_kept_ones_are_given_back)
 	init(STACK_GUARD_BEST);
 	for (int i = 0; i < COUNT; i++) {
 		all[i] = acquire(4);
-		memset(all[i]->slot.low, 1, bytes / 2);
+		memset(all[i]->slot.low, 1, (size_t)((char *)all[i] - (char *)all[i]->slot.low));
 		before += resident_pages(all[i]->slot.low, bytes / 2);
 	}
 	for (int i = 0; i < COUNT; i++)
