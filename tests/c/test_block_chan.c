@@ -353,6 +353,59 @@ TEST(select_meets_select_but_never_itself)
 	CHECK(!has_waiters(&chan));
 }
 
+/* ---- claimed after the wait has ended, before the one that waits could look ---- */
+
+static void receive_although_cancelled(void *unused)
+{
+	int out = 0;
+	uint32_t chosen;
+	struct select_case cases[2] = { receiving(&chan, &out), receiving(&other, &out) };
+
+	(void)unused;
+	CHECK_EQ(receive(&chan, DEADLINE_NEVER), 7);
+	CHECK_EQ(receive(&chan, DEADLINE_NEVER), FILAR_CANCELLED);
+	CHECK_EQ(select_until(cases, 2, DEADLINE_NEVER, &chosen), FILAR_CANCELLED);
+}
+
+static void select_although_cancelled(void *unused)
+{
+	int out = 0;
+	uint32_t chosen;
+	struct select_case cases[2] = { receiving(&chan, &out), receiving(&other, &out) };
+
+	(void)unused;
+	CHECK_EQ(select_until(cases, 2, DEADLINE_NEVER, &chosen), FILAR_OK);
+	CHECK_EQ(chosen, 1);
+	CHECK_EQ(out, 7);
+}
+
+/* On the only worker: between the cancel and the send the waiter cannot run. */
+static void cancel_then_send(void *unused)
+{
+	int item = 7;
+	struct green_ref ref = crowd_spawn(receive_although_cancelled, unused);
+
+	YIELD_UNTIL(crowd_is_parked(ref));
+	CHECK_EQ(green_cancel(ref), FILAR_OK);
+	CHECK_EQ(chan_try_send(&chan, &item), FILAR_OK);
+	crowd_join(ref);
+	ref = crowd_spawn(select_although_cancelled, unused);
+	YIELD_UNTIL(crowd_is_parked(ref));
+	CHECK_EQ(green_cancel(ref), FILAR_OK);
+	CHECK_EQ(chan_try_send(&other, &item), FILAR_OK);
+	/* The other case is dead, though still queued. */
+	CHECK_EQ(chan_try_send(&chan, &item), FILAR_BUSY);
+	crowd_join(ref);
+	CHECK(!has_waiters(&chan) && !has_waiters(&other));
+}
+
+TEST(what_was_sent_is_received_though_the_wait_was_cancelled_before)
+{
+	make(&chan, 0, "c");
+	make(&other, 0, "d");
+	crowd_on_green(1, cancel_then_send, NULL);
+}
+
 /* ---- failures ---- */
 
 #if FILAR_FAIL
