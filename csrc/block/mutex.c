@@ -4,6 +4,7 @@
 #include "block/mutex.h"
 
 #include "base/check.h"
+#include "block/deadlock.h"
 #include "green/runtime.h"
 #include "os/clock.h"
 #include "sync/backoff.h"
@@ -82,6 +83,27 @@ static bool spin(struct mutex *mutex, struct owner owner)
 	return false;
 }
 
+/* Queued: waits, without a deadline, unless that would be for ever. */
+static enum filar_status wait_watched(
+	struct mutex *mutex, struct waitq_entry *entry, enum wait_shield shield)
+{
+	struct deadlock_edge edge;
+	enum filar_status status = FILAR_OK;
+	uint64_t word;
+
+	deadlock_add(&edge, mutex, entry->owner);
+	if (shield == WAIT_CANCELLABLE)
+		status = deadlock_check(&edge);
+	if (status == FILAR_OK)
+		status = waitq_wait_until(&mutex->queue, entry, DEADLINE_NEVER, WAIT_MUTEX, shield);
+	else if (waitq_take_back(&mutex->queue, entry, &word, WAIT_MUTEX))
+		waitq_unlock(&mutex->queue, word);
+	else
+		status = FILAR_OK; /* claimed just now, so it was no deadlock any more */
+	deadlock_remove(&edge);
+	return status;
+}
+
 /* One round of waiting: queued, then granted (FILAR_OK), or woken to try again (FILAR_BUSY).
  * FILAR_OK also if it was free after all. */
 static enum filar_status wait_once(struct mutex *mutex, struct waitq_entry *entry,
@@ -103,7 +125,10 @@ static enum filar_status wait_once(struct mutex *mutex, struct waitq_entry *entr
 	else
 		waitq_push(&mutex->queue, entry);
 	waitq_unlock(&mutex->queue, word);
-	status = waitq_wait_until(&mutex->queue, entry, deadline_ns, WAIT_MUTEX, shield);
+	if (deadline_ns == DEADLINE_NEVER)
+		status = wait_watched(mutex, entry, shield);
+	else
+		status = waitq_wait_until(&mutex->queue, entry, deadline_ns, WAIT_MUTEX, shield);
 	if (status != FILAR_OK)
 		return status;
 	return entry->granted ? FILAR_OK : FILAR_BUSY;

@@ -380,6 +380,138 @@ int filar_green_sleep_until(int64_t deadline_ns);
 filar_green filar_green_self(void);
 bool filar_green_is_cancelled(void);
 
+/* ---- things to wait on -------------------------------------------------------------------- */
+/*
+ * The same for green and kernel threads, mixed as you like: a green thread that waits leaves its
+ * worker free, a kernel thread sleeps.  Where nobody waits, no call enters the kernel.
+ *
+ * Every wait takes a deadline (FILAR_FOREVER; one that has passed only takes what is there) and may
+ * end with FILAR_TIMED_OUT, FILAR_CANCELLED (a green thread that was cancelled) or
+ * FILAR_INTERRUPTED (a kernel thread, by a signal): then it has taken nothing.  Functions that
+ * begin with "try" never wait: FILAR_BUSY.
+ *
+ * create: FILAR_NO_MEMORY.  Names are for messages, cut to FILAR_OBJECT_NAME_BYTES_MAX bytes and
+ * copied; NULL: none.  destroy: FILAR_BUSY while somebody waits (or holds a mutex); all other calls
+ * on the object have returned; NULL is allowed.
+ */
+
+enum { FILAR_OBJECT_NAME_BYTES_MAX = 31 };
+
+typedef struct filar_mutex filar_mutex;
+typedef struct filar_recursive filar_recursive;
+typedef struct filar_cond filar_cond;
+typedef struct filar_semaphore filar_semaphore;
+typedef struct filar_event filar_event;
+typedef struct filar_latch filar_latch;
+typedef struct filar_waitgroup filar_waitgroup;
+typedef struct filar_barrier filar_barrier;
+typedef struct filar_rwlock filar_rwlock;
+typedef struct filar_chan filar_chan;
+
+/* One holder.  A waiter loses against a newcomer at most once, then it is given the mutex.
+ * FILAR_DEADLOCK: the caller holds it, or closes a circle of threads that wait for each other's
+ * mutexes for ever; the detail names them.  unlock: FILAR_WRONG_STATE if it is not the caller's. */
+int filar_mutex_create(filar_mutex **mutex, const char *name);
+int filar_mutex_destroy(filar_mutex *mutex);
+int filar_mutex_lock_until(filar_mutex *mutex, int64_t deadline_ns);
+int filar_mutex_trylock(filar_mutex *mutex);
+int filar_mutex_unlock(filar_mutex *mutex);
+
+/* A mutex that its holder may lock again. */
+int filar_recursive_create(filar_recursive **recursive, const char *name);
+int filar_recursive_destroy(filar_recursive *recursive);
+int filar_recursive_lock_until(filar_recursive *recursive, int64_t deadline_ns);
+int filar_recursive_trylock(filar_recursive *recursive);
+int filar_recursive_unlock(filar_recursive *recursive);
+
+/* Waiting for what a mutex guards: lets it go and waits in one step, and holds it again whatever
+ * the outcome is.  No wake without a reason; look in a loop nevertheless. */
+int filar_cond_create(filar_cond **cond);
+int filar_cond_destroy(filar_cond *cond);
+int filar_cond_wait_until(filar_cond *cond, filar_mutex *mutex, int64_t deadline_ns);
+int filar_cond_wait_recursive_until(
+	filar_cond *cond, filar_recursive *recursive, int64_t deadline_ns);
+int filar_cond_signal(filar_cond *cond);
+int filar_cond_broadcast(filar_cond *cond);
+
+/* Units; first come, first served.  value <= max < 2^58.  release: FILAR_WRONG_STATE if there would
+ * be more than max. */
+int filar_semaphore_create(
+	filar_semaphore **semaphore, uint64_t value, uint64_t max, const char *name);
+int filar_semaphore_destroy(filar_semaphore *semaphore);
+int filar_semaphore_acquire_until(filar_semaphore *semaphore, int64_t deadline_ns);
+int filar_semaphore_try_acquire(filar_semaphore *semaphore);
+int filar_semaphore_release(filar_semaphore *semaphore, uint64_t units);
+
+/* A flag that stays set until it is reset; set wakes all who wait. */
+int filar_event_create(filar_event **event, bool set);
+int filar_event_destroy(filar_event *event);
+int filar_event_wait_until(filar_event *event, int64_t deadline_ns);
+int filar_event_set(filar_event *event);
+int filar_event_reset(filar_event *event);
+bool filar_event_is_set(filar_event *event);
+
+/* Opens when `count` (< 2^58) have arrived, and stays open.  count_down: FILAR_WRONG_STATE if fewer
+ * are missing. */
+int filar_latch_create(filar_latch **latch, uint64_t count, const char *name);
+int filar_latch_destroy(filar_latch *latch);
+int filar_latch_count_down(filar_latch *latch, uint64_t arrivals);
+int filar_latch_wait_until(filar_latch *latch, int64_t deadline_ns);
+
+/* Waits until as many are done as were added; can be used again. */
+int filar_waitgroup_create(filar_waitgroup **group, const char *name);
+int filar_waitgroup_destroy(filar_waitgroup *group);
+int filar_waitgroup_add(filar_waitgroup *group, uint64_t count);
+int filar_waitgroup_done(filar_waitgroup *group);
+int filar_waitgroup_wait_until(filar_waitgroup *group, int64_t deadline_ns);
+
+/* `parties` (>= 1) wait for each other, again and again; one of them is told that it came last. One
+ * that leaves early takes its arrival back.  last may be NULL. */
+int filar_barrier_create(filar_barrier **barrier, uint32_t parties);
+int filar_barrier_destroy(filar_barrier *barrier);
+int filar_barrier_wait_until(filar_barrier *barrier, int64_t deadline_ns, bool *last);
+
+/* Many readers or one writer; first come, first served, so do not read-lock again what you have
+ * read-locked. */
+int filar_rwlock_create(filar_rwlock **lock, const char *name);
+int filar_rwlock_destroy(filar_rwlock *lock);
+int filar_rwlock_read_lock_until(filar_rwlock *lock, int64_t deadline_ns);
+int filar_rwlock_try_read_lock(filar_rwlock *lock);
+int filar_rwlock_read_unlock(filar_rwlock *lock);
+int filar_rwlock_write_lock_until(filar_rwlock *lock, int64_t deadline_ns);
+int filar_rwlock_try_write_lock(filar_rwlock *lock);
+int filar_rwlock_write_unlock(filar_rwlock *lock);
+
+/*
+ * Items of item_bytes (1..4096; send pointers to what is larger) in order, copied straight into the
+ * memory of a receiver that waits.  Capacity 0: a send ends when its item is received.
+ * FILAR_CLOSED: it was closed, the detail says by whom; what is in it can still be received.
+ */
+enum { FILAR_CHAN_UNBOUNDED = -1, FILAR_SELECT_CASES_MAX = 256 };
+int filar_chan_create(filar_chan **chan, size_t item_bytes, int64_t capacity, const char *name);
+int filar_chan_destroy(filar_chan *chan);
+int filar_chan_send_until(filar_chan *chan, const void *item, int64_t deadline_ns);
+int filar_chan_receive_until(filar_chan *chan, void *item, int64_t deadline_ns);
+int filar_chan_try_send(filar_chan *chan, const void *item);
+int filar_chan_try_receive(filar_chan *chan, void *item);
+int filar_chan_close(filar_chan *chan);
+/* A moment's view. */
+size_t filar_chan_count(filar_chan *chan);
+
+enum filar_chan_operation { FILAR_CHAN_SEND = 0, FILAR_CHAN_RECEIVE = 1 };
+
+typedef struct {
+	filar_chan *chan;     /* NULL: never ready */
+	int32_t operation;    /* enum filar_chan_operation */
+	void *item;           /* sent from, or received into */
+	uint64_t reserved[6]; /* filar's during the call */
+} filar_select_case;
+
+/* Does exactly one of the cases, the first that is possible; of several that are, one from a random
+ * place on.  FILAR_OK, FILAR_CLOSED, FILAR_NO_MEMORY: *chosen is the case. */
+int filar_select_until(
+	filar_select_case *cases, uint32_t count, int64_t deadline_ns, uint32_t *chosen);
+
 /* ---- the lab ----------------------------------------------------------------------------- */
 /*
  * A *way* is one way of doing the thing that is measured, written in C and known by name; it takes

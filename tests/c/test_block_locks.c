@@ -420,6 +420,65 @@ TEST(event_set_and_reset_at_once_wakes_all_who_wait_green_and_kernel)
 	CHECK_EQ(event_wait_until(&event, 0), FILAR_OK);
 }
 
+/* ---- claimed after the wait has ended, before the one that waits could look ---- */
+
+static void acquire_although_cancelled(void *unused)
+{
+	(void)unused;
+	CHECK_EQ(semaphore_acquire_until(&semaphore, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(semaphore_acquire_until(&semaphore, DEADLINE_NEVER), FILAR_CANCELLED);
+}
+
+static void lock_although_cancelled(void *unused)
+{
+	(void)unused;
+	CHECK_EQ(mutex_lock_until(&mutex, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(mutex_unlock(&mutex), FILAR_OK);
+}
+
+static void be_signalled_although_cancelled(void *unused)
+{
+	(void)unused;
+	CHECK_EQ(mutex_lock_until(&mutex, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(cond_wait_until(&cond, &mutex, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(mutex_unlock(&mutex), FILAR_OK);
+}
+
+/* On the only worker: between the cancel and the release the waiter cannot run. */
+static void cancel_then_give(void *unused)
+{
+	struct green_ref ref = crowd_spawn(acquire_although_cancelled, unused);
+
+	YIELD_UNTIL(crowd_is_parked(ref));
+	CHECK_EQ(green_cancel(ref), FILAR_OK);
+	CHECK_EQ(semaphore_release(&semaphore, 1), FILAR_OK);
+	crowd_join(ref);
+	CHECK_EQ(semaphore_value(&semaphore), 0);
+
+	CHECK_EQ(mutex_lock_until(&mutex, DEADLINE_NEVER), FILAR_OK);
+	ref = crowd_spawn(lock_although_cancelled, unused);
+	YIELD_UNTIL(crowd_is_parked(ref));
+	CHECK_EQ(green_cancel(ref), FILAR_OK);
+	CHECK_EQ(mutex_unlock(&mutex), FILAR_OK);
+	crowd_join(ref);
+	CHECK_EQ(load_relaxed(&mutex.queue.word), 0);
+
+	ref = crowd_spawn(be_signalled_although_cancelled, unused);
+	YIELD_UNTIL(crowd_is_parked(ref));
+	CHECK_EQ(green_cancel(ref), FILAR_OK);
+	cond_signal(&cond);
+	crowd_join(ref);
+	CHECK_EQ(load_relaxed(&mutex.queue.word), 0);
+}
+
+TEST(what_was_given_is_kept_though_the_wait_was_cancelled_before)
+{
+	semaphore_init(&semaphore, 0, 8, "s");
+	mutex_init(&mutex, "m");
+	cond_init(&cond);
+	crowd_on_green(1, cancel_then_give, NULL);
+}
+
 /* ---- failures ---- */
 
 #if FILAR_FAIL
