@@ -382,7 +382,7 @@ def test_overall_badge_counts_disturbed_experiments() -> None:
 
 def test_table_fits_the_width_and_aligns() -> None:
     columns = [tables.Column("name"), tables.Column("n", right=True), tables.Column("words", breaks=True)]
-    text = tables.table(columns, ["Family:", ("a", 5, "long words " * 12), ("bcd", 1234, "short")], 50, "  ")
+    text = tables.text_table(columns, ["Family:", ("a", 5, "long words " * 12), ("bcd", 1234, "short")], 50, "  ")
     lines = text.splitlines()
     assert max(map(tables.cells, lines)) <= 50
     assert lines[2] == "Family:"
@@ -434,7 +434,7 @@ def test_distribution_shows_where_samples_are() -> None:
 
 def test_facts_table_writes_cells_for_people() -> None:
     facts = Table("Limits", ("limit", "value", "binds"), (("pid_max", 32768, True), ("nproc", None, False)))
-    text = tables.facts_table(facts)
+    text = facts.text()
     assert "32,768" in text
     assert "yes" in text
     assert "–" in text

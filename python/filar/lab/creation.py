@@ -28,11 +28,10 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
-from filar.lab.stats import Interval
+from filar.lab.stats import N_MIN, Interval
 
 SMALL_STACK = 64 * 1024
 LEMIRE = "Lemire 2020, lemire.me/blog/2020/01/30/cost-of-a-thread-in-c-under-linux (mean of 1,001 std::thread)"
-_N_MIN = 6
 
 
 def _ns(value: float) -> str:
@@ -87,7 +86,7 @@ class KthreadCreate(Experiment):
         """Holds within a factor of two of the two figures named; else it may hold on one core only."""
         low, high = 9_000 / 2, 20_000 * 2
         default, near = rows.find("default", "create+join"), rows.find("one core", "create+join")
-        if default is None or default.n < _N_MIN:
+        if default is None or default.n < N_MIN:
             return Verdict(UNDECIDED, "the default variant was not measured")
         reason = f"create and join take {_with_interval(default)} unpinned"
         if near is not None:
@@ -146,7 +145,7 @@ class KthreadAlive(Experiment):
         if len(variants) < 2:
             return Verdict(UNDECIDED, "fewer than two numbers of threads could be measured")
         ratio = rows.ratio(variants[-1], variants[0], "create+join")
-        if ratio.n < _N_MIN:
+        if ratio.n < N_MIN:
             return Verdict(UNDECIDED, f"only {ratio.n} rounds were measured")
         reason = f"with {variants[-1]} the next one costs {ratio.mid:.2f} times ({ratio.lo:.2f} to {ratio.hi:.2f})"
         headline = f"{ratio.mid:.2f} times the cost with {variants[-1]}"
@@ -236,7 +235,7 @@ class ThreadReuse(Experiment):
             words = row.variant.removeprefix("create, ")
             for where, ratios in (("one core", near), ("another core", far)):
                 ratio = rows.ratio(f"reuse on {where}, {words}", row.variant, "round trip")
-                if ratio.n >= _N_MIN:
+                if ratio.n >= N_MIN:
                     ratios.append(ratio)
                     parts.append(f"{ratio.mid:.2f} on {where} {words}")
         if not near:
@@ -352,7 +351,7 @@ class GrainSize(Experiment):
     def judge(self, rows: Rows) -> Verdict:
         """Holds if small work loses and large work gains with a new thread."""
         mine = [row for row in rows.of_metric("speedup") if row.variant.startswith("new thread,")]
-        if len(mine) < 2 or mine[0].n < _N_MIN:
+        if len(mine) < 2 or mine[0].n < N_MIN:
             return Verdict(UNDECIDED, "splitting needs a second CPU and enough rounds")
         points = {
             kind: f"{kind} {'never' if math.isnan(ns) else _ns(ns)}" for kind, ns in self.break_evens(rows).items()

@@ -25,10 +25,10 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 __all__ = ["ContentionCrawl", "FalseSharing", "MutexCost", "two_cores"]
 
-_N_MIN = 6
 NO_SECOND_CPU = "two threads must run at once, and this process may use only one CPU"
 
 
@@ -103,12 +103,12 @@ class MutexCost(Experiment):
         """Holds if the mutex costs more than the bare step, more yet when contended, and loses nothing."""
         step = rows.ratio("pthread, uncontended", "plain, uncontended", "per operation")
         rivals = rows.ratio("pthread, contended", "pthread, uncontended", "per operation")
-        if step.n < _N_MIN:
+        if step.n < N_MIN:
             return Verdict(UNDECIDED, "the mutex and the bare step were not both measured")
         leaks = [kind for kind in GUARDS for variant in (_alone(kind), _both(kind)) if _lost(rows, variant) > 0]
         if leaks:
             return Verdict(FAILS, f"updates were lost under a guard: {', '.join(dict.fromkeys(leaks))}")
-        if rivals.n < _N_MIN:
+        if rivals.n < N_MIN:
             return Verdict(UNDECIDED, f"{NO_SECOND_CPU}; alone, the mutex costs {step.mid:.1f} times the bare step")
         reason = (
             f"alone, lock and unlock take {_ns(rows.median('pthread, uncontended', 'per operation'))}, {step.mid:.1f} "
@@ -214,7 +214,7 @@ class ContentionCrawl(Experiment):
             return Verdict(UNDECIDED, "two threads and more than two were not both measured")
         most = max(counted, key=lambda row: row.params["threads"])
         ratio = rows.ratio(most.variant, _threads(2), "hand-overs")
-        if ratio.n < _N_MIN:
+        if ratio.n < N_MIN:
             return Verdict(UNDECIDED, f"only {ratio.n} rounds were measured")
         reason = (
             f"{format_quantity(rows.median(_threads(2), 'hand-overs'), '')} hand-overs a second with 2 threads, "
@@ -293,12 +293,12 @@ class FalseSharing(Experiment):
         ratios = {
             kind: rows.ratio(f"{kind}, same line", f"{kind}, padded", "per operation") for kind in ("atomic", "plain")
         }
-        if any(ratio.n < _N_MIN for ratio in ratios.values()):
+        if any(ratio.n < N_MIN for ratio in ratios.values()):
             return Verdict(UNDECIDED, NO_SECOND_CPU)
         parts = [f"{kind} steps {r.mid:.2f} times ({r.lo:.2f} to {r.hi:.2f})" for kind, r in ratios.items()]
         alone = rows.ratio("atomic, same line", "atomic, one thread", "per operation")
         reason = f"one line against two: {', '.join(parts)}"
-        if alone.n >= _N_MIN:
+        if alone.n >= N_MIN:
             reason += f"; on one line two threads need {alone.mid:.1f} times as long for an atomic step as one alone"
         slow = [kind for kind, ratio in ratios.items() if ratio.lo > 1.2]
         if len(slow) == 2:

@@ -27,12 +27,12 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 MIB = 1024 * 1024
 CALLS = {"fork": 0, "vfork": 1, "clone(VM|VFORK)": 4, "posix_spawn": 2, "posix_spawn of /bin/true": 5, "thread": 3}
 EXTRA_QUICK = (0, 32 * MIB, 128 * MIB)
 EXTRA_FULL = (0, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB)
-_N_MIN = 6
 
 
 @experiment
@@ -85,9 +85,9 @@ class ProcessCreate(Experiment):
             for call in CALLS
             if call != "thread"
         }
-        if ratios["fork"].n < _N_MIN:
+        if ratios["fork"].n < N_MIN:
             return Verdict(UNDECIDED, "fork and thread were not both measured")
-        known = {call: ratio for call, ratio in ratios.items() if ratio.n >= _N_MIN}
+        known = {call: ratio for call, ratio in ratios.items() if ratio.n >= N_MIN}
         parts = [f"{call} {ratio.mid:.1f} times ({ratio.lo:.1f} to {ratio.hi:.1f})" for call, ratio in known.items()]
         reason = f"against a thread at {format_quantity(rows.median('thread, as it is'), 'ns')}: {', '.join(parts)}"
         largest = [row for row in rows if row.variant.startswith("fork, +")]

@@ -30,10 +30,9 @@ from filar.lab.base import (
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.locks import NO_SECOND_CPU, two_cores
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 __all__ = ["Deadlock", "Heisenbug", "LostUpdate", "runs_until", "wait_cycle"]
-
-_N_MIN = 6
 
 
 def _where(cores: int) -> str:
@@ -266,7 +265,7 @@ class Heisenbug(Experiment):
         control = seen.pop(CONTROL, None)
         if control is not None and control.max > 0:
             return Verdict(FAILS, "the control, an atomic addition, lost updates: the count itself is wrong")
-        chances = {words: _chance(row) for words, row in seen.items() if row.n >= _N_MIN}
+        chances = {words: _chance(row) for words, row in seen.items() if row.n >= N_MIN}
         if len(chances) < 2:
             return Verdict(UNDECIDED, "fewer than two settings were measured")
         reason = "chance that a run fails: " + ", ".join(
@@ -395,7 +394,7 @@ class Deadlock(Experiment):
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if opposite orders stop and neither cure ever does."""
-        runs = {row.variant: row for row in rows.of_metric("deadlock") if row.n >= _N_MIN}
+        runs = {row.variant: row for row in rows.of_metric("deadlock") if row.n >= N_MIN}
         abba = {words: row for words, row in runs.items() if words.startswith("opposite orders")}
         cures = {words: row for words, row in runs.items() if words not in abba}
         if not abba:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import numpy as np
-
 from filar import chart
 from filar.lab.base import (
     FAILS,
@@ -22,10 +20,12 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    paired,
 )
 from filar.lab.bench import Bench
 from filar.lab.pictures import ranked_dots, samples_note
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 __all__ = ["ERROR_MAX", "Floors", "SelfCheck"]
 
@@ -75,7 +75,7 @@ class SelfCheck(Experiment):
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if every median ratio is within 1 % of 1 and its interval reaches 1 (to 0.2 %)."""
-        found = [row for row in rows.of_metric(RATIO) if row.n >= 6]
+        found = [row for row in rows.of_metric(RATIO) if row.n >= N_MIN]
         if len(found) < len(WORK):
             missing = [work for work in WORK if work not in {row.variant for row in found}]
             return Verdict(UNDECIDED, f"not measured: {', '.join(missing)}")
@@ -118,8 +118,8 @@ def ratio_rows(rows: Rows) -> Rows:
         a, b = rows.find(f"{work}, A"), rows.find(f"{work}, B")
         if a is None or b is None:
             continue
-        rounds, mine, theirs = np.intersect1d(a.round_numbers, b.round_numbers, return_indices=True)
-        found.append(Row(work, RATIO, "ratio", a.samples[mine] / b.samples[theirs], rounds=rounds))
+        rounds, mine, theirs = paired(a, b)
+        found.append(Row(work, RATIO, "ratio", mine / theirs, rounds=rounds))
     return Rows(found)
 
 
@@ -181,7 +181,7 @@ class Floors(Experiment):
     def judge(self, rows: Rows) -> Verdict:
         """Holds if the typical system call is at most 200 ns, twice the published range, and the clock is cheaper."""
         call, clock = rows.find("system call"), rows.find("clock reading")
-        if call is None or clock is None or min(call.n, clock.n) < 6:
+        if call is None or clock is None or min(call.n, clock.n) < N_MIN:
             return Verdict(UNDECIDED, "system call or clock was not measured")
         reason = (
             f"a system call takes {call.median:.0f} ns here ({call.interval.lo:.0f} to {call.interval.hi:.0f}, floor "

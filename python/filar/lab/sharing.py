@@ -23,10 +23,10 @@ from filar.lab.base import (
 from filar.lab.bench import Bench
 from filar.lab.places import KIB, MIB
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 __all__ = ["SharingCost"]
 
-_N_MIN = 6
 METRIC = "round trip"
 POINTER, SHARED = "pointer between threads", "shared memory between processes"
 PIPE, SOCKET = "pipe between processes", "unix socket between processes"
@@ -101,7 +101,7 @@ class SharingCost(Experiment):
         size = _size(max(sizes))
         pointer = f"{POINTER}, {place}, {size}"
         ratios = {kind: rows.ratio(f"{kind}, {place}, {size}", pointer, METRIC) for kind in (SHARED, PIPE, SOCKET)}
-        if any(ratio.n < _N_MIN for ratio in ratios.values()):
+        if any(ratio.n < N_MIN for ratio in ratios.values()):
             return Verdict(UNDECIDED, "not every way of handing data over was measured")
         parts = [f"{kind} {ratio.mid:.2f} times ({ratio.lo:.2f} to {ratio.hi:.2f})" for kind, ratio in ratios.items()]
         here = format_quantity(rows.median(pointer, METRIC), "ns")

@@ -31,8 +31,8 @@ from filar.lab.bench import Bench
 from filar.lab.derived import difference_row, ratio_row
 from filar.lab.places import KIB, MIB, l2_bytes, places_of
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
-_N_MIN = 6
 _NS = "ns"
 
 ONE_WAY = "one way"
@@ -52,7 +52,7 @@ def words(row: Row) -> str:
 
 def measured(row: Row | None) -> bool:
     """Whether a row has enough samples for an interval."""
-    return row is not None and row.n >= _N_MIN
+    return row is not None and row.n >= N_MIN
 
 
 MEDIA = {
@@ -253,7 +253,7 @@ class ThreadVsProcessSwitch(Experiment):
 
     def judge(self, rows: Rows) -> Verdict:
         """Much is 1.5 times: surely everywhere, surely nowhere, or depending on what is touched."""
-        ratios = [row for row in rows.of_metric("ratio") if row.n >= _N_MIN]
+        ratios = [row for row in rows.of_metric("ratio") if row.n >= N_MIN]
         controls = [row for row in ratios if "(A/A)" in row.variant]
         found = [row for row in ratios if row.variant.startswith("process / thread")]
         if not found or not controls:
@@ -369,7 +369,7 @@ class SwitchWorkingSet(Experiment):
     def judge(self, rows: Rows) -> Verdict:
         """Compares the largest refill with the switch itself at no working set."""
         switches, refills = self.part(rows, SWITCH), self.part(rows, REFILL)
-        if len(switches) < 2 or len(refills) < 2 or switches[0].n < _N_MIN or refills[-1].n < _N_MIN:
+        if len(switches) < 2 or len(refills) < 2 or switches[0].n < N_MIN or refills[-1].n < N_MIN:
             return Verdict(UNDECIDED, "the switch and its control were not both measured with working sets")
         direct, refill = switches[0], max(refills, key=lambda row: row.median)
         size = _size(refill.params["touch_bytes"])
@@ -481,7 +481,7 @@ class PinEffect(Experiment):
     def judge(self, rows: Rows) -> Verdict:
         """Holds if a move always costs, and costs more with data than without."""
         costs = sorted(
-            (row for row in rows.of_metric("difference") if row.n >= _N_MIN), key=lambda row: row.params["touch_bytes"]
+            (row for row in rows.of_metric("difference") if row.n >= N_MIN), key=lambda row: row.params["touch_bytes"]
         )
         if len(costs) < 2:
             return Verdict(UNDECIDED, "it takes two CPUs to move from one to the other")
@@ -631,7 +631,7 @@ class CoreLatency(Experiment):
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if every pair lies within a factor of two of the published range."""
-        found = [row for row in rows.of_metric(ONE_WAY) if row.n >= _N_MIN]
+        found = [row for row in rows.of_metric(ONE_WAY) if row.n >= N_MIN]
         if not found:
             return Verdict(UNDECIDED, "no pair of cores was measured undisturbed; it takes two CPUs")
         near, far = min(found, key=lambda row: row.median), max(found, key=lambda row: row.median)

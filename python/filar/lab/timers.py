@@ -27,11 +27,11 @@ from filar.lab.base import (
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.result import Result
 from filar.lab.scheduling import FAMILY, MS, NOTES, busy_cpu, ns
+from filar.lab.stats import N_MIN
 
 US = 1000
 SLEEPS = {"50 µs": 50 * US, "1 ms": MS}
 BATCH = 20
-_N_MIN = 6
 
 
 def _single_events(outcome: PlanOutcome, metric: str) -> list[Row]:
@@ -98,7 +98,7 @@ class SleepPrecision(Experiment):
         """Holds if less slack wakes sooner and a real-time priority shortens the tail on a busy core."""
         typical = "late, typical of a sample"
         slack = rows.ratio("50 µs, slack 50 µs", "50 µs, slack 1 ns", typical)
-        if slack.n < _N_MIN:
+        if slack.n < N_MIN:
             return Verdict(UNDECIDED, "sleeps with and without slack were not both measured")
         lazy, keen = rows.find("50 µs, slack 50 µs", "late"), rows.find("50 µs, slack 1 ns", "late")
         plain, fifo = rows.find("50 µs, slack 1 ns, 8 busy", "late"), rows.find("50 µs, FIFO, 8 busy", "late")

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from filar.chart import Badge, Chart, format_quantity
-from filar.lab.base import Reference, Row, Rows, Table
+from filar.lab.base import Reference, Row, Rows, Table, fact_text
 from filar.lab.result import Result
 from filar.report.markup import Markup, join, prose, tag
-from filar.report.tables import fact_text
 from filar.report.words import format_interval, groups_of, look_of, measured_beside, quantity, sentence
 
 __all__ = ["Detail", "anchor", "badge_chip", "compact", "icon", "section", "verdict_chip"]
