@@ -30,12 +30,14 @@ static void measure_jump(const char *metric, void *raise_flag)
 {
 	std::feclearexcept(FE_ALL_EXCEPT);
 
-	detail::fcontext_t other = detail::make_fcontext(stack + sizeof stack, sizeof stack, go_back);
+	detail::fcontext_t other =
+		detail::make_fcontext(stack + sizeof stack, sizeof stack, go_back);
 	detail::transfer_t transfer = detail::jump_fcontext(other, raise_flag);
 
 	for (int sample = 0; sample < PEER_SAMPLES; sample++) {
 		peer_watch watch = peer_begin();
 
+		std::feclearexcept(FE_ALL_EXCEPT); /* the watch raises some */
 		for (int i = 0; i < PEER_SWITCHES; i++)
 			transfer = detail::jump_fcontext(transfer.fctx, nullptr);
 		peer_end(watch, "G1", metric, 2.0 * PEER_SWITCHES, "ns");
@@ -45,6 +47,9 @@ static void measure_jump(const char *metric, void *raise_flag)
 static void measure_class()
 {
 	bool end = false;
+
+	std::feclearexcept(FE_ALL_EXCEPT); /* the fiber begins with what is set here */
+
 	fiber other{ [&end](fiber &&back) {
 		while (!end)
 			back = std::move(back).resume();
@@ -54,6 +59,7 @@ static void measure_class()
 	for (int sample = 0; sample < PEER_SAMPLES; sample++) {
 		peer_watch watch = peer_begin();
 
+		std::feclearexcept(FE_ALL_EXCEPT);
 		for (int i = 0; i < PEER_SWITCHES; i++)
 			other = std::move(other).resume();
 		peer_end(watch, "G1", "switch_class", 2.0 * PEER_SWITCHES, "ns");

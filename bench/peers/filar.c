@@ -97,6 +97,7 @@ static void measure_switch(const char *metric, void *raise_flag)
 	for (int sample = 0; sample < PEER_SAMPLES; sample++) {
 		struct peer_watch watch = peer_begin();
 
+		feclearexcept(FE_ALL_EXCEPT); /* the watch raises some */
 		for (int i = 0; i < PEER_SWITCHES; i++)
 			context_switch(&main_context, &other_context, NULL);
 		peer_end(watch, "G1", metric, 2.0 * PEER_SWITCHES, "ns");
@@ -137,7 +138,8 @@ static void measure_crowd(void *argument)
 			spawn(&refs[i], yield_often, NULL);
 		for (int i = 0; i < crowd->members; i++)
 			join(refs[i]);
-		peer_end(watch, crowd->line, crowd->metric, (double)crowd->members * crowd->yields, "ns");
+		peer_end(watch, crowd->line, crowd->metric, (double)crowd->members * crowd->yields,
+			"ns");
 	}
 }
 
@@ -151,7 +153,8 @@ static void g2(void)
 static void g3(void)
 {
 	struct crowd thousand = { "G3", "yield_1000", 1000, PEER_YIELDS / 1000, PEER_SAMPLES };
-	struct crowd ten_thousand = { "G3", "yield_10000", 10000, PEER_YIELDS / 10000, PEER_SAMPLES };
+	struct crowd ten_thousand = { "G3", "yield_10000", 10000, PEER_YIELDS / 10000,
+		PEER_SAMPLES };
 
 	on_runtime(1, measure_crowd, &thousand);
 	on_runtime(1, measure_crowd, &ten_thousand);
@@ -201,8 +204,8 @@ static void spawn_many(void *argument)
 			spawn(&refs[i], nothing, NULL);
 		for (int i = 0; i < PEER_SPAWN_MANY; i++)
 			join(refs[i]);
-		peer_end(watch, "G5", sample == 0 ? "spawn_many_first" : "spawn_many", PEER_SPAWN_MANY,
-			"ns");
+		peer_end(watch, "G5", sample == 0 ? "spawn_many_first" : "spawn_many",
+			PEER_SPAWN_MANY, "ns");
 	}
 }
 
@@ -264,7 +267,8 @@ static void cell_receive(struct cell *cell)
 
 	waiter_init(&waiter);
 	if (cas_acq_rel(&cell->word, &found, &waiter)) {
-		check(waiter_wait_until(&waiter, DEADLINE_NEVER, WAIT_EVENT, WAIT_SHIELDED), "wait");
+		check(waiter_wait_until(&waiter, DEADLINE_NEVER, WAIT_EVENT, WAIT_SHIELDED),
+			"wait");
 		return;
 	}
 	waiter_abandon(&waiter);
@@ -390,6 +394,7 @@ struct node {
 
 static void skynet_node(void *argument)
 {
+	static const struct green_options options = { .run_first = true };
 	struct node *node = argument, children[10];
 	struct green_ref child_refs[10];
 
@@ -400,7 +405,8 @@ static void skynet_node(void *argument)
 	for (int i = 0; i < 10; i++) {
 		children[i].size = node->size / 10;
 		children[i].first = node->first + i * children[i].size;
-		spawn(&child_refs[i], skynet_node, &children[i]);
+		check(green_spawn(&child_refs[i], runtime, &options, skynet_node, &children[i]),
+			"spawn");
 	}
 	for (int i = 0; i < 10; i++) {
 		join(child_refs[i]);
@@ -503,9 +509,9 @@ static void g14(void)
 
 int main(int argc, char **argv)
 {
-	static const struct peer_line lines[] = { { "G1", g1 }, { "G2", g2 }, { "G3", g3 }, { "G4", g4 },
-		{ "G5", g5 }, { "G6", g6 }, { "G7", g7 }, { "G8", g8 }, { "G9", g9 }, { "G10", g10 },
-		{ "G11", g11 }, { "G13", g13 }, { "G14", g14 }, { NULL, NULL } };
+	static const struct peer_line lines[] = { { "G1", g1 }, { "G2", g2 }, { "G3", g3 },
+		{ "G4", g4 }, { "G5", g5 }, { "G6", g6 }, { "G7", g7 }, { "G8", g8 }, { "G9", g9 },
+		{ "G10", g10 }, { "G11", g11 }, { "G13", g13 }, { "G14", g14 }, { NULL, NULL } };
 
 	return peer_main(lines, argc, argv);
 }

@@ -1,5 +1,6 @@
 /*
- * peer.h - what the programs of this folder share: the sizes of each line, clocks, one output format.
+ * peer.h - what the programs of this folder share: the sizes of each line, clocks, one output
+ * format.
  *
  * A program is called with the names of lines (G1, G2, ...) and prints one line for each sample:
  *
@@ -28,7 +29,7 @@ enum {
 	PEER_CROSS = 20000,       /* round trips between two CPUs */
 	PEER_COLD = 200,          /* single wake-ups, each after PEER_COLD_PAUSE_US of silence */
 	PEER_COLD_PAUSE_US = 500,
-	PEER_CROWD = 10000,      /* G9: so many ... */
+	PEER_CROWD = 10000,       /* G9: so many ... */
 	PEER_CROWD_YIELDS = 1000, /* ... yield so often */
 	PEER_SKYNET = 1000000,
 	PEER_PARKED = 1000000, /* unless the environment says PEER_PARKED */
@@ -94,7 +95,8 @@ static inline double peer_resident_bytes(void)
 	long value;
 
 	while (file != NULL && fgets(line, sizeof line, file) != NULL)
-		if (sscanf(line, "VmRSS: %ld", &value) == 1 || sscanf(line, "VmPTE: %ld", &value) == 1)
+		if (sscanf(line, "VmRSS: %ld", &value) == 1 ||
+			sscanf(line, "VmPTE: %ld", &value) == 1)
 			kib += (double)value;
 	if (file != NULL)
 		fclose(file);
