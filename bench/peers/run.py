@@ -182,7 +182,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a goal is met: "holds", "missed", "not decided" or "not measured"; mid, lo, hi are of the ratio or value."""
+    """Whether a goal is met: "holds", "missed", "not decided" or "not measured"; the figures are the ratio's."""
 
     goal: Goal
     word: str
