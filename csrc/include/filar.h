@@ -49,7 +49,8 @@ enum filar_status {
 	FILAR_NOT_FOUND = -13,     /* no such thing */
 	FILAR_FORKED = -14,        /* the object belongs to the parent process of a fork */
 	FILAR_SYSTEM = -15,        /* an unexpected error of the operating system; see the detail */
-	FILAR_STATUS_LAST = -15
+	FILAR_CLOSED = -16,        /* the channel is closed (and, to receive, empty) */
+	FILAR_STATUS_LAST = -16
 };
 
 /* "FILAR_LIMIT" and the like; an unknown number is named FILAR_SYSTEM. */

@@ -16,6 +16,7 @@ from filar.doctor import Diagnosis, Finding, doctor
 from filar.errors import (
     BusyError,
     CancelledError,
+    ClosedError,
     DeadlineError,
     DeadlockError,
     FilarError,
@@ -39,6 +40,7 @@ __version__: str
 __all__ = [
     "BusyError",
     "CancelledError",
+    "ClosedError",
     "DeadlineError",
     "DeadlockError",
     "Diagnosis",

@@ -438,3 +438,24 @@ def test_facts_table_writes_cells_for_people() -> None:
     assert "32,768" in text
     assert "yes" in text
     assert "–" in text
+
+
+def test_of_a_long_table_the_main_metric_stands_and_the_rest_is_folded() -> None:
+    variants = [f"variant {i}" for i in range(9)]
+    long = synthetic.rows(variants) + synthetic.rows(variants, "create call")
+    shown = report.page(synthetic.report([synthetic.result(rows=long)]))
+    before, _, folded = shown.partition('<details class="more">')
+    assert "9 more rows: create call" in folded
+    assert before.count('scope="row">variant') == 9
+    assert folded.count('scope="row">variant') == 9
+
+
+def test_a_main_metric_of_many_rows_is_cut_and_no_row_is_lost() -> None:
+    long = synthetic.rows([f"variant {i}" for i in range(30)])
+    shown = report.page(synthetic.report([synthetic.result(rows=long)]))
+    before, _, folded = shown.partition('<details class="more">')
+    assert (before.count('scope="row">variant'), folded.count('scope="row">variant')) == (12, 18)
+
+
+def test_a_short_table_is_not_folded() -> None:
+    assert 'class="more"' not in report.page(synthetic.report())

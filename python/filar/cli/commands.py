@@ -70,6 +70,7 @@ def list_experiments(arguments: argparse.Namespace) -> int:
 
 def _described(one: Experiment) -> dict[str, object]:
     return {
+        "name": one.name,
         "experiment": one.name,
         "title": one.title,
         "family": one.family,

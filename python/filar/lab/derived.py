@@ -17,11 +17,11 @@ def _combined(a: Row | None, b: Row | None, variant: str, metric: str, ratio: bo
         return Rows()
     with np.errstate(divide="ignore", invalid="ignore"):
         samples = mine / theirs if ratio else mine - theirs
-    return Rows([Row(variant, metric, "x" if ratio else a.unit, samples, params=dict(a.params), rounds=rounds)])
+    return Rows([Row(variant, metric, "ratio" if ratio else a.unit, samples, params=dict(a.params), rounds=rounds)])
 
 
 def ratio_row(above: Row | None, below: Row | None, variant: str, metric: str = "ratio") -> Rows:
-    """One row `above` / `below` with the parameters of `above`, unit "x"; no row where no round has both."""
+    """One row `above` / `below` with the parameters of `above`, unit "ratio"; no row where no round has both."""
     return _combined(above, below, variant, metric, ratio=True)
 
 

@@ -67,8 +67,8 @@ class KthreadMemory(Experiment):
     family = "Memory and limits"
     claim = Claim("A thread takes 1 to 8 MB of memory for its stack.", "Lecture notes on what a thread is")
     references: ClassVar = (
-        Reference("at least, as memory", 1e6, "B", "lecture notes", "resident"),
-        Reference("at most, as address space", 8e6, "B", "lecture notes; the usual `ulimit -s`", "virtual"),
+        Reference("at least, as memory", MIB, "B", "lecture notes", "resident"),
+        Reference("at most, as address space", 8 * MIB, "B", "lecture notes; the usual `ulimit -s`", "virtual"),
     )
     method = (
         "In every round, for each kind of stack, a herd of threads is created and sleeps; /proc/self/status and "
