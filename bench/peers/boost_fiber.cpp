@@ -186,7 +186,7 @@ static void g7()
 			ping.push(i);
 			pong.pop(value);
 		}
-		peer_end(watch, "G7", "handoff_same", 2.0 * PEER_PINGPONG, "ns");
+		peer_end(watch, "G7", "channel_same", 2.0 * PEER_PINGPONG, "ns");
 		other.join();
 	}
 }

@@ -10,6 +10,7 @@
 #include "peer.h"
 
 #include "arch/context.h"
+#include "block/chan.h"
 #include "green/runtime.h"
 #include "green/waiter.h"
 #include "os/clock.h"
@@ -285,6 +286,37 @@ static void answer(void *argument)
 	}
 }
 
+/* The same through channels without room, as the peers do it. */
+static struct chan ping_chan, pong_chan;
+
+static void chan_put(struct chan *chan)
+{
+	char item = 1;
+
+	check(chan_send_until(chan, &item, DEADLINE_NEVER), "send");
+}
+
+static void chan_take(struct chan *chan)
+{
+	char item;
+
+	check(chan_receive_until(chan, &item, DEADLINE_NEVER), "receive");
+}
+
+static void answer_chan(void *argument)
+{
+	for (int i = *(int *)argument; i > 0; i--) {
+		chan_take(&ping_chan);
+		chan_put(&pong_chan);
+	}
+}
+
+static void make_channels(void)
+{
+	check(chan_init(&ping_chan, 1, 0, NULL), "channel");
+	check(chan_init(&pong_chan, 1, 0, NULL), "channel");
+}
+
 static void pingpong_same(void *argument)
 {
 	int count = PEER_PINGPONG;
@@ -299,13 +331,22 @@ static void pingpong_same(void *argument)
 			cell_send(&ping);
 			cell_receive(&pong);
 		}
-		peer_end(watch, "G7", "handoff_same", 2.0 * count, "ns");
+		peer_end(watch, "G7", "signal_same", 2.0 * count, "ns");
+		join(refs[0]);
+		spawn(&refs[0], answer_chan, &count);
+		watch = peer_begin();
+		for (int i = 0; i < count; i++) {
+			chan_put(&ping_chan);
+			chan_take(&pong_chan);
+		}
+		peer_end(watch, "G7", "channel_same", 2.0 * count, "ns");
 		join(refs[0]);
 	}
 }
 
 static void g7(void)
 {
+	make_channels();
 	on_runtime(1, pingpong_same, NULL);
 }
 
@@ -326,6 +367,14 @@ static void pingpong_cross(void *argument)
 		cell_send(&ping);
 		cell_receive(&pong);
 	}
+	peer_end(watch, "G8", "signal_hot", 2.0 * count, "ns");
+	join(other);
+	check(green_spawn(&other, runtimes[1], NULL, answer_chan, &count), "spawn");
+	watch = peer_begin();
+	for (int i = 0; i < count; i++) {
+		chan_put(&ping_chan);
+		chan_take(&pong_chan);
+	}
 	peer_end(watch, "G8", "cross_hot", 2.0 * count, "ns");
 	join(other);
 }
@@ -336,9 +385,9 @@ static void note_arrivals(void *argument)
 {
 	(void)argument;
 	for (int i = 0; i < PEER_COLD; i++) {
-		cell_receive(&ping);
+		chan_take(&ping_chan);
 		delays_ns[i] = peer_now_ns() - sent_ns;
-		cell_send(&pong);
+		chan_put(&pong_chan);
 	}
 }
 
@@ -358,8 +407,8 @@ static void wake_cold(void *argument)
 	for (int i = 0; i < PEER_COLD; i++) {
 		peer_sleep_us(PEER_COLD_PAUSE_US); /* this worker has nothing else to do */
 		sent_ns = peer_now_ns();
-		cell_send(&ping);
-		cell_receive(&pong);
+		chan_put(&ping_chan);
+		chan_take(&pong_chan);
 	}
 	join(other);
 	qsort(delays_ns, PEER_COLD, sizeof delays_ns[0], compare);
@@ -375,6 +424,7 @@ static void g8(void)
 		printf("skip G8 one CPU only\n");
 		return;
 	}
+	make_channels();
 	for (int i = 0; i < 2; i++)
 		runtimes[i] = start(1, &cpus[i]);
 	runtime = runtimes[0];

@@ -174,7 +174,7 @@ func g7() {
 			ping <- struct{}{}
 			<-pong
 		}
-		w.end("G7", "handoff_same", 2*pingpong, "ns")
+		w.end("G7", "channel_same", 2*pingpong, "ns")
 	}
 }
 
