@@ -303,6 +303,27 @@ class Race:
         return complete
 
 
+def load_into(race: Race, path: Path) -> dict[str, Any]:
+    """The rounds of an earlier run of the same code on the same machine come first; its conditions are returned."""
+    before: dict[str, Any] = json.loads(path.read_text())
+    host = host_record()
+    same = ("cpu_model", "kernel_release")
+    if before["commit"] != commit() or any(before["host"][name] != host[name] for name in same):
+        raise SystemExit(f"{path} is of other code or of another machine: it cannot be added to")
+    race.rounds += before["rounds"]
+    race.samples.units.update(before["units"])
+    for program, metrics in before["samples"].items():
+        race.samples.values[program] = {
+            key: {int(number): value for number, value in values.items()} for key, values in metrics.items()
+        }
+    return before["conditions"]
+
+
+def worse(one: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:
+    """Of the conditions of two parts, those with more foreign CPU."""
+    return max([one, *([other] if other else [])], key=lambda found: found["foreign_percent"] or 0.0)
+
+
 # ---- the table ----
 
 
@@ -423,6 +444,7 @@ def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--lines", nargs="*", choices=sorted(BY_NAME), metavar="LINE", help="only these")
     parser.add_argument("--out", type=Path, help="folder for green.md and green.json (default: bench/results/<host>)")
     parser.add_argument("--seed", type=int, default=1, help="of the order")
+    parser.add_argument("--add", type=Path, metavar="JSON", help="an earlier result of the same code: its rounds count")
     parser.add_argument("--print", action="store_true", dest="only_print", help="write no files")
     chosen = parser.parse_args(words)
     if not 1 <= chosen.rounds <= 99:
@@ -442,7 +464,8 @@ def main(words: Sequence[str] | None = None) -> int:
     race = Race(chosen.programs, programs, lines, chosen.seed)
     extra = {"PEER_PARKED": str(parked_here(host["memory_available_bytes"]))}
     watch, deadline = Watch(os.sched_getaffinity(0)), time.monotonic() + chosen.seconds
-    for count in range(chosen.rounds):
+    before = load_into(race, chosen.add) if chosen.add else None
+    for count in range(len(race.rounds), len(race.rounds) + chosen.rounds):
         if not race.round(count, extra, deadline):
             break
     verdicts = [judge(goal, race.samples) for goal in GOALS if BY_NAME[goal.line] in lines]
@@ -451,7 +474,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": commit(),
         "host": host,
-        "conditions": watch.stop(),
+        "conditions": worse(watch.stop(), before),
         "rounds": race.rounds,
         "versions": {
             "go": version_of(["go", "version"]) if "go" in programs else None,

@@ -136,6 +136,25 @@ def test_a_whole_run_writes_a_page_and_json(peers, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_rounds_of_an_earlier_run_of_the_same_code_count(peers, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(peers, "commit", lambda: "abc")
+    program(tmp_path, "filar", PROGRAM.replace("VALUE", "8"))
+    program(tmp_path, "go", PROGRAM.replace("VALUE", "160"))
+    out = tmp_path / "out"
+    words = ["--programs", str(tmp_path), "--rounds", "3", "--lines", "G2", "--out", str(out)]
+    assert peers.main(words) == 0
+    first = json.loads((out / "green.json").read_text())
+    assert {entry["word"] for entry in first["verdicts"]} == {"not decided"}
+    assert peers.main([*words, "--add", str(out / "green.json")]) == 0
+    both = json.loads((out / "green.json").read_text())
+    assert {(entry["word"], entry["n"]) for entry in both["verdicts"]} == {("holds", 6)}
+    assert len(both["rounds"]) == 6
+    monkeypatch.setattr(peers, "commit", lambda: "def")
+    with pytest.raises(SystemExit, match="other code"):
+        peers.main([*words, "--add", str(out / "green.json")])
+    capsys.readouterr()
+
+
 def test_a_program_that_fails_is_left_out_and_the_run_goes_on(peers, tmp_path, capsys):
     program(tmp_path, "filar", PROGRAM.replace("VALUE", "8"))
     program(tmp_path, "go", '#!/bin/sh\n[ "$1" = --lines ] && echo G2 && exit\necho no stack >&2\nexit 3\n')
