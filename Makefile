@@ -77,7 +77,7 @@ labels:
 	$(PYTHON) tools/check_labels.py
 
 check-lint: $(VENV)/dev
-	$(VENV)/bin/ruff check python tests tools setup.py
+	$(VENV)/bin/ruff check python tests tools bench setup.py
 	$(VENV)/bin/mypy
 
 check-py: $(VENV)/dev
@@ -130,9 +130,9 @@ core: $(BUILD)/plain/libfilar.a
 ## make format     clang-format and ruff format
 format:
 	clang-format -i $(CORE_C) $(wildcard csrc/py/*.c) $(HEADERS) $(wildcard tests/c/*.c) $(wildcard tests/c/*.h) \
-		$(wildcard bench/c/*.c)
-	$(VENV)/bin/ruff check --fix --quiet python tests tools setup.py
-	$(VENV)/bin/ruff format python tests tools setup.py
+		$(wildcard bench/c/*.c bench/peers/*.c bench/peers/*.h bench/peers/*.cpp)
+	$(VENV)/bin/ruff check --fix --quiet python tests tools bench setup.py
+	$(VENV)/bin/ruff format python tests tools bench setup.py
 
 ## make tidy       clang-tidy, cppcheck and clang's warnings on the core
 tidy:
@@ -156,9 +156,10 @@ $(eval $(call VARIANT,release))
 $(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
 	$(CC) $(CFLAGS_COMMON) $(FLAGS_release) $< -o $@ $(BUILD)/release/libfilar.a $(LDLIBS)
 
-## make bench-green   what green threads cost here, beside their floors
-bench-green: $(BUILD)/release/green_bench
-	$<
+## make bench-green   green threads beside Go, Boost and their floors; writes bench/results
+bench-green: $(BUILD)/release/libfilar.a $(BUILD)/release/green_bench $(VENV)/dev
+	CC="$(CC)" bash bench/peers/build.sh $(BUILD)/peers $<
+	$(VENV)/bin/python bench/peers/run.py --programs $(BUILD)/peers $(BENCH_ARGS)
 
 ## make readme     the figures of README.md from REPORT=file.json
 readme: $(VENV)/dev

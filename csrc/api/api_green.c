@@ -114,8 +114,9 @@ int filar_green_spawn(filar_green *green, filar_runtime *runtime,
 	if (body == NULL)
 		return status_detail(FILAR_INVALID, "a green thread needs a body");
 	if (options != NULL)
-		inside = (struct green_options){ options->name, options->stack_bytes,
-			options->detached };
+		inside = (struct green_options){ .name = options->name,
+			.stack_bytes = options->stack_bytes,
+			.detached = options->detached };
 	status = green_spawn(green != NULL ? &ref : NULL, inner(runtime), &inside, body, argument);
 	if (green != NULL)
 		*green = (filar_green){ ref.green, ref.number };

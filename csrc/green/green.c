@@ -130,6 +130,14 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 	case LEAVING_PARK:
 		waiter_commit(worker, green);
 		return;
+	case LEAVING_FORK:
+		/* RUNNING -> RUNNABLE: the next here, unless a thief is faster.  It comes back as
+		 * from a call: that is no turn taken from others. */
+		store_relaxed(&green->state, GREEN_RUNNABLE);
+		if (worker->next_streak > 0)
+			worker->next_streak--;
+		scheduler_ready_next(worker, &green->work);
+		return;
 	default:
 		FILAR_ASSERT(how == LEAVING_END);
 		settle_end(worker, green);
@@ -250,7 +258,11 @@ static enum filar_status spawn_inside(struct green_ref *ref, struct worker *work
 	give_ref(ref, green);
 	tracepoint_emit(TRACE_GREEN_SPAWN, load_relaxed(&green->number), 0);
 	COUNTER_ADD(worker, spawns, 1);
-	scheduler_ready(worker, &green->work);
+	if (options->run_first && worker->current != NULL &&
+		worker->current->class == &green_work_class)
+		switch_away(worker, GREEN_OF(worker->current), &green->work, LEAVING_FORK);
+	else
+		scheduler_ready(worker, &green->work);
 	return FILAR_OK;
 }
 

@@ -95,6 +95,9 @@ struct green_options {
 	const char *name;   /* cut to GREEN_NAME_BYTES_MAX; NULL: none */
 	size_t stack_bytes; /* 0: the runtime's default */
 	bool detached;      /* nobody will join; the handle is not valid */
+	/* Spawned by a green thread: it runs now, and the spawner next, here or on a worker that
+	 * has nothing to do.  For fork-join: few are alive at once, on warm stacks. */
+	bool run_first;
 };
 
 /*

@@ -14,7 +14,7 @@
 #include "green/green.h"
 #include "sched/scheduler.h"
 
-enum leaving { LEAVING_YIELD, LEAVING_PARK, LEAVING_END };
+enum leaving { LEAVING_YIELD, LEAVING_PARK, LEAVING_END, LEAVING_FORK };
 
 #define GREEN_OF(some_work) FILAR_CONTAINER_OF(some_work, struct green, work)
 

@@ -182,6 +182,14 @@ static struct work *steal_round(struct worker *thief)
 	return work;
 }
 
+/* As long as pause_a_little(), unless something is injected: a queue of one word, which a kernel
+ * thread or another runtime that plays ping-pong with us fills in a fraction of that time. */
+static void pause_until_injected(struct scheduler *scheduler)
+{
+	for (uint32_t i = 0; i < SEARCH_PAUSES && inject_count(&scheduler->inject) == 0; i++)
+		cpu_pause();
+}
+
 /* Searches for a while. */
 static struct work *search(struct worker *worker)
 {
@@ -192,7 +200,7 @@ static struct work *search(struct worker *worker)
 	COUNTER_ADD(worker, searches, 1);
 	for (uint32_t round = 0; round < rounds && work == NULL; round++) {
 		if (round > 0)
-			pause_a_little();
+			pause_until_injected(scheduler);
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared)
 			work = steal_round(worker);

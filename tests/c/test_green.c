@@ -93,6 +93,88 @@ TEST(a_green_thread_runs_its_body_once_and_is_joined_from_a_kernel_thread)
 	}
 }
 
+struct order {
+	_Atomic int step;
+	int child, spawner; /* the step at which each ran */
+};
+
+static void note_child(void *argument)
+{
+	struct order *order = argument;
+
+	order->child = fetch_add_relaxed(&order->step, 1);
+}
+
+static void spawn_run_first(void *argument)
+{
+	static const struct green_options options = { .run_first = true };
+	struct order *order = argument;
+	struct green_ref ref;
+
+	CHECK_EQ(green_spawn(&ref, runtime, &options, note_child, order), FILAR_OK);
+	order->spawner = fetch_add_relaxed(&order->step, 1);
+	join(ref);
+}
+
+TEST(a_child_that_is_to_run_first_has_ended_when_spawn_returns)
+{
+	struct order order = { 0 };
+
+	start(1);
+	join(spawn(spawn_run_first, &order));
+	CHECK_EQ(order.child, 0);
+	CHECK_EQ(order.spawner, 1);
+	stop();
+}
+
+/* A tree whose every node is spawned to run first: spawners are stolen while they wait. */
+struct tree {
+	int depth, leaves;
+};
+
+static void grow(void *argument)
+{
+	static const struct green_options options = { .run_first = true };
+	struct tree *tree = argument, branches[3];
+	struct green_ref refs[3];
+
+	tree->leaves = tree->depth == 0;
+	for (int i = 0; i < 3 && tree->depth > 0; i++) {
+		branches[i].depth = tree->depth - 1;
+		CHECK_EQ(green_spawn(&refs[i], runtime, &options, grow, &branches[i]), FILAR_OK);
+	}
+	for (int i = 0; i < 3 && tree->depth > 0; i++) {
+		join(refs[i]);
+		tree->leaves += branches[i].leaves;
+	}
+}
+
+TEST(a_tree_that_runs_children_first_has_all_its_leaves_on_any_number_of_workers)
+{
+	for (uint32_t workers = 1; workers <= 3; workers++) {
+		struct tree tree = { .depth = 6 };
+
+		start(workers);
+		join(spawn(grow, &tree));
+		CHECK_EQ(tree.leaves, 729);
+		stop();
+	}
+}
+
+/* Nobody is there to step back: it is a spawn like any other. */
+TEST(a_kernel_thread_may_ask_for_run_first)
+{
+	static const struct green_options options = { .run_first = true };
+	_Atomic int count = 0;
+	struct green_ref ref;
+
+	start(1);
+	CHECK_EQ(green_spawn(&ref, runtime, &options, add_one, &count), FILAR_OK);
+	join(ref);
+	CHECK_EQ(load_relaxed(&count), 1);
+	stop();
+}
+
 static void spawn_and_join_thousand(void *argument)
 {
 	static struct green_ref refs[1000];

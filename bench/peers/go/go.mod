@@ -1,0 +1,3 @@
+module filar/bench/peers
+
+go 1.19
