@@ -11,7 +11,7 @@ CC      ?= gcc
 CFLAGS_COMMON := -std=gnu11 -D_GNU_SOURCE -Icsrc -Icsrc/include -fPIC -fvisibility=hidden \
 	-ftls-model=initial-exec -pthread -g \
 	-Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
-LDLIBS  := -pthread -lm
+LDLIBS  := -pthread -lm -ldl
 
 # The core without Python: csrc/py is the only folder that includes Python.h.
 CORE_C  := $(sort $(filter-out csrc/py/%,$(wildcard csrc/*/*.c)))
@@ -27,7 +27,9 @@ FLAGS_tsan  := -O1 -DFILAR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 FLAGS_hard  := -O2 -DFILAR_DEBUG -DFILAR_HARD=1
 FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help report test check asan tsan hard fail aarch64 stress tidy format labels package dev notebooks bench bench-green clean core
+REPORT  ?= report/report.json
+
+.PHONY: help readme report test check asan tsan hard fail aarch64 stress tidy format labels package dev notebooks bench bench-green clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -62,7 +64,7 @@ dev: $(VENV)/dev
 # ---- checks -----------------------------------------------------------------------------------
 
 ## make check      C tests, Python tests, layers, headers, labels, exports, lint
-check: check-c check-layers check-headers labels check-lint check-py
+check: check-c check-layers check-headers labels check-lint check-py notebooks
 
 check-layers:
 	$(PYTHON) tools/check_layers.py
@@ -91,7 +93,7 @@ fail: c-fail
 define VARIANT
 $(BUILD)/$(1)/%.o: %.c $(HEADERS)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -c $$< -o $$@
+	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -DFILAR_BUILD_FLAGS='"$$(FLAGS_$(1))"' -c $$< -o $$@
 $(BUILD)/$(1)/%.o: %.S $(HEADERS)
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS_COMMON) $$(FLAGS_$(1)) -c $$< -o $$@
@@ -157,6 +159,10 @@ $(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
 ## make bench-green   what green threads cost here, beside their floors
 bench-green: $(BUILD)/release/green_bench
 	$<
+
+## make readme     the figures of README.md from REPORT=file.json
+readme: $(VENV)/dev
+	$(VENV)/bin/python tools/readme_figures.py $(REPORT)
 
 ## make clean      remove what was built (not .venv)
 clean:

@@ -25,9 +25,11 @@ C_LAYERS = [
     "py",
 ]
 PYTHON_LAYERS = [
-    "errors _ffi_build",
+    "errors _ffi_build _machine",
     "_lib",
-    "clock topology limits threads",
+    "clock topology threads",
+    "limits",
+    "doctor",
     "chart",
     "lab",
     "report",

@@ -16,6 +16,11 @@ void filar_kthread_options_init(filar_kthread_options *options)
 		kthread_options_init(options);
 }
 
+size_t filar_kthread_stack_bytes_min(void)
+{
+	return kthread_stack_bytes_min();
+}
+
 int filar_kthread_create(filar_kthread **thread, const filar_kthread_options *options,
 	filar_kthread_body body, void *argument)
 {
@@ -56,6 +61,11 @@ int filar_kthread_is_alive(filar_kthread *thread)
 int32_t filar_kthread_tid(filar_kthread *thread)
 {
 	return thread != NULL ? kthread_tid(inner(thread)) : 0;
+}
+
+uint64_t filar_kthread_ident(filar_kthread *thread)
+{
+	return thread != NULL ? kthread_ident(inner(thread)) : 0;
 }
 
 int64_t filar_kthread_cpu_ns(filar_kthread *thread)

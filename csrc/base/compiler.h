@@ -35,8 +35,10 @@
 	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Keeps a result alive that a timing loop would otherwise be optimised away with. */
-#define FILAR_KEEP(value)        __asm__ volatile("" : : "g"(value) : "memory")
-#define FILAR_COMPILER_BARRIER() __asm__ volatile("" : : : "memory")
+#define FILAR_KEEP(value) __asm__ volatile("" : : "g"(value) : "memory")
+/* The compiler must hold an integer in a register here and forget what it knew of its value. */
+#define FILAR_KEEP_IN_REGISTER(integer) __asm__ volatile("" : "+r"(integer))
+#define FILAR_COMPILER_BARRIER()        __asm__ volatile("" : : : "memory")
 
 #if defined(__SANITIZE_THREAD__)
 #define FILAR_TSAN 1

@@ -38,12 +38,8 @@
 	X(PIPE, "pipe2")                                                                           \
 	X(EVENTFD, "eventfd")                                                                      \
 	X(SOCKETPAIR, "socketpair")                                                                \
-	X(EPOLL_CREATE, "epoll_create1")                                                           \
-	X(EPOLL_CTL, "epoll_ctl")                                                                  \
-	X(EPOLL_WAIT, "epoll_wait")                                                                \
 	X(GETRLIMIT, "getrlimit")                                                                  \
-	X(SIGMASK, "pthread_sigmask")                                                              \
-	X(CLOCK, "clock_gettime")
+	X(SIGMASK, "pthread_sigmask")
 
 enum failpoint {
 #define X(name, text) FAILPOINT_##name,

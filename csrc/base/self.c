@@ -52,6 +52,23 @@ struct self *self_get_or_create(void)
 	return self;
 }
 
+struct self *self_create(void)
+{
+	pthread_once(&self_key_once, self_create_key);
+	return memory_acquire(1, sizeof(struct self));
+}
+
+void self_adopt(struct self *self)
+{
+	FILAR_ASSERT(self_pointer == NULL);
+	self_pointer = self;
+}
+
+void self_discard(struct self *self)
+{
+	memory_release(self);
+}
+
 void self_release(void)
 {
 	struct self *self = self_get();

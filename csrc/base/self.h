@@ -28,4 +28,11 @@ struct self *self_get_or_create(void);
 /* Gives back the caller's record now: for threads that end without pthread's destructors. */
 void self_release(void);
 
+/* A record for a kernel thread that is still to be created: so that it is the creator who hears of
+ * short memory.  The new thread calls self_adopt() first and self_release() last; if there is no
+ * such thread after all, self_discard(). */
+struct self *self_create(void);
+void self_adopt(struct self *self);
+void self_discard(struct self *self);
+
 #endif

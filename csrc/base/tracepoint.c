@@ -6,6 +6,7 @@
  * (T1); a reader keeps a copy only if the number is the same before and after (T2).
  *
  * Always: rings are on `all_rings` from creation until tracepoint_reset() finds them retired.
+ * A fork happens under `rings_lock`, so that the child finds the list whole and the lock free.
  */
 #include "base/tracepoint.h"
 
@@ -38,6 +39,7 @@ _Atomic bool tracepoint_enabled;
 
 static pthread_mutex_t rings_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list all_rings = { &all_rings, &all_rings };
+static pthread_once_t fork_handlers_once = PTHREAD_ONCE_INIT;
 
 static const char *const event_names[] = { "none", "kthread-create", "kthread-start",
 	"kthread-exit", "kthread-join", "park", "unpark", "mark", "green-spawn", "green-run",
@@ -55,6 +57,37 @@ void tracepoint_enable(bool enabled)
 	store_relaxed(&tracepoint_enabled, enabled);
 }
 
+static void before_fork(void)
+{
+	pthread_mutex_lock(&rings_lock);
+}
+
+static void after_fork_in_parent(void)
+{
+	pthread_mutex_unlock(&rings_lock);
+}
+
+/* The writers of all rings but the caller's stayed in the parent. */
+static void after_fork_in_child(void)
+{
+	struct self *self = self_get();
+	struct list *link;
+
+	LIST_FOR_EACH(link, &all_rings)
+	{
+		struct trace_ring *ring = FILAR_CONTAINER_OF(link, struct trace_ring, link);
+
+		if (self == NULL || self->trace_ring != ring)
+			ring->retired = true;
+	}
+	pthread_mutex_unlock(&rings_lock);
+}
+
+static void register_fork_handlers(void)
+{
+	(void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
 static struct trace_ring *ring_of_caller(void)
 {
 	struct self *self = self_get_or_create();
@@ -67,6 +100,7 @@ static struct trace_ring *ring_of_caller(void)
 	ring = memory_acquire(1, sizeof *ring);
 	if (ring == NULL)
 		return NULL;
+	pthread_once(&fork_handlers_once, register_fork_handlers);
 	pthread_mutex_lock(&rings_lock);
 	list_push_back(&all_rings, &ring->link);
 	pthread_mutex_unlock(&rings_lock);

@@ -61,6 +61,19 @@ const char *filar_status_sentence(int status);
 const char *filar_status_detail(void);
 void filar_status_detail_clear(void);
 
+/* ---- this library ------------------------------------------------------------------------ */
+
+typedef struct {
+	const char *version;  /* of filar */
+	const char *compiler; /* "gcc 12.2.0" */
+	const char *flags;    /* those that change code: optimisation, machine, features */
+	const char
+		*commit; /* abbreviated, with "+" if files were changed; "" if not built from git */
+} filar_build;
+
+/* How this library was built; never NULL, unknown texts are "". */
+const filar_build *filar_build_info(void);
+
 /* ---- clock ------------------------------------------------------------------------------- */
 
 /* Nanoseconds on CLOCK_MONOTONIC.  Never blocks; some 10 to 25 ns a call. */
@@ -210,35 +223,51 @@ typedef struct {
 } filar_kthread_options;
 
 void filar_kthread_options_init(filar_kthread_options *options);
+/* The smallest stack_bytes on this machine: FILAR_STACK_BYTES_MIN, or more where the CPU has many
+ * registers or the loaded libraries many thread-locals. */
+size_t filar_kthread_stack_bytes_min(void);
 
 /*
- * Creates a kernel thread that runs body(argument).  All signals are blocked in it.  Either every
- * option took effect and the thread runs, or there is no thread and the status says why.  The
- * caller owns the handle and gives it back with filar_kthread_release(). Blocks while the new
- * thread applies nice, policy or FILAR_PIN_BY_SELF; else not.
+ * Creates a kernel thread that runs body(argument).  All signals are blocked in it but those that
+ * an instruction of its own raises (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS), which
+ * handlers such as faulthandler's need.  Either every option took effect and the body runs, or
+ * there is no thread and the status says why; every CPU of `cpus` must exist and be allowed.
+ * (The name alone is best effort.)  The caller owns the handle and gives it back with
+ * filar_kthread_release().  Blocks while the new thread applies nice, policy, more than one CPU,
+ * FILAR_PIN_BY_PARENT or FILAR_PIN_BY_SELF; else not.  The body may also end the thread by
+ * pthread_exit().
  */
 int filar_kthread_create(filar_kthread **thread, const filar_kthread_options *options,
 	filar_kthread_body body, void *argument);
 /*
- * Waits for the end of the thread.  FILAR_OK any number of times once it has ended;
- * FILAR_TIMED_OUT; FILAR_INTERRUPTED when a signal arrived; FILAR_DEADLOCK when called by the
- * thread itself. Any number of threads may join the same one.
+ * Waits for the end of the thread.  FILAR_OK any number of times once it has ended, and then the
+ * kernel is done with its stack; FILAR_TIMED_OUT; FILAR_INTERRUPTED when a signal arrived;
+ * FILAR_DEADLOCK when called by the thread itself.  Any number of threads may join the same one.
+ * A body that has returned leaves some microseconds of the thread behind: for these a deadline in
+ * the past is stretched to 50 ms (thread-local destructors of others may outlast that).
  */
 int filar_kthread_join_until(filar_kthread *thread, int64_t deadline_ns);
-/* Gives the handle back.  A thread that still runs goes on, detached. */
+/* Gives the handle back; no other call may be using it.  A thread that still runs goes on,
+ * detached; when it is done with a stack of the caller's, nobody will know. */
 void filar_kthread_release(filar_kthread *thread);
 /* 1 from creation until the body has returned. */
 int filar_kthread_is_alive(filar_kthread *thread);
-/* The kernel's thread id; constant after creation. */
+/* The kernel's thread id; constant.  Blocks until the thread has started, some microseconds after
+ * its creation; 0 in the child of a fork if it had not. */
 int32_t filar_kthread_tid(filar_kthread *thread);
-/* CPU time used so far (or in all, once it has ended), ns. */
+/* Its pthread_t as a number; constant, but another thread may get the same after the join. */
+uint64_t filar_kthread_ident(filar_kthread *thread);
+/* CPU time used so far (or in all, once it has ended), ns; 0 where the thread is the parent's. */
 int64_t filar_kthread_cpu_ns(filar_kthread *thread);
+/* The settings of a running thread: all or nothing; FILAR_WRONG_STATE once it has ended. */
 int filar_kthread_set_cpus(filar_kthread *thread, const int32_t *cpus, size_t cpu_count);
 int filar_kthread_set_nice(filar_kthread *thread, int32_t nice);
 int filar_kthread_set_policy(filar_kthread *thread, int32_t policy, int32_t priority);
 /* NULL on a kernel thread that filar did not create. */
 filar_kthread *filar_kthread_self(void);
-/* In the child after fork(2): forgets the parent's threads; handles answer FILAR_FORKED. */
+/* In the child of a fork: forgets the parent's threads; their handles answer FILAR_FORKED, new
+ * threads work.  fork(3) does it by itself; for children made by clone(2).  Harmless if repeated.
+ */
 void filar_after_fork_in_child(void);
 
 /* ---- the lab ----------------------------------------------------------------------------- */
@@ -259,7 +288,7 @@ typedef struct {
 	const char *param_names[FILAR_PARAMS_MAX]; /* names end in their unit */
 	int64_t param_defaults[FILAR_PARAMS_MAX];
 	const char *metric_names[FILAR_METRICS_MAX];
-	const char *metric_units[FILAR_METRICS_MAX]; /* "ns", "bytes", "count", "ratio", "1/s" */
+	const char *metric_units[FILAR_METRICS_MAX]; /* "ns", "B", "count", "ratio", "1/s" */
 } filar_way_info;
 
 /* Number of ways known. */

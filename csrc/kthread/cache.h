@@ -1,9 +1,9 @@
 /*
  * cache.h - parked kernel threads that are handed work instead of being created for it.
  *
- * A cache has up to threads_max kernel threads, all pinned to one set of CPUs.  A submitted job goes
- * to a parked thread (the one parked last, whose cache is warmest); if none is parked, a new thread
- * is created; if there are threads_max, the answer is FILAR_BUSY.  Nothing is ever queued.
+ * A cache has up to threads_max kernel threads, all pinned to one set of CPUs.  A submitted job
+ * goes to a parked thread (the one parked last, whose cache is warmest); if none is parked, a new
+ * thread is created; if there are threads_max, the answer is FILAR_BUSY.  Nothing is ever queued.
  *
  * Jobs are the caller's memory, in use from kcache_submit() until kcache_join_until() was FILAR_OK.
  */
@@ -24,7 +24,8 @@ struct kcache_job {
 
 struct kcache_options {
 	size_t threads_max;   /* at least 1 */
-	size_t threads_ready; /* created and parked before kcache_create() returns; <= threads_max */
+	size_t threads_ready; /* created and parked before kcache_create() returns; <= threads_max
+			       */
 	const int32_t *cpus;  /* CPUs of every thread, copied; NULL: the creator's */
 	size_t cpu_count;
 	size_t stack_bytes; /* 0: the process's default */

@@ -20,6 +20,8 @@ enum filar_status kthread_create(struct kthread **thread, const filar_kthread_op
 	kthread_body *body, void *argument);
 enum filar_status kthread_check_options(const filar_kthread_options *options);
 void kthread_options_init(filar_kthread_options *options);
+/* The smallest stack_bytes that kthread_check_options() lets through on this machine. */
+size_t kthread_stack_bytes_min(void);
 
 enum filar_status kthread_join_until(struct kthread *thread, int64_t deadline_ns);
 void kthread_release(struct kthread *thread);
@@ -27,6 +29,7 @@ void kthread_release(struct kthread *thread);
 bool kthread_is_alive(struct kthread *thread);
 /* Blocks until the thread has started (some microseconds after creation). */
 int32_t kthread_tid(struct kthread *thread);
+uint64_t kthread_ident(const struct kthread *thread);
 int64_t kthread_cpu_ns(struct kthread *thread);
 enum filar_status kthread_set_cpus(struct kthread *thread, const int32_t *cpus, size_t count);
 enum filar_status kthread_set_nice(struct kthread *thread, int32_t nice);
@@ -36,6 +39,8 @@ enum filar_status kthread_set_policy(struct kthread *thread, int32_t policy, int
 struct kthread *kthread_self(void);
 /* True when the thread belongs to the parent of a fork. */
 bool kthread_is_forked(const struct kthread *thread);
+/* Changes in the child of a fork, so that what remembers it knows whose it is. */
+uint32_t kthread_fork_generation(void);
 void kthread_after_fork_in_child(void);
 
 #endif

@@ -35,8 +35,8 @@
 
 /* -1 and errno, like the calls of os/calls.h; it cannot stand there, since arch/ is not below os/.
  */
-static long call_raw_clone(unsigned long flags, void *stack_top, void *tid, raw_clone_body *body,
-	void *argument)
+static long call_raw_clone(
+	unsigned long flags, void *stack_top, void *tid, raw_clone_body *body, void *argument)
 {
 	long result = failpoint_hit(FAILPOINT_CLONE)
 			      ? -EAGAIN
@@ -69,8 +69,7 @@ RAW_CODE static int raw_thread_main(void *pointer)
 		return 0;
 	thread->first_ns = raw_now_ns();
 	while (thread->body == RAW_WAIT && *go == 0)
-		(void)raw_syscall(
-			SYS_futex, (long)go, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0, 0);
+		(void)raw_syscall(SYS_futex, (long)go, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0, 0);
 	return 0;
 }
 

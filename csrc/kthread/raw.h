@@ -25,16 +25,18 @@ enum raw_body {
 };
 
 struct raw_thread {
-	_Atomic uint32_t tid; /* A  written by the kernel: set at creation, 0 (and woken) at the end */
-	_Atomic uint32_t go;  /* A  RAW_WAIT: 1 lets it end, futex */
-	int64_t first_ns;     /* S  the thread's until raw_thread_wait_until() was FILAR_OK */
-	enum raw_body body;   /* I */
+	_Atomic uint32_t
+		tid; /* A  written by the kernel: set at creation, 0 (and woken) at the end */
+	_Atomic uint32_t go; /* A  RAW_WAIT: 1 lets it end, futex */
+	int64_t first_ns;    /* S  the thread's until raw_thread_wait_until() was FILAR_OK */
+	enum raw_body body;  /* I */
 };
 
 /* The smallest stack that raw_thread_start() and PROCESS_BY_CLONE accept. */
 #define RAW_STACK_BYTES_MIN 4096u
 
-/* `stack` (its lowest address) and *thread are in use until raw_thread_wait_until() was FILAR_OK. */
+/* `stack` (its lowest address) and *thread are in use until raw_thread_wait_until() was FILAR_OK.
+ */
 enum filar_status raw_thread_start(
 	struct raw_thread *thread, void *stack, size_t stack_bytes, enum raw_body body);
 void raw_thread_let_go(struct raw_thread *thread);
@@ -66,8 +68,9 @@ enum filar_status process_start(pid_t *child, const struct process_options *opti
 enum filar_status process_wait(pid_t child);
 
 /*
- * A program of some 200 bytes that only calls exit(0), in memory and not on disk, so that posix_spawn
- * of it costs an exec and no dynamic linking.  The path (/proc/self/fd/N) is valid until close(*fd).
+ * A program of some 200 bytes that only calls exit(0), in memory and not on disk, so that
+ * posix_spawn of it costs an exec and no dynamic linking.  The path (/proc/self/fd/N) is valid
+ * until close(*fd).
  */
 #define TINY_PROGRAM_PATH_BYTES 32
 enum filar_status tiny_program_create(int *fd, char path[TINY_PROGRAM_PATH_BYTES]);

@@ -82,10 +82,13 @@ void *shared_acquire(size_t bytes)
 	void *memory =
 		call_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	if (memory != MAP_FAILED)
-		return memory;
-	(void)status_from_errno(errno, "mmap of shared memory");
-	return NULL;
+	if (memory == MAP_FAILED) {
+		(void)status_from_errno(errno, "mmap of shared memory");
+		return NULL;
+	}
+	/* Only so that page counts mean pages; a kernel without huge pages refuses, rightly. */
+	(void)madvise(memory, bytes, MADV_NOHUGEPAGE);
+	return memory;
 }
 
 void shared_release(void *memory, size_t bytes)

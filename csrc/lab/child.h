@@ -26,8 +26,10 @@ enum filar_status child_reap(pid_t pid, int *wait_status);
 /* Kills and reaps. */
 void child_kill(pid_t pid);
 
-/* Zeroed memory that parent and child share; NULL with a detail when there is none. */
+/* Zeroed whole pages, none of them huge, that a child forked later shares; NULL with a detail when
+ * the system has none. */
 void *shared_acquire(size_t bytes);
+/* NULL is allowed. */
 void shared_release(void *memory, size_t bytes);
 
 #endif

@@ -8,16 +8,25 @@
 
 #include "base/atomic.h"
 #include "lab/way.h"
+#include "os/memory.h"
+
+struct herd_member {
+	pthread_t thread;
+	struct stack stack;
+};
 
 struct herd {
-	pthread_t *threads;      /* W  owner of the herd */
-	uint32_t count;          /* W  threads alive */
-	_Atomic uint32_t gate;   /* A  0: sleep; 1: end (futex) */
-	_Atomic uint32_t asleep; /* A  threads that have reached the gate (futex) */
-	double last_create_ns;   /* W  per create call, over the last tenth created */
+	struct herd_member *members; /* W  owner of the herd */
+	uint32_t count;              /* W  threads alive */
+	_Atomic uint32_t gate;       /* A  0: sleep; 1: end (futex) */
+	_Atomic uint32_t asleep;     /* A  threads that have reached the gate (futex) */
+	double last_create_ns;       /* W  per create call, over the last tenth created */
 };
 
 /*
+ * Every thread gets a new stack with a guard page, as pthread_create would map it: glibc's own
+ * cache of stacks (40 MB) would make the second herd of a process look smaller than the first.
+ *
  * Creates `count` threads with stacks of stack_bytes (0: default) and waits until all sleep.  When
  * one is refused, or the plan is cancelled, those created are ended again and the status says why.
  */

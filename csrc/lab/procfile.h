@@ -1,13 +1,13 @@
 /*
- * procfile.h - single numbers out of /proc.
+ * procfile.h - single amounts of memory out of /proc.
  */
 #ifndef FILAR_LAB_PROCFILE_H
 #define FILAR_LAB_PROCFILE_H
 
 #include "base/status.h"
 
-/* The number behind "field:" in a file like /proc/meminfo or /proc/self/status, times 1,024 where
- * the line ends in "kB".  FILAR_NOT_FOUND when file or field are missing. */
-enum filar_status procfile_read_field(const char *path, const char *field, double *value);
+/* The bytes behind "field:  123 kB" in a file like /proc/meminfo or /proc/self/status, in any line
+ * but the first.  FILAR_NOT_FOUND without the field.  Allocates nothing: a forked child may call it. */
+enum filar_status procfile_read_bytes(const char *path, const char *field, double *bytes);
 
 #endif

@@ -11,6 +11,16 @@ static const struct way *const way_tables[] = {
 	ways_handoff,
 	ways_memory,
 	ways_process,
+	ways_switch,
+	ways_cache,
+	ways_data,
+	ways_sched,
+	ways_crawl,
+	ways_share,
+	ways_timer,
+	ways_locks,
+	ways_race,
+	ways_deadlock,
 };
 
 int32_t way_count(void)

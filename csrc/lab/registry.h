@@ -11,5 +11,15 @@ extern const struct way ways_create[];  /* creation and join of kernel threads *
 extern const struct way ways_handoff[]; /* an existing thread instead of a new one */
 extern const struct way ways_memory[];  /* memory of sleepers, and limits */
 extern const struct way ways_process[]; /* processes beside threads */
+extern const struct way ways_switch[];  /* handing the CPU to another thread or process */
+extern const struct way ways_cache[];   /* moving to another core; a line from core to core */
+extern const struct way ways_data[];    /* handing data to another thread or process */
+extern const struct way ways_sched[];   /* time slices, parallelism, order, what the kernel knows */
+extern const struct way ways_crawl[];   /* one piece of work, and waiting, with ever more threads */
+extern const struct way ways_share[];   /* shares of a core between two processes */
+extern const struct way ways_timer[];   /* lateness of sleeps and of an interactive loop */
+extern const struct way ways_locks[];   /* locks, counters, shared lines, hand-overs */
+extern const struct way ways_race[];    /* lost updates, torn pairs, and cures */
+extern const struct way ways_deadlock[]; /* two locks, and a child that stops for ever */
 
 #endif

@@ -44,7 +44,7 @@ struct way_param {
 
 struct way_metric {
 	const char *name;
-	const char *unit; /* "ns", "bytes", "count", "ratio", "1/s", "percent" */
+	const char *unit; /* "ns", "B", "count", "ratio", "1/s", "percent" */
 };
 
 struct way {

@@ -3,13 +3,16 @@
  * nothing.
  */
 #include <errno.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "lab/registry.h"
 #include "os/calls.h"
 #include "os/clock.h"
+#include "os/futex.h"
 
 #define PAGE_BYTES 4096
 
@@ -66,8 +69,33 @@ static enum filar_status sample_spin(struct way_run *run)
 
 	for (uint64_t i = 0; i < (uint64_t)run->batch * (uint64_t)run->params[0]; i++) {
 		value += i;
-		FILAR_KEEP(&value);
+		FILAR_KEEP_IN_REGISTER(value);
 	}
+	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
+	return FILAR_OK;
+}
+
+/* ---- yield: sched_yield, whoever else is runnable on this CPU ---- */
+
+static enum filar_status sample_yield(struct way_run *run)
+{
+	int64_t start = clock_now_ns();
+
+	for (uint32_t i = 0; i < run->batch; i++)
+		FILAR_KEEP(sched_yield());
+	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
+	return FILAR_OK;
+}
+
+/* ---- futex-wake: of a word that nobody waits for ---- */
+
+static enum filar_status sample_futex_wake(struct way_run *run)
+{
+	static _Atomic uint32_t word;
+	int64_t start = clock_now_ns();
+
+	for (uint32_t i = 0; i < run->batch; i++)
+		FILAR_KEEP(futex_wake(&word, 1));
 	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
 	return FILAR_OK;
 }
@@ -86,6 +114,14 @@ const struct way ways_floor[] = {
 		.metrics = { { "per page", "ns" } },
 		.batch_max = 4096,
 		.sample = sample_page_fault },
+	{ .name = "yield",
+		.summary = "one sched_yield",
+		.metrics = { { "per call", "ns" } },
+		.sample = sample_yield },
+	{ .name = "futex-wake",
+		.summary = "one FUTEX_WAKE of a word that nobody waits for",
+		.metrics = { { "per call", "ns" } },
+		.sample = sample_futex_wake },
 	{ .name = "spin",
 		.summary = "a chain of `steps` dependent additions",
 		.params = { { "steps", 100 } },

@@ -49,7 +49,7 @@ _Static_assert(FILAR_COUNT_OF(fields) == FILAR_METRICS_MAX, "one field for each 
 static void read_memory(double values[])
 {
 	for (size_t i = 0; i < FILAR_COUNT_OF(fields); i++) {
-		if (procfile_read_field(fields[i].path, fields[i].field, &values[i]) != FILAR_OK)
+		if (procfile_read_bytes(fields[i].path, fields[i].field, &values[i]) != FILAR_OK)
 			values[i] = NAN;
 	}
 }
@@ -184,7 +184,7 @@ static bool tighten(enum limit_kind kind, int64_t value)
 
 	switch (kind) {
 	case LIMIT_ADDRESS_SPACE:
-		if (procfile_read_field("/proc/self/status", "VmSize", &virtual_bytes) != FILAR_OK)
+		if (procfile_read_bytes("/proc/self/status", "VmSize", &virtual_bytes) != FILAR_OK)
 			return false;
 		limit.rlim_cur = limit.rlim_max = (rlim_t)(virtual_bytes + (double)value);
 		return setrlimit(RLIMIT_AS, &limit) == 0;
@@ -252,10 +252,10 @@ static enum filar_status sample_thread_limit(struct way_run *run)
 
 #define MEMORY_METRICS                                                                             \
 	{                                                                                          \
-		{ "resident", "bytes" }, { "virtual", "bytes" }, { "kernel stack", "bytes" },      \
-			{ "page tables", "bytes" }, { "slab", "bytes" },                           \
+		{ "resident", "B" }, { "virtual", "B" }, { "kernel stack", "B" },                  \
+			{ "page tables", "B" }, { "slab", "B" },                                   \
 		{                                                                                  \
-			"no longer available", "bytes"                                             \
+			"no longer available", "B"                                                 \
 		}                                                                                  \
 	}
 

@@ -3,7 +3,6 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,94 +11,123 @@
 
 #include "base/atomic.h"
 #include "base/memory.h"
+#include "kthread/raw.h"
 #include "lab/child.h"
 #include "lab/registry.h"
-#include "os/affinity.h"
 #include "os/calls.h"
 #include "os/clock.h"
-#include "os/futex.h"
+#include "os/memory.h"
 
 /* ---- process-create ---- */
 
-enum create_call { CALL_FORK, CALL_VFORK, CALL_SPAWN, CALL_THREAD };
+enum create_call {
+	CALL_FORK,
+	CALL_VFORK,
+	CALL_SPAWN,
+	CALL_THREAD,
+	CALL_CLONE,
+	CALL_SPAWN_TRUE,
+	CREATE_CALLS
+};
 enum { PARAM_CALL, PARAM_EXTRA_BYTES };
 
-struct ballast {
-	char *pages;
-	size_t bytes;
+#define CLONE_STACK_BYTES (64 << 10)
+
+struct creator {
+	struct process_options options;        /* I  after setup; unused by CALL_THREAD */
+	bool thread;                           /* I */
+	char *ballast;                         /* I  extra resident memory, or NULL */
+	size_t ballast_bytes;                  /* I */
+	struct stack stack;                    /* I  CALL_CLONE */
+	int program_fd;                        /* I  CALL_SPAWN, else -1 */
+	char program[TINY_PROGRAM_PATH_BYTES]; /* I  CALL_SPAWN */
 };
 
 /* Extra resident memory, in 4 KiB pages: what fork has to copy the page tables of. */
-static enum filar_status setup_ballast(struct way_run *run)
+static enum filar_status acquire_ballast(struct creator *creator, const struct way_run *run)
 {
-	struct ballast *ballast = memory_acquire(1, sizeof *ballast);
-
-	if (ballast == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = ballast;
-	ballast->bytes = (size_t)run->params[PARAM_EXTRA_BYTES];
-	if (ballast->bytes == 0)
+	if (creator->ballast_bytes == 0)
 		return FILAR_OK;
-	ballast->pages = call_mmap(
-		NULL, ballast->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (ballast->pages == MAP_FAILED) {
-		ballast->pages = NULL;
+	creator->ballast = call_mmap(NULL, creator->ballast_bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (creator->ballast == MAP_FAILED) {
+		creator->ballast = NULL;
 		return status_from_errno(errno, "mmap");
 	}
-	(void)call_madvise(ballast->pages, ballast->bytes, MADV_NOHUGEPAGE);
-	for (size_t at = 0; at < ballast->bytes; at += 4096) {
-		ballast->pages[at] = 1;
+	(void)call_madvise(creator->ballast, creator->ballast_bytes, MADV_NOHUGEPAGE);
+	for (size_t at = 0; at < creator->ballast_bytes; at += page_bytes()) {
+		creator->ballast[at] = 1;
 		if (at % (16 << 20) == 0 && way_cancelled(run))
 			return FILAR_CANCELLED;
 	}
 	return FILAR_OK;
 }
 
-static void teardown_ballast(struct way_run *run)
+static enum filar_status choose_call(struct creator *creator, enum create_call call)
 {
-	struct ballast *ballast = run->state;
+	static const enum process_by by[] = { [CALL_FORK] = PROCESS_BY_FORK,
+		[CALL_VFORK] = PROCESS_BY_VFORK,
+		[CALL_SPAWN] = PROCESS_BY_SPAWN,
+		[CALL_CLONE] = PROCESS_BY_CLONE,
+		[CALL_SPAWN_TRUE] = PROCESS_BY_SPAWN };
+	enum filar_status status;
 
-	if (ballast == NULL)
+	creator->thread = call == CALL_THREAD;
+	if (creator->thread)
+		return FILAR_OK;
+	creator->options.by = by[call];
+	switch (call) {
+	case CALL_CLONE:
+		status = stack_reserve(
+			&creator->stack, CLONE_STACK_BYTES, page_bytes(), STACK_GUARD_MPROTECT);
+		creator->options.stack = creator->stack.low;
+		creator->options.stack_bytes = creator->stack.bytes;
+		return status;
+	case CALL_SPAWN:
+		creator->options.program = creator->program;
+		return tiny_program_create(&creator->program_fd, creator->program);
+	case CALL_SPAWN_TRUE:
+		creator->options.program = "/bin/true";
+		return FILAR_OK;
+	default:
+		return FILAR_OK;
+	}
+}
+
+static enum filar_status setup_process_create(struct way_run *run)
+{
+	int64_t call = run->params[PARAM_CALL];
+	struct creator *creator;
+	enum filar_status status;
+
+	if (call < 0 || call >= CREATE_CALLS)
+		return status_detail(FILAR_INVALID, "call is 0 to %d, not %lld", CREATE_CALLS - 1,
+			(long long)call);
+	if (run->params[PARAM_EXTRA_BYTES] < 0)
+		return status_detail(FILAR_INVALID, "extra_bytes cannot be negative");
+	creator = memory_acquire(1, sizeof *creator);
+	if (creator == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory for a way's record");
+	run->state = creator;
+	creator->program_fd = -1;
+	creator->ballast_bytes = (size_t)run->params[PARAM_EXTRA_BYTES];
+	status = choose_call(creator, (enum create_call)call);
+	return status == FILAR_OK ? acquire_ballast(creator, run) : status;
+}
+
+static void teardown_process_create(struct way_run *run)
+{
+	struct creator *creator = run->state;
+
+	if (creator == NULL)
 		return;
-	if (ballast->pages != NULL)
-		(void)munmap(ballast->pages, ballast->bytes);
-	memory_release(ballast);
-}
-
-static enum filar_status create_by_fork(void)
-{
-	int ignored;
-	pid_t pid = call_fork();
-
-	if (pid == 0)
-		_exit(0);
-	return pid > 0 ? child_reap(pid, &ignored) : status_from_errno(errno, "fork");
-}
-
-/* Its own frame, so that the child cannot disturb the caller's: it shares the stack until _exit. */
-FILAR_NOINLINE static enum filar_status create_by_vfork(void)
-{
-	int ignored;
-	pid_t pid;
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-	pid = vfork();
-#pragma GCC diagnostic pop
-	if (pid == 0)
-		_exit(0);
-	return pid > 0 ? child_reap(pid, &ignored) : status_from_errno(errno, "vfork");
-}
-
-static enum filar_status create_by_spawn(void)
-{
-	char *const arguments[] = { "true", NULL }, *const environment[] = { NULL };
-	int ignored, error;
-	pid_t pid;
-
-	error = call_posix_spawn(&pid, "/bin/true", NULL, arguments, environment);
-	return error == 0 ? child_reap(pid, &ignored)
-			  : status_from_errno(error, "posix_spawn of /bin/true");
+	if (creator->ballast != NULL)
+		(void)munmap(creator->ballast, creator->ballast_bytes);
+	if (creator->stack.low != NULL)
+		stack_release(&creator->stack);
+	if (creator->program_fd >= 0)
+		close(creator->program_fd);
+	memory_release(creator);
 }
 
 static void *empty_thread(void *unused)
@@ -107,32 +135,31 @@ static void *empty_thread(void *unused)
 	return unused;
 }
 
-static enum filar_status create_by_thread(void)
+static enum filar_status create_and_end(const struct creator *creator)
 {
+	enum filar_status status;
 	pthread_t thread;
-	int error = call_thread_create(&thread, NULL, empty_thread, NULL);
+	int ignored, error;
+	pid_t child;
 
-	if (error != 0)
-		return status_from_errno(error, "pthread_create");
-	pthread_join(thread, NULL);
-	return FILAR_OK;
+	if (creator->thread) {
+		error = call_thread_create(&thread, NULL, empty_thread, NULL);
+		if (error != 0)
+			return status_from_errno(error, "pthread_create");
+		pthread_join(thread, NULL);
+		return FILAR_OK;
+	}
+	status = process_start(&child, &creator->options);
+	return status == FILAR_OK ? child_reap(child, &ignored) : status;
 }
 
 static enum filar_status sample_process_create(struct way_run *run)
 {
-	static enum filar_status (*const create[])(void) = { [CALL_FORK] = create_by_fork,
-		[CALL_VFORK] = create_by_vfork,
-		[CALL_SPAWN] = create_by_spawn,
-		[CALL_THREAD] = create_by_thread };
 	enum filar_status status = FILAR_OK;
-	int64_t start;
+	int64_t start = clock_now_ns();
 
-	if (run->params[PARAM_CALL] < CALL_FORK || run->params[PARAM_CALL] > CALL_THREAD)
-		return status_detail(FILAR_INVALID,
-			"call is 0 (fork), 1 (vfork), 2 (posix_spawn) or 3 (thread)");
-	start = clock_now_ns();
 	for (uint32_t i = 0; i < run->batch && status == FILAR_OK; i++)
-		status = create[run->params[PARAM_CALL]]();
+		status = create_and_end(run->state);
 	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
 	return status;
 }
@@ -233,7 +260,8 @@ enum map_kind {
 
 struct map_view {
 	double facts[MAP_KINDS];
-	int *heap; /* I  the same pointer for all parties */
+	_Atomic int *heap;           /* I  the same pointer for all parties; relaxed */
+	pthread_barrier_t *together; /* I  NULL for a party that is alone */
 };
 
 static int map_static;
@@ -243,7 +271,7 @@ static void look_around(struct map_view *view)
 {
 	int on_stack = 0;
 
-	*view->heap = 1;
+	store_relaxed(view->heap, 1);
 	view->facts[MAP_STACK_ADDRESS] = (double)(uintptr_t)&on_stack;
 	view->facts[MAP_HEAP_ADDRESS] = (double)(uintptr_t)view->heap;
 	view->facts[MAP_STATIC_ADDRESS] = (double)(uintptr_t)&map_static;
@@ -251,9 +279,13 @@ static void look_around(struct map_view *view)
 	view->facts[MAP_TID] = gettid();
 }
 
-static void *map_thread(void *view)
+/* Ends only when all threads have looked: a thread that follows another gets its stack. */
+static void *map_thread(void *pointer)
 {
+	struct map_view *view = pointer;
+
 	look_around(view);
+	(void)pthread_barrier_wait(view->together);
 	return NULL;
 }
 
@@ -264,24 +296,36 @@ static void report_view(struct way_run *run, int subject, const struct map_view 
 	way_point(run, MAP_SEEN, subject, seen, 0);
 }
 
-/* The view of a party after it wrote to the heap cell, and whether the driver saw the write. */
-static enum filar_status view_of_thread(struct way_run *run, int subject, int *heap)
+/* The views of two threads alive at once, and whether the driver sees what they wrote. */
+static enum filar_status view_of_threads(struct way_run *run, _Atomic int *heap)
 {
-	struct map_view view = { .heap = heap };
-	pthread_t thread;
+	pthread_barrier_t together;
+	struct map_view views[] = { { .heap = heap, .together = &together },
+		{ .heap = heap, .together = &together } };
+	pthread_t threads[FILAR_COUNT_OF(views)];
 	int error;
 
-	*heap = 0;
-	error = call_thread_create(&thread, NULL, map_thread, &view);
+	store_relaxed(heap, 0);
+	pthread_barrier_init(&together, NULL, FILAR_COUNT_OF(views));
+	error = call_thread_create(&threads[0], NULL, map_thread, &views[0]);
+	if (error == 0) {
+		error = call_thread_create(&threads[1], NULL, map_thread, &views[1]);
+		if (error == 0)
+			pthread_join(threads[1], NULL);
+		else /* in place of the second thread, so that the first one ends */
+			(void)pthread_barrier_wait(&together);
+		pthread_join(threads[0], NULL);
+	}
+	pthread_barrier_destroy(&together);
 	if (error != 0)
 		return status_from_errno(error, "pthread_create");
-	pthread_join(thread, NULL);
-	report_view(run, subject, &view, *heap);
-	run->values[0] = *heap;
+	for (int i = 0; i < (int)FILAR_COUNT_OF(views); i++)
+		report_view(run, i + 1, &views[i], load_relaxed(heap));
+	run->values[0] = load_relaxed(heap);
 	return FILAR_OK;
 }
 
-static enum filar_status view_of_child(struct way_run *run, int subject, int *heap)
+static enum filar_status view_of_child(struct way_run *run, int subject, _Atomic int *heap)
 {
 	struct map_view *view = shared_acquire(sizeof *view);
 	enum filar_status status;
@@ -290,7 +334,7 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 
 	if (view == NULL)
 		return FILAR_NO_MEMORY;
-	*heap = 0;
+	store_relaxed(heap, 0);
 	view->heap = heap;
 	status = child_fork(&pid, PARTY_SECONDS);
 	if (status == FILAR_OK && pid == 0) {
@@ -300,8 +344,8 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 	if (status == FILAR_OK)
 		status = child_reap(pid, &ignored);
 	if (status == FILAR_OK) {
-		report_view(run, subject, view, *heap);
-		run->values[1] = *heap;
+		report_view(run, subject, view, load_relaxed(heap));
+		run->values[1] = load_relaxed(heap);
 	}
 	shared_release(view, sizeof *view);
 	return status;
@@ -309,7 +353,7 @@ static enum filar_status view_of_child(struct way_run *run, int subject, int *he
 
 static enum filar_status sample_address_map(struct way_run *run)
 {
-	int *heap = memory_acquire(1, sizeof *heap);
+	_Atomic int *heap = memory_acquire(1, sizeof *heap);
 	struct map_view own = { .heap = heap };
 	enum filar_status status;
 
@@ -317,9 +361,7 @@ static enum filar_status sample_address_map(struct way_run *run)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
 	look_around(&own);
 	report_view(run, 0, &own, 1);
-	status = view_of_thread(run, 1, heap);
-	if (status == FILAR_OK)
-		status = view_of_thread(run, 2, heap);
+	status = view_of_threads(run, heap);
 	if (status == FILAR_OK)
 		status = view_of_child(run, 3, heap);
 	memory_release(heap);
@@ -329,14 +371,15 @@ static enum filar_status sample_address_map(struct way_run *run)
 const struct way ways_process[] = {
 	{ .name = "process-create",
 		.summary =
-			"creates and reaps; call 0: fork, 1: vfork, 2: posix_spawn of /bin/true, 3: thread; "
-			"with extra_bytes more resident memory",
+			"creates and reaps; call 0: fork, 1: vfork, 2: posix_spawn of a program that only "
+			"exits, 3: thread, 4: clone(VM|VFORK), 5: posix_spawn of /bin/true; with extra_bytes "
+			"more resident memory",
 		.params = { { "call", CALL_FORK }, { "extra_bytes", 0 } },
 		.metrics = { { "create+join", "ns" } },
 		.setup_each_round = true,
-		.setup = setup_ballast,
+		.setup = setup_process_create,
 		.sample = sample_process_create,
-		.teardown = teardown_ballast },
+		.teardown = teardown_process_create },
 	{ .name = "isolation",
 		.summary =
 			"one of eight parties crashes: how many of the other seven live on; processes 0: "

@@ -13,7 +13,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 #include <sys/uio.h>

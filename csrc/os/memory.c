@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/check.h"
 #include "os/calls.h"
 #include "os/textfile.h"
@@ -47,19 +48,32 @@ static bool round_up(size_t *bytes)
 	return true;
 }
 
+/* Would `bytes` more exceed RLIMIT_AS?  Yes also when what is in use cannot be read. */
+static bool is_beyond_address_limit(size_t bytes, uint64_t *limit)
+{
+	int64_t pages = 0;
+	struct rlimit space;
+
+	if (call_getrlimit(RLIMIT_AS, &space) != 0 || space.rlim_cur == RLIM_INFINITY)
+		return false;
+	*limit = space.rlim_cur;
+	return textfile_read_number(&pages, "/proc/self/statm") != FILAR_OK ||
+	       (uint64_t)pages * page_bytes() + bytes > *limit;
+}
+
 /* The status for ENOMEM (or another errno) after `what` was asked for `bytes`. */
 static enum filar_status refused(int error, const char *what, size_t bytes)
 {
-	struct rlimit space;
+	uint64_t limit;
 	int64_t maps, maps_max;
 
 	if (error != ENOMEM)
 		return status_from_errno(error, what);
-	if (call_getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+	if (is_beyond_address_limit(bytes, &limit))
 		return status_detail(FILAR_LIMIT,
 			"no address space for a stack (%zu bytes): RLIMIT_AS (ulimit -v) is %" PRIu64
 			" bytes",
-			bytes, (uint64_t)space.rlim_cur);
+			bytes, limit);
 	/* A split needs up to two maps more; other threads may free some in the meantime. */
 	if (textfile_read_number(&maps_max, "/proc/sys/vm/max_map_count") == FILAR_OK &&
 		textfile_count_lines(&maps, "/proc/self/maps") == FILAR_OK && maps + 2 >= maps_max)
@@ -71,14 +85,30 @@ static enum filar_status refused(int error, const char *what, size_t bytes)
 		FILAR_NO_MEMORY, "%s refused %zu bytes for stacks (ENOMEM)", what, bytes);
 }
 
+/* Some systems answer 0 to advice they do not know (qemu's user mode does).  So the first guard is
+ * touched through the kernel, which answers EFAULT where a program would get a signal. */
+static bool guard_holds(const void *base)
+{
+	static _Atomic int known; /* 0 not yet, 1 yes, -1 no; any thread may find out */
+	int answer = load_relaxed(&known);
+
+	if (answer == 0) {
+		answer = access(base, F_OK) != 0 && errno == EFAULT ? 1 : -1;
+		store_relaxed(&known, answer);
+	}
+	return answer > 0;
+}
+
 static enum filar_status guard_by_madvise(void *base, size_t bytes)
 {
-	if (call_madvise(base, bytes, MADV_GUARD_INSTALL) == 0)
+	int failed = call_madvise(base, bytes, MADV_GUARD_INSTALL);
+
+	if (failed == 0 && guard_holds(base))
 		return FILAR_OK;
 	/* EINVAL: an older kernel, or memory locked by mlockall. */
-	if (errno == EINVAL)
+	if (failed == 0 || errno == EINVAL)
 		return status_detail(
-			FILAR_NOT_SUPPORTED, "this kernel has no MADV_GUARD_INSTALL (Linux 6.13)");
+			FILAR_NOT_SUPPORTED, "this system has no MADV_GUARD_INSTALL (Linux 6.13)");
 	return refused(errno, "madvise", bytes);
 }
 

@@ -77,6 +77,26 @@ close_file:
 	return status;
 }
 
+enum filar_status textfile_read_into(char *text, size_t room, const char *path)
+{
+	int fd = call_open(path, O_RDONLY);
+	enum filar_status status = FILAR_OK;
+	size_t used = 0;
+	ssize_t got = 1;
+
+	if (fd < 0)
+		return status_from_errno(errno, path);
+	while (used < room - 1 && got > 0) {
+		got = read_some(fd, text + used, room - 1 - used);
+		used += got > 0 ? (size_t)got : 0;
+	}
+	if (got < 0)
+		status = status_from_errno(errno, path);
+	(void)close(fd);
+	text[used] = '\0';
+	return status;
+}
+
 static enum filar_status read_formatted(char **text, const char *format, va_list arguments)
 {
 	char path[TEXTFILE_PATH_MAX];

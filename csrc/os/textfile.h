@@ -19,6 +19,10 @@
  * the format.  FILAR_LIMIT for a file larger than TEXTFILE_BYTES_MAX. */
 enum filar_status textfile_read(char **text, const char *format, ...) FILAR_PRINTF(2, 3);
 
+/* As much of the file as fits into `text` with a zero behind it.  Allocates nothing: a forked child
+ * may call it, and what is measured by it does not grow by it. */
+enum filar_status textfile_read_into(char *text, size_t room, const char *path);
+
 /* The decimal number a file starts with.  FILAR_NOT_FOUND also when there is none. */
 enum filar_status textfile_read_number(int64_t *number, const char *format, ...) FILAR_PRINTF(2, 3);
 

@@ -11,12 +11,20 @@
 
 /* cffi: begin */
 
+/* The smallest stack for a thread that runs Python: some sixty nested calls through C (call.c),
+ * which an import inside an import inside an import needs. */
+enum { FILAR_PY_STACK_BYTES_MIN = 131072 };
+
 /*
- * A filar_kthread_body.  argument is a PyObject *, a callable without parameters to which the
- * caller holds a reference until the body has returned.  It must not raise: what it lets through is
- * reported as unraisable.  Takes the GIL for as long as Python runs.
+ * Like filar_kthread_create() with a body that calls a Python callable.  `callable` is a PyObject
+ * *, called without arguments; the caller holds a reference to it until the call begins.  It must
+ * not raise: what it lets through is reported as unraisable.
+ *
+ * Blocks without the GIL until the new thread has its thread state, so that the interpreter cannot
+ * have shut down before that.  FILAR_WRONG_STATE: it is shutting down.
  */
-void filar_py_call_body(void *argument);
+int filar_py_kthread_create(
+	filar_kthread **thread, const filar_kthread_options *options, void *callable);
 
 /* cffi: end */
 

@@ -1,1 +1,77 @@
-"""filar."""
+"""Threading primitives in C, and a lab that measures what each costs on this machine.
+
+    filar.KernelThread(work, cpu=1)         a thread with a name, CPUs, priority, stack; the habits of threading.Thread
+    filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
+    filar.why_not(threads=50_000)           which limit would stop so many threads
+    filar.doctor()                          what this machine lacks for good measurements
+    from filar import lab                   experiments: lab.run("kthread-create", quick=True)
+
+The command `filar` does the same in a terminal; `filar report` measures everything and writes one page.
+"""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from filar.doctor import Diagnosis, Finding, doctor
+from filar.errors import (
+    BusyError,
+    CancelledError,
+    DeadlineError,
+    DeadlockError,
+    FilarError,
+    ForkedError,
+    InvalidArgumentError,
+    LimitError,
+    NoSuchCPUError,
+    NotFoundError,
+    NotPermittedError,
+    NotSupportedHereError,
+    OutOfMemoryError,
+    SystemCallError,
+    WrongStateError,
+)
+from filar.limits import Limit, WhyNot, why_not
+from filar.threads import KernelThread, ThreadStatistics
+from filar.topology import Topology, topology
+
+try:
+    __version__ = version("filar")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "BusyError",
+    "CancelledError",
+    "DeadlineError",
+    "DeadlockError",
+    "Diagnosis",
+    "FilarError",
+    "Finding",
+    "ForkedError",
+    "InvalidArgumentError",
+    "KernelThread",
+    "Limit",
+    "LimitError",
+    "NoSuchCPUError",
+    "NotFoundError",
+    "NotPermittedError",
+    "NotSupportedHereError",
+    "OutOfMemoryError",
+    "SystemCallError",
+    "ThreadStatistics",
+    "Topology",
+    "WhyNot",
+    "WrongStateError",
+    "__version__",
+    "doctor",
+    "topology",
+    "why_not",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`filar.lab` and its kin on first use: `import filar` stays light."""
+    if name in ("chart", "lab", "report"):
+        return importlib.import_module(f"filar.{name}")
+    raise AttributeError(f"module 'filar' has no attribute {name!r}")

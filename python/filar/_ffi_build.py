@@ -4,7 +4,11 @@ The declarations are the marked blocks of the C headers themselves, so there is 
 are relative to the project's root, where setuptools runs this file.
 """
 
+import os
 import re
+import shlex
+import subprocess
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -32,6 +36,38 @@ def declarations(header: str) -> str:
     return found.group(1)
 
 
+def build_flags() -> str:
+    """The flags that change the code, Python's own first; without warnings, and without paths of this machine."""
+    everything = shlex.split(f"{sysconfig.get_config_var('CFLAGS') or ''} {os.environ.get('CFLAGS', '')}")
+    kept = [
+        flag
+        for flag in [*everything, *COMPILE_FLAGS]
+        if re.match(r"-(O|f|m|g|std|D)", flag) and not re.search(r"[/\"\\]", flag)
+    ]
+    return " ".join(dict.fromkeys(kept))
+
+
+def commit() -> str:
+    """The commit that is built, with "+" if files of it were changed; "" outside a git clone of this project."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An sdist that is unpacked inside somebody else's clone is not at that clone's commit.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != Path.cwd().resolve():
+            return ""
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def version() -> str:
+    """The version that pyproject.toml states."""
+    found = re.search(r'^version = "([^"]+)"', Path("pyproject.toml").read_text(), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
 ffibuilder = FFI()
 for header in HEADERS:
     ffibuilder.cdef(declarations(header))
@@ -43,10 +79,15 @@ ffibuilder.set_source(
     sources=sorted(path.as_posix() for pattern in ("*/*.c", "*/*.S") for path in Path("csrc").glob(pattern)),
     depends=sorted(path.as_posix() for path in Path("csrc").glob("*/*.h")),
     include_dirs=["csrc", "csrc/include"],
-    define_macros=[("_GNU_SOURCE", None)],
+    define_macros=[
+        ("_GNU_SOURCE", None),
+        ("FILAR_BUILD_VERSION", f'"{version()}"'),
+        ("FILAR_BUILD_FLAGS", f'"{build_flags()}"'),
+        ("FILAR_BUILD_COMMIT", f'"{commit()}"'),
+    ],
     extra_compile_args=COMPILE_FLAGS,
     extra_link_args=["-pthread"],
-    libraries=["m"],
+    libraries=["m", "dl"],
     # The border needs thread-state fields that the limited API hides; ARCHITECTURE.md, "Wheels".
     py_limited_api=False,
 )

@@ -18,6 +18,8 @@ FOREVER: int = 2**63 - 1
 # A signal that arrives between Python's look at its signals and the wait inside C does not end that wait; the
 # main thread, the only one that runs handlers, therefore waits in slices. Ctrl-C is promised within 100 ms.
 _SLICE_NS = 40_000_000
+# Seconds; from here on (30 years, infinity) a timeout is none, and its nanoseconds might not fit in 64 bits.
+_TIMEOUT_MAX = 1e9
 
 
 def text(pointer: Any) -> str:
@@ -48,7 +50,9 @@ def wait(call: Callable[[int], int], timeout: float | None) -> bool:
 
     Blocks. KeyboardInterrupt and other exceptions of signal handlers come out of it within 100 ms.
     """
-    deadline_ns = FOREVER if timeout is None else now_ns() + max(0, int(timeout * 1e9))
+    deadline_ns = FOREVER
+    if timeout is not None and timeout < _TIMEOUT_MAX:
+        deadline_ns = now_ns() + max(0, int(timeout * 1e9))
     in_main_thread = threading.current_thread() is threading.main_thread()
     while True:
         slice_ns = min(deadline_ns, now_ns() + _SLICE_NS) if in_main_thread else deadline_ns

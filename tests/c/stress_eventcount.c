@@ -177,4 +177,89 @@ TEST(a_plain_store_before_notify_is_seen)
 	CHECK_GE(relay.laps, 1);
 }
 
+/* ---- without sleeping: millions of rounds of the one step that matters ---- */
+
+struct litmus {
+	struct eventcount eventcount;
+	_Atomic uint32_t state;  /* what the eventcount is about */
+	_Atomic uint32_t round;  /* both sides go when it changes */
+	_Atomic uint32_t played; /* sides that have played this round */
+	_Atomic bool over;
+	uint32_t ticket, seen; /* the waiter's, read when both have played */
+};
+
+static void play_notifier(struct litmus *litmus)
+{
+	/* The weakest store a caller may use. */
+	store_relaxed(&litmus->state, 1);
+	eventcount_notify_one(&litmus->eventcount);
+}
+
+static void play_waiter(struct litmus *litmus)
+{
+	litmus->ticket = eventcount_prepare_wait(&litmus->eventcount);
+	litmus->seen = load_relaxed(&litmus->state);
+}
+
+/* Between two rounds only: the waiter sleeps only if it saw nothing and the ticket is still good.
+ */
+static void check_round(struct litmus *litmus)
+{
+	CHECK(litmus->seen == 1 || load_relaxed(&litmus->eventcount.epoch) != litmus->ticket);
+	eventcount_cancel_wait(&litmus->eventcount);
+	store_relaxed(&litmus->state, 0);
+}
+
+/* Spins, with a yield now and then: the two sides must start within nanoseconds of each other. */
+static void await(_Atomic uint32_t *word, uint32_t value)
+{
+	for (uint32_t looks = 0; load_acquire(word) != value; looks++) {
+		if (looks % 4096 == 4095)
+			sched_yield();
+	}
+}
+
+static void run_litmus(struct stress_thread *self)
+{
+	struct litmus *litmus = self->shared;
+
+	for (uint32_t round = 1;; round++) {
+		if (self->index == 0) {
+			if (round % 1024 == 0 && !stress_goes_on())
+				store_relaxed(&litmus->over, true);
+			store_release(&litmus->round, round);
+		} else {
+			await(&litmus->round, round);
+		}
+		if (load_relaxed(&litmus->over))
+			return;
+		for (uint32_t i = random_below(&self->random, 8); i > 0; i--)
+			FILAR_COMPILER_BARRIER();
+		if (self->index == 0)
+			play_waiter(litmus);
+		else
+			play_notifier(litmus);
+		fetch_add_acq_rel(&litmus->played, 1);
+		if (self->index == 0) {
+			await(&litmus->played, 2);
+			check_round(litmus);
+			store_relaxed(&litmus->played, 0);
+		}
+	}
+}
+
+/*
+ * Hunts: the notifier's store waits in its store buffer while its look at `waiters` finds none; the
+ * waiter announces itself and does not see the store either.  (Sleepers would make this too slow to
+ * hunt: here a round takes some hundred nanoseconds, and what is checked is whether the waiter
+ * *would* sleep.)
+ */
+TEST(notifier_and_waiter_never_miss_each_other)
+{
+	static struct litmus litmus;
+
+	eventcount_init(&litmus.eventcount);
+	stress_run(run_litmus, 2, &litmus, 0.3);
+}
+
 TEST_MAIN()

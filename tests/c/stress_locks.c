@@ -127,4 +127,35 @@ TEST(an_mcslock_has_one_holder_and_loses_no_waiter)
 	crowd(use_mcs, 0.35);
 }
 
+/* An empty section, and a pause of random length before the next try. */
+static void meet_at_the_door(struct stress_thread *self)
+{
+	struct guarded *guarded = self->shared;
+	int64_t done = 0;
+
+	do {
+		for (int i = 0; i < 64; i++, done++) {
+			struct mcsnode node;
+
+			mcslock_lock(&guarded->mcs, &node);
+			guarded->low++;
+			mcslock_unlock(&guarded->mcs, &node);
+			for (uint32_t pause = random_below(&self->random, 128); pause > 0; pause--)
+				FILAR_COMPILER_BARRIER();
+		}
+	} while (stress_goes_on());
+	fetch_add_relaxed(&guarded->done, done);
+}
+
+/* Hunts the same, with the holder leaving within nanoseconds of the other one's arrival, some
+ * million times: two threads only, so that neither waits long. */
+TEST(an_mcslock_sees_the_one_who_joins_as_it_lets_go)
+{
+	static struct guarded guarded;
+
+	mcslock_init(&guarded.mcs);
+	stress_run(meet_at_the_door, 2, &guarded, 0.3);
+	CHECK_EQ(guarded.low, load_relaxed(&guarded.done));
+}
+
 TEST_MAIN()

@@ -333,7 +333,11 @@ def test_pictures_stay_small() -> None:
 
 def awkward() -> list[chart.Chart]:
     common = {
-        "title": AWKWARD, "x_label": AWKWARD, "y_label": AWKWARD, "note": AWKWARD, "n": AWKWARD,
+        "title": AWKWARD,
+        "x_label": AWKWARD,
+        "y_label": AWKWARD,
+        "note": AWKWARD,
+        "n": AWKWARD,
         "badge": chart.Badge(AWKWARD, "warn"),
     }
     dot = chart.Dot(AWKWARD, 5, references=[chart.Reference(7, AWKWARD)], group=AWKWARD)

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from .base import Chart
 
 _MARKERS = {
-    "circle": "o", "square": "s", "triangle": "^", "diamond": "D", "down": "v",
-    "cross": "x", "plus": "+", "tick": "|",
+    "circle": "o",
+    "square": "s",
+    "triangle": "^",
+    "diamond": "D",
+    "down": "v",
+    "cross": "x",
+    "plus": "+",
+    "tick": "|",
 }
 
 
@@ -57,10 +63,15 @@ def draw(chart: Chart, ax: Any = None) -> Any:
         if guide.label:
             upright = guide.axis == "x"
             ax.annotate(
-                guide.label, (guide.value, 1) if upright else (1, guide.value),
+                guide.label,
+                (guide.value, 1) if upright else (1, guide.value),
                 xycoords=ax.get_xaxis_transform() if upright else ax.get_yaxis_transform(),
-                xytext=(-3, -3) if upright else (-3, 3), textcoords="offset points", fontsize=7,
-                va="top" if upright else "bottom", ha="right", rotation=90 if upright else 0,
+                xytext=(-3, -3) if upright else (-3, 3),
+                textcoords="offset points",
+                fontsize=7,
+                va="top" if upright else "bottom",
+                ha="right",
+                rotation=90 if upright else 0,
             )
     return ax
 
@@ -72,8 +83,14 @@ def _words(chart: Chart, figure: Figure, ax: Any) -> None:
     if keys and not figure.empty:
         across = max(1, min(len(keys), int(90 / (8 + max(len(key.label) for key in keys)))))
         ax.legend(
-            handles=[_handle(key) for key in keys], fontsize=8, frameon=False, loc="lower left", ncols=across,
-            bbox_to_anchor=(0, 1), borderaxespad=0, borderpad=0.2,
+            handles=[_handle(key) for key in keys],
+            fontsize=8,
+            frameon=False,
+            loc="lower left",
+            ncols=across,
+            bbox_to_anchor=(0, 1),
+            borderaxespad=0,
+            borderpad=0.2,
         )
         above += 13.0 * -(-len(keys) // across)
     footer = chart.footer(figure)
@@ -83,8 +100,15 @@ def _words(chart: Chart, figure: Figure, ax: Any) -> None:
         ax.set_ylabel(chart.y_label, fontsize=9)
     if chart.badge:
         ax.annotate(
-            chart.badge.text, (1, 1), xycoords="axes fraction", xytext=(-4, above + 3),
-            textcoords="offset points", ha="right", va="bottom", fontsize=8, color=_colour(chart.badge.level),
+            chart.badge.text,
+            (1, 1),
+            xycoords="axes fraction",
+            xytext=(-4, above + 3),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color=_colour(chart.badge.level),
             bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": _colour(chart.badge.level)},
         )
         above += 20.0
@@ -146,15 +170,18 @@ def _mark(mark: Mark, ax: Any) -> None:
             edge = LIGHT["paper"] if mark.gap else "none"
             ax.add_patch(
                 matplotlib.patches.Rectangle(
-                    corner, abs(mark.x1 - mark.x0), abs(mark.y1 - mark.y0),
-                    facecolor=_colour(mark.ink), alpha=mark.opacity, edgecolor=edge, linewidth=0.6,
+                    corner,
+                    abs(mark.x1 - mark.x0),
+                    abs(mark.y1 - mark.y0),
+                    facecolor=_colour(mark.ink),
+                    alpha=mark.opacity,
+                    edgecolor=edge,
+                    linewidth=0.6,
                 )
             )
             if mark.label and _fits(mark, ax):
                 middle = ((mark.x0 + mark.x1) / 2, (mark.y0 + mark.y1) / 2)
-                ax.text(
-                    *middle, mark.label, ha="center", va="center", fontsize=8, color=_colour(mark.label_ink)
-                )
+                ax.text(*middle, mark.label, ha="center", va="center", fontsize=8, color=_colour(mark.label_ink))
         case Rule():
             ends = np.array([mark.x0, mark.x1]), np.array([mark.y0, mark.y1])
             if not math.isnan(sum(map(float, np.concatenate(ends)))):
@@ -165,9 +192,15 @@ def _mark(mark: Mark, ax: Any) -> None:
             if not math.isnan(mark.x + mark.y):
                 side = {"start": "left", "auto": "left", "middle": "center", "end": "right"}[mark.anchor]
                 ax.annotate(
-                    mark.text, (mark.x, mark.y), xytext=(mark.dx * 0.75, -mark.dy * 0.75),
-                    textcoords="offset points", ha=side, va="baseline", fontsize=mark.size * 0.7,
-                    color=_colour(mark.ink), fontweight="bold" if mark.bold else "normal",
+                    mark.text,
+                    (mark.x, mark.y),
+                    xytext=(mark.dx * 0.75, -mark.dy * 0.75),
+                    textcoords="offset points",
+                    ha=side,
+                    va="baseline",
+                    fontsize=mark.size * 0.7,
+                    color=_colour(mark.ink),
+                    fontweight="bold" if mark.bold else "normal",
                 )
 
 
@@ -186,6 +219,12 @@ def _handle(key: Key) -> Any:
     if key.shape == "box":
         return Patch(facecolor=colour, alpha=key.opacity, label=key.label)
     return Line2D(
-        [], [], color=colour, label=key.label, linestyle=_dash(key.dash) if key.shape == "line" else "none",
-        marker=_MARKERS.get(key.marker, ""), markerfacecolor="white" if key.hollow else colour, markersize=5,
+        [],
+        [],
+        color=colour,
+        label=key.label,
+        linestyle=_dash(key.dash) if key.shape == "line" else "none",
+        marker=_MARKERS.get(key.marker, ""),
+        markerfacecolor="white" if key.hollow else colour,
+        markersize=5,
     )

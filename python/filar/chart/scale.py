@@ -1,7 +1,8 @@
 """Numbers for people: quantities with units, and the scales and ticks of an axis.
 
 A unit says what the raw numbers are: "ns" "us" "ms" "s" (time), "B" "KiB" "MiB" "GiB" (memory), "%", "x" (a
-ratio, written 1.97×), "" (a count), or any other word, which is printed behind a count ("ev/s").
+ratio, written 1.97×), "" (a count), or any other word, which is printed behind a count ("ev/s"). The words that rows
+use for these ("percent", "ratio", "count", "bytes", "1/s") are understood too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ MINUS = "−"
 _TIMES = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 _BYTES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
 _COUNTS = ((1.0, ""), (1e6, "M"), (1e9, "G"), (1e12, "T"))
+_SYNONYMS = {"percent": "%", "ratio": "x", "count": "", "bytes": "B", "1/s": "per s"}
 _FAMILIES = {
     **{name: (factor, _TIMES) for factor, name in _TIMES},
     "us": (1e-6, _TIMES),
@@ -70,6 +72,7 @@ def format_quantity(value: float | None, unit: str = "", digits: int = 3) -> str
     """
     if value is None or math.isnan(value):
         return MISSING
+    unit = _SYNONYMS.get(unit, unit)
     if math.isinf(value):
         return _join("∞" if value > 0 else MINUS + "∞", unit if unit not in _FAMILIES else "").strip()
     value = float(value)
@@ -95,6 +98,7 @@ def format_ticks(values: Sequence[float], unit: str = "") -> list[str]:
 
     A unit that is just a word is left to the name of the axis.
     """
+    unit = _SYNONYMS.get(unit, unit)
     finite = [abs(value) for value in values if value]
     if not finite:
         return [format_quantity(value, unit) for value in values]

@@ -68,9 +68,15 @@ def _text(
 ) -> str:
     """A line of text; a halo of paper keeps it readable over lines."""
     return _tag(
-        "text", _tip(title) + clean(text), x=x, y=y, font_size=size,
-        text_anchor=anchor if anchor != "start" else None, font_weight="600" if bold else None,
-        class_=f"{ink} on" if halo else ink, fill="currentColor",
+        "text",
+        _tip(title) + clean(text),
+        x=x,
+        y=y,
+        font_size=size,
+        text_anchor=anchor if anchor != "start" else None,
+        font_weight="600" if bold else None,
+        class_=f"{ink} on" if halo else ink,
+        fill="currentColor",
     )
 
 
@@ -84,14 +90,27 @@ def _line(x0: float, y0: float, x1: float, y1: float, ink: str, width: float = 1
 
 def _stroke(path: str, ink: str, width: float = 1.0, dash: str = "", title: str = "") -> str:
     return _tag(
-        "path", _tip(title), d=path, class_=ink, fill="none", stroke="currentColor",
-        stroke_width=None if width == 1 else width, stroke_dasharray=dash or None,
+        "path",
+        _tip(title),
+        d=path,
+        class_=ink,
+        fill="none",
+        stroke="currentColor",
+        stroke_width=None if width == 1 else width,
+        stroke_dasharray=dash or None,
     )
 
 
 def _rect(x: float, y: float, w: float, h: float, ink: str, opacity: float = 1.0, title: str = "") -> str:
     return _tag(
-        "rect", _tip(title), x=x, y=y, width=max(w, 0.0), height=max(h, 0.0), class_=ink, fill="currentColor",
+        "rect",
+        _tip(title),
+        x=x,
+        y=y,
+        width=max(w, 0.0),
+        height=max(h, 0.0),
+        class_=ink,
+        fill="currentColor",
         fill_opacity=None if opacity == 1 else opacity,
     )
 
@@ -120,9 +139,7 @@ def marker_path(marker: str, x: float, y: float, r: float) -> str:
 OPEN_MARKERS = ("cross", "plus", "tick")
 
 
-def _marker(
-    marker: str, path: str, ink: str, *, hollow: bool = False, opacity: float = 1.0, title: str = ""
-) -> str:
+def _marker(marker: str, path: str, ink: str, *, hollow: bool = False, opacity: float = 1.0, title: str = "") -> str:
     if marker in OPEN_MARKERS:
         return _stroke(path, ink, 1.7, title=title)
     if hollow:
@@ -158,9 +175,7 @@ class _Page:
         self.left = self.right = self.top = self.bottom = 0.0
         self._ends_in_legend = False
 
-    def draw(
-        self, title: str, x_label: str, y_label: str, footer: str, badge: tuple[str, str] | None, alt: str
-    ) -> str:
+    def draw(self, title: str, x_label: str, y_label: str, footer: str, badge: tuple[str, str] | None, alt: str) -> str:
         """Compose from the top: heading, legend, axis name, plot, ticks, axis name, footer."""
         figure = self.figure
         self._heading(title, badge)
@@ -202,8 +217,17 @@ class _Page:
             x0 = self.width - MARGIN - wide
             self.out.append(
                 _tag(
-                    "rect", x=x0, y=self.y, width=wide, height=20, rx=10, class_=level,
-                    fill="currentColor", fill_opacity=0.1, stroke="currentColor", stroke_width=1,
+                    "rect",
+                    x=x0,
+                    y=self.y,
+                    width=wide,
+                    height=20,
+                    rx=10,
+                    class_=level,
+                    fill="currentColor",
+                    fill_opacity=0.1,
+                    stroke="currentColor",
+                    stroke_width=1,
                 )
             )
             shape = {"ok": "circle", "warn": "triangle", "bad": "square"}[level]
@@ -232,14 +256,18 @@ class _Page:
         height = self.figure.height
         self.out.append(
             _tag(
-                "rect", x=MARGIN, y=self.y, width=self.width - 2 * MARGIN, height=height, class_="grid",
-                fill="none", stroke="currentColor",
+                "rect",
+                x=MARGIN,
+                y=self.y,
+                width=self.width - 2 * MARGIN,
+                height=height,
+                class_="grid",
+                fill="none",
+                stroke="currentColor",
             )
         )
         middle = self.y + height / 2
-        self.out.append(
-            _text(self.width / 2, middle + 4, "no data", size=13.0, anchor="middle", ink="muted")
-        )
+        self.out.append(_text(self.width / 2, middle + 4, "no data", size=13.0, anchor="middle", ink="muted"))
         self.y += height
 
     # Legend and labels at line ends.
@@ -371,9 +399,7 @@ class _Page:
         flags = self._flags()
         self.y += 14.0 * (1 + max((row for *_, row in flags), default=-1))
         if figure.value_head and figure.rows:
-            self.out.append(
-                _text(self.width - MARGIN, self.y + 6, figure.value_head, anchor="end", ink="muted")
-            )
+            self.out.append(_text(self.width - MARGIN, self.y + 6, figure.value_head, anchor="end", ink="muted"))
             self.y += 10
         self.top = self.y + 4
         self.bottom = self.top + figure.height
@@ -548,9 +574,7 @@ class _Page:
             x = float(self._px([column.at])[0])
             for k, line in enumerate(lines):
                 ink = "ink" if column.bold else "muted"
-                self.out.append(
-                    _text(x, self.bottom + 16 + 13 * k, line, anchor="middle", ink=ink, bold=column.bold)
-                )
+                self.out.append(_text(x, self.bottom + 16 + 13 * k, line, anchor="middle", ink=ink, bold=column.bold))
             deepest = max(deepest, len(lines))
         self.out.append(_line(self.left, self.bottom, self.right, self.bottom, "axis"))
         self.y += 9 + 13 * deepest
@@ -559,9 +583,7 @@ class _Page:
             path = f"M{_n(low + 2)} {_n(self.y + 1)}v5H{_n(high - 2)}v-5"
             self.out.append(_stroke(path, "axis"))
             text = shorten(span.label, high - low, TICK_SIZE)
-            self.out.append(
-                _text((low + high) / 2, self.y + 19, text, anchor="middle", ink="muted")
-            )
+            self.out.append(_text((low + high) / 2, self.y + 19, text, anchor="middle", ink="muted"))
         self.y += 24 if figure.column_spans else 0
 
     def _x_label(self, x_label: str) -> None:
@@ -641,8 +663,15 @@ class _Page:
             dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in pairs)
             self.out.append(
                 _tag(
-                    "path", _tip(mark.title), d=dots, class_=mark.ink, fill="none", stroke="currentColor",
-                    stroke_width=2 * mark.radius, stroke_linecap="round", stroke_opacity=mark.opacity,
+                    "path",
+                    _tip(mark.title),
+                    d=dots,
+                    class_=mark.ink,
+                    fill="none",
+                    stroke="currentColor",
+                    stroke_width=2 * mark.radius,
+                    stroke_linecap="round",
+                    stroke_opacity=mark.opacity,
                 )
             )
             return
@@ -650,8 +679,12 @@ class _Page:
         if paths:
             self.out.append(
                 _marker(
-                    mark.marker, "".join(paths), mark.ink,
-                    hollow=mark.hollow, opacity=mark.opacity, title=mark.title,
+                    mark.marker,
+                    "".join(paths),
+                    mark.ink,
+                    hollow=mark.hollow,
+                    opacity=mark.opacity,
+                    title=mark.title,
                 )
             )
 
@@ -697,7 +730,14 @@ class _Page:
         anchor = "start" if anchor == "auto" else anchor
         self.out.append(
             _text(
-                x + dx, y + mark.dy, text, size=mark.size, anchor=anchor, ink=mark.ink, bold=mark.bold,
-                title=mark.title, halo=True,
+                x + dx,
+                y + mark.dy,
+                text,
+                size=mark.size,
+                anchor=anchor,
+                ink=mark.ink,
+                bold=mark.bold,
+                title=mark.title,
+                halo=True,
             )
         )

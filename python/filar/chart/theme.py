@@ -8,16 +8,38 @@ paper to far from it, in lightness alone.
 from __future__ import annotations
 
 LIGHT = {
-    "paper": "#ffffff", "ink": "#1b1f24", "muted": "#5b6470", "grid": "#e4e7eb", "axis": "#9aa3ad",
-    "ok": "#00734f", "warn": "#8a5a00", "bad": "#b3261e",
-    "c0": "#0072b2", "c1": "#d55e00", "c2": "#009e73", "c3": "#b0508a",
-    "c4": "#c98700", "c5": "#3f9bd0", "c6": "#5f6368",
+    "paper": "#ffffff",
+    "ink": "#1b1f24",
+    "muted": "#5b6470",
+    "grid": "#e4e7eb",
+    "axis": "#9aa3ad",
+    "ok": "#00734f",
+    "warn": "#8a5a00",
+    "bad": "#b3261e",
+    "c0": "#0072b2",
+    "c1": "#d55e00",
+    "c2": "#009e73",
+    "c3": "#b0508a",
+    "c4": "#c98700",
+    "c5": "#3f9bd0",
+    "c6": "#5f6368",
 }
 DARK = {
-    "paper": "#16191d", "ink": "#e6e9ed", "muted": "#a3acb7", "grid": "#2b3138", "axis": "#68727d",
-    "ok": "#3fd0a0", "warn": "#f0b84a", "bad": "#ff8a80",
-    "c0": "#4fa8e0", "c1": "#ff8440", "c2": "#2fc79a", "c3": "#e08fc0",
-    "c4": "#eab030", "c5": "#9ad4f5", "c6": "#a8adb3",
+    "paper": "#16191d",
+    "ink": "#e6e9ed",
+    "muted": "#a3acb7",
+    "grid": "#2b3138",
+    "axis": "#68727d",
+    "ok": "#3fd0a0",
+    "warn": "#f0b84a",
+    "bad": "#ff8a80",
+    "c0": "#4fa8e0",
+    "c1": "#ff8440",
+    "c2": "#2fc79a",
+    "c3": "#e08fc0",
+    "c4": "#eab030",
+    "c5": "#9ad4f5",
+    "c6": "#a8adb3",
 }
 HEAT_LIGHT = ("#f0f5fa", "#d3e2f0", "#afcbe3", "#7faed3", "#5797c8", "#1f67a3", "#0b3f6e")
 HEAT_DARK = ("#1e2a36", "#22405c", "#285a82", "#2f709e", "#539bc9", "#8abfe0", "#c9e3f4")

@@ -9,6 +9,7 @@ overrides `measure()`.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CONDITIONAL",
     "FAILS",
+    "FAMILIES",
+    "HEADLINE_MAX",
     "HOLDS",
     "UNDECIDED",
     "Budget",
@@ -43,6 +46,18 @@ __all__ = [
     "experiments",
 ]
 
+# The order in which lists and the report tell the story.
+FAMILIES = (
+    "The lab",
+    "Creation",
+    "Memory and limits",
+    "Threads and processes",
+    "Switching",
+    "Sharing",
+    "Scheduling",
+    "Locks and races",
+)
+HEADLINE_MAX = 90
 HOLDS = "holds"
 FAILS = "does not hold here"
 CONDITIONAL = "holds only when"
@@ -70,17 +85,29 @@ class Reference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rows say of the claim: one of four words, for CONDITIONAL the condition, and the reason with figures."""
+    """What the rows say of the claim: one of four words, for CONDITIONAL the condition, and the reason with figures.
+
+    `headline` is the figure that decides, in at most `HEADLINE_MAX` characters: what a summary of many claims shows.
+    """
 
     word: str
     reason: str
     condition: str = ""
+    headline: str = ""
 
     def __post_init__(self) -> None:
         if self.word not in (HOLDS, FAILS, CONDITIONAL, UNDECIDED):
             raise ValueError(f"no verdict {self.word!r}")
         if (self.word == CONDITIONAL) != bool(self.condition):
             raise ValueError("a conditional verdict, and only that, needs its condition")
+        if len(self.headline) > HEADLINE_MAX:
+            # Figures decide how long it gets: a measurement of seconds is not thrown away for a long name.
+            object.__setattr__(self, "headline", textwrap.shorten(self.headline, HEADLINE_MAX, placeholder=" …"))
+
+    @property
+    def brief(self) -> str:
+        """The headline, or the reason of a verdict that has none."""
+        return self.headline or self.reason
 
     def __str__(self) -> str:
         return f"{self.word} {self.condition}" if self.condition else self.word
@@ -299,5 +326,6 @@ def experiment(kind: type[Experiment]) -> type[Experiment]:
 
 
 def experiments() -> dict[str, Experiment]:
-    """All experiments by name, in order of registration."""
-    return dict(_registry)
+    """All experiments by name, family by family in the order of `FAMILIES`; families not named there come last."""
+    order = {family: place for place, family in enumerate(FAMILIES)}
+    return dict(sorted(_registry.items(), key=lambda item: order.get(item[1].family, len(order))))

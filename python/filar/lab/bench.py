@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from filar._lib import check, error_for, ffi, lib, text, wait
-from filar.errors import InvalidArgumentError, NotFoundError
+from filar.errors import CancelledError, DeadlineError, InvalidArgumentError, NotFoundError
 from filar.lab.base import Budget, Row, Rows, Way
+from filar.lab.safety import Safety
+from filar.topology import topology
 
 __all__ = ["Bench", "PlanOutcome", "WayInfo", "find_way", "ways"]
 
@@ -125,9 +129,11 @@ class PlanOutcome:
 
 @dataclass
 class Bench:
-    """What an experiment gets: mode, budget, seed, the CPUs it may use, and `run()`.
+    """What an experiment gets: mode, budget, seed, the CPUs it may use, what it may take, and `run()`.
 
-    `on_progress(done, what)` is called with a share of 0 to 1 about ten times a second while a plan runs.
+    `on_progress(done, what)` is called with a share of 0 to 1 of the plan about ten times a second while it runs.
+    `safety` says how many threads and how much memory are all right. After `deadline` (time.monotonic()) a plan is
+    cut short, with a note in `notes`, and no further one starts.
     """
 
     quick: bool
@@ -136,16 +142,22 @@ class Bench:
     cpus: tuple[int, ...] = field(default_factory=lambda: tuple(sorted(os.sched_getaffinity(0))))
     on_progress: Callable[[float, str], None] | None = None
     outcomes: list[PlanOutcome] = field(default_factory=list)
+    safety: Safety = field(default_factory=lambda: Safety.now(seconds_max=60.0))
+    deadline: float | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def cpu(self) -> int:
         """The CPU of the driver thread: the lowest allowed one."""
         return self.cpus[0]
 
-    @property
+    @cached_property
     def other_cpu(self) -> int | None:
-        """A second CPU, or None where the process has only one."""
-        return self.cpus[1] if len(self.cpus) > 1 else None
+        """A second CPU, of another core where there is one (siblings share their core's units); None without any."""
+        others = self.cpus[1:]
+        core_of = {cpu.number: cpu.core for cpu in topology().cpus} if others else {}
+        apart = (cpu for cpu in others if core_of.get(cpu) != core_of.get(self.cpu))
+        return next(apart, others[0] if others else None)
 
     def run(
         self,
@@ -164,6 +176,8 @@ class Bench:
         Ctrl-C cancels the plan, waits for its clean-up and raises KeyboardInterrupt. A way that cannot run is in
         `failures` of the outcome; ways with parameters that do not exist raise InvalidArgumentError.
         """
+        if self._is_late():
+            raise DeadlineError("the time limit of the experiment passed before all of it was measured")
         infos = [find_way(way.way) for way in ways]
         options = ffi.new("filar_plan_options *")
         lib.filar_plan_options_init(options)
@@ -181,13 +195,30 @@ class Bench:
             for way, info in zip(ways, infos, strict=True):
                 self._add(plan, way, info)
             check(lib.filar_plan_start(plan))
-            while not wait(lambda deadline: lib.filar_plan_wait_until(plan, deadline), timeout=0.1):
-                self._report(plan, ways)
+            self._await(plan, ways)
             outcome = self._collect(plan, list(ways), infos)
         finally:
             lib.filar_plan_destroy(plan)
         self.outcomes.append(outcome)
         return outcome
+
+    def _is_late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def _await(self, plan: Any, ways: Sequence[Way]) -> None:
+        """Blocks until the plan has ended; past the deadline it is cancelled, and what it has is kept."""
+        cut = False
+        try:
+            while not wait(lambda deadline: lib.filar_plan_wait_until(plan, deadline), timeout=0.1):
+                if self._is_late() and not cut:
+                    lib.filar_plan_cancel(plan)
+                    cut = True
+                self._report(plan, ways)
+        except CancelledError:
+            if not cut:
+                raise
+        if cut:
+            self.notes.append("The time limit cut the measurement short: some rows have fewer samples.")
 
     @staticmethod
     def _add(plan: Any, way: Way, info: WayInfo) -> None:

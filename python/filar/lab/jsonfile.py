@@ -108,8 +108,9 @@ def row_from_dict(data: Any, where: str) -> Row:
     samples = fields.numbers("samples")
     rounds = fields.optional("rounds", list)
     n = fields.take("n", int)
-    if n < len(samples):
-        raise ResultFileError(f"{where}: `n` is {n}, but there are {len(samples)} samples")
+    measured = int(np.isfinite(samples).sum())
+    if n < measured:
+        raise ResultFileError(f"{where}: `n` is {n}, but there are {measured} samples")
     stored = stats.Summary(
         median=fields.number("median"),
         lo=fields.number("lo"),
@@ -134,9 +135,13 @@ def row_from_dict(data: Any, where: str) -> Row:
 
 
 def series_to_dict(series: Series) -> dict[str, Any]:
-    """A series; more than POINTS_MAX points are thinned by y, and `points_total` says how many there were."""
+    """A series; more than POINTS_MAX points are thinned, and `points_total` says how many there were.
+
+    A curve is thinned by y. Points with a subject belong together (the runs of a thread, the ranks of a round): of
+    those the first ones are kept, whole, since a choice among them would be another story.
+    """
     x, y = np.asarray(series.x, dtype=float), np.asarray(series.y, dtype=float)
-    kept = thin(y, POINTS_MAX)
+    kept = thin(y, POINTS_MAX) if series.subject is None else np.arange(min(len(y), POINTS_MAX))
     return {
         "name": series.name,
         "x_unit": series.x_unit,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from filar import chart
 from filar.chart import format_quantity
 from filar.lab import pictures
@@ -17,6 +19,7 @@ from filar.lab.base import (
     Experiment,
     Measured,
     Reference,
+    Row,
     Rows,
     Table,
     Verdict,
@@ -64,8 +67,8 @@ class KthreadMemory(Experiment):
     family = "Memory and limits"
     claim = Claim("A thread takes 1 to 8 MB of memory for its stack.", "Lecture notes on what a thread is")
     references: ClassVar = (
-        Reference("1 MB", 1e6, "bytes", "lecture notes", "resident"),
-        Reference("8 MB", 8e6, "bytes", "lecture notes; the usual `ulimit -s`", "virtual"),
+        Reference("at least, as memory", 1e6, "B", "lecture notes", "resident"),
+        Reference("at most, as address space", 8e6, "B", "lecture notes; the usual `ulimit -s`", "virtual"),
     )
     method = (
         "In every round, for each kind of stack, a herd of threads is created and sleeps; /proc/self/status and "
@@ -78,7 +81,7 @@ class KthreadMemory(Experiment):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Default and small stacks, as many as the safety budget allows."""
-        count = min(500 if bench.quick else 5_000, bench.safety.threads_max)
+        count = bench.safety.threads(500 if bench.quick else 5_000)
         return [
             Way("default stack", "kthread-memory", {"count": count}),
             Way("64 KiB stack", "kthread-memory", {"count": count, "stack_bytes": 64 * KIB}),
@@ -90,17 +93,20 @@ class KthreadMemory(Experiment):
         virtual, resident = rows.find("default stack", "virtual"), rows.find("default stack", "resident")
         if virtual is None or resident is None or resident.n < _N_MIN:
             return Verdict(UNDECIDED, "the memory of threads with default stacks was not measured")
-        kernel = sum(max(rows.median("default stack", part), 0) for part in PARTS[1:] if rows.find("default stack", part))
+        kernel = sum(
+            max(rows.median("default stack", part), 0) for part in PARTS[1:] if rows.find("default stack", part)
+        )
         real = resident.median + kernel
         reason = (
             f"a thread that sleeps takes {_bytes(virtual.median)} of address space, but {_bytes(resident.median)} "
             f"resident and about {_bytes(kernel)} in the kernel"
         )
+        headline = f"{_bytes(virtual.median)} of address space, {_bytes(real)} of memory"
         if real >= 1e6:
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if virtual.median >= 1e6:
-            return Verdict(CONDITIONAL, reason, "address space is meant, not memory")
-        return Verdict(FAILS, reason)
+            return Verdict(CONDITIONAL, reason, "address space is meant, not memory", headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Parts of the real memory; virtual against resident."""
@@ -140,8 +146,8 @@ class ProcessMemory(Experiment):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Threads and forked children."""
-        processes = min(60 if bench.quick else 300, bench.safety.processes_max)
-        threads = min(500 if bench.quick else 2_000, bench.safety.threads_max)
+        processes = bench.safety.threads(30 if bench.quick else 300)
+        threads = bench.safety.threads(500 if bench.quick else 2_000)
         return [
             Way("thread", "kthread-memory", {"count": threads, "stack_bytes": 64 * KIB}),
             Way("forked process", "process-memory", {"count": processes}),
@@ -160,9 +166,10 @@ class ProcessMemory(Experiment):
             f"in the kernel a thread takes about {_bytes(kernel['thread'])}, a forked process "
             f"{_bytes(kernel['forked process'])}, of which page tables {_bytes(process.median)}"
         )
+        headline = f"{_bytes(kernel['forked process'])} in the kernel against {_bytes(kernel['thread'])}"
         if process.interval.lo > thread.interval.hi:
-            return Verdict(HOLDS, reason)
-        return Verdict(UNDECIDED if process.interval.hi > thread.interval.hi else FAILS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
+        return Verdict(UNDECIDED if process.interval.hi > thread.interval.hi else FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Parts side by side."""
@@ -201,11 +208,18 @@ class KthreadLimit(Experiment):
             Way("1,000 memory maps left", "thread-limit", {"limit": 2, "stack_bytes": 64 * KIB}),
         ]
         outcome = bench.run(ways)
-        answer = why_not(threads=10_000_000)
-        ladder = tuple((limit.name, limit.value, limit.room, limit.how_to_raise) for limit in answer.limits)
+        answer = why_not(threads=100_000)
+        ladder = tuple(
+            (limit.name, limit.value, "none" if limit.room is None else limit.room, limit.change)
+            for limit in answer.limits
+        )
         table = Table("Limits on threads of this process", ("limit", "value", "room for threads", "raise with"), ladder)
-        rows = outcome.rows()
-        return Measured(rows, tables=[table], notes=outcome.notes())
+        rooms = [
+            Row(limit.name, "room for threads", "count", np.array([float(limit.room)]))
+            for limit in answer.limits
+            if limit.room is not None
+        ]
+        return Measured(outcome.rows() + rooms, tables=[table], notes=outcome.notes())
 
     def judge(self, rows: Rows) -> Verdict:
         """Fails where another limit than threads-max binds first."""
@@ -218,7 +232,8 @@ class KthreadLimit(Experiment):
         reason += f"{room['kernel.threads-max']:,.0f}"
         if errors == {11}:
             reason += "; every limit reports the same error, EAGAIN"
-        return Verdict(HOLDS if binding == "kernel.threads-max" else FAILS, reason)
+        headline = f"{binding} stops at {room[binding]:,.0f}"
+        return Verdict(HOLDS if binding == "kernel.threads-max" else FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """The ladder of limits."""

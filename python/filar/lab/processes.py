@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from filar import chart
+from filar._machine import bytes_field, read_text
 from filar.chart import format_quantity
 from filar.lab import pictures
 from filar.lab.base import (
@@ -18,7 +19,6 @@ from filar.lab.base import (
     Claim,
     Experiment,
     Measured,
-    Row,
     Rows,
     Table,
     Verdict,
@@ -26,12 +26,11 @@ from filar.lab.base import (
     experiment,
 )
 from filar.lab.bench import Bench
-from filar.lab.procinfo import resident_bytes
 from filar.lab.result import Result
 
 MIB = 1024 * 1024
-CALLS = {"fork": 0, "vfork": 1, "posix_spawn": 2, "thread": 3}
-EXTRA_QUICK = (0, 64 * MIB, 256 * MIB)
+CALLS = {"fork": 0, "vfork": 1, "clone(VM|VFORK)": 4, "posix_spawn": 2, "posix_spawn of /bin/true": 5, "thread": 3}
+EXTRA_QUICK = (0, 32 * MIB, 128 * MIB)
 EXTRA_FULL = (0, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB)
 _N_MIN = 6
 
@@ -47,8 +46,8 @@ class ProcessCreate(Experiment):
         "Threads are lighter to create than processes.", "Lecture notes on threads against processes; kernel docs"
     )
     method = (
-        "One operation creates a process that ends at once (fork, vfork, or posix_spawn of /bin/true) and reaps it, or "
-        "creates and joins a thread. "
+        "One operation creates a process that ends at once and reaps it (fork, vfork, clone on a stack of its own, "
+        "posix_spawn of a program of 200 bytes and of /bin/true), or creates and joins a thread. "
         "In each round each call runs with no extra memory and with more resident memory in 4 KiB pages, which is "
         "what fork must copy the page tables of. "
         "Ratios to the thread are formed round by round."
@@ -60,29 +59,31 @@ class ProcessCreate(Experiment):
         """Each call with each amount of extra memory that the safety budget allows."""
         found = []
         for extra in EXTRA_QUICK if bench.quick else EXTRA_FULL:
-            if extra > bench.safety.memory_bytes_max:
+            if extra > bench.safety.memory(extra):
                 continue
             words = f"+ {format_quantity(extra, 'B')}" if extra else "as it is"
             for call, code in CALLS.items():
                 # vfork and thread do not depend on memory; two sizes show that.
-                if call in ("posix_spawn", "thread") and 0 < extra < max(EXTRA_QUICK):
+                if call != "fork" and 0 < extra != EXTRA_QUICK[-1]:
                     continue
-                # One operation is 10 to 50,000 us, and set-up (touching the memory) comes before each sample.
-                batch = 1 if call in ("fork", "posix_spawn") else 8
+                # Touching the memory comes before each sample: a fixed batch needs no calibration.
+                batch = 1 if call == "fork" or call.startswith("posix_spawn") else 8
                 found.append(Way(f"{call}, {words}", "process-create", {"call": code, "extra_bytes": extra}, batch))
         return found
 
     def measure(self, bench: Bench) -> Measured:
         """The plan, with the process's own memory as a note: fork depends on it."""
         measured = super().measure(bench)
-        own = format_quantity(resident_bytes(), "B")
+        own = format_quantity(bytes_field(read_text("/proc/self/status"), "VmRSS") or 0, "B")
         measured.notes.append(f"This process itself has {own} resident (Python and NumPy); fork pays for that too.")
         return measured
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if fork and posix_spawn cost at least twice a thread; says what vfork does."""
         ratios = {
-            call: rows.ratio(f"{call}, as it is", "thread, as it is", "create+join") for call in CALLS if call != "thread"
+            call: rows.ratio(f"{call}, as it is", "thread, as it is", "create+join")
+            for call in CALLS
+            if call != "thread"
         }
         if ratios["fork"].n < _N_MIN:
             return Verdict(UNDECIDED, "fork and thread were not both measured")
@@ -92,11 +93,13 @@ class ProcessCreate(Experiment):
         largest = [row for row in rows if row.variant.startswith("fork, +")]
         if largest:
             reason += f"; {largest[-1].variant} takes {format_quantity(largest[-1].median, 'ns')}"
+        told = [f"{call} {known[call].mid:.3g} times" for call in ("fork", "vfork", "posix_spawn") if call in known]
+        headline = f"{', '.join(told)} the cost of a thread"
         if all(ratio.lo > 1 for ratio in known.values()):
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if ratios["fork"].lo > 1:
-            return Verdict(CONDITIONAL, reason, "the process is made by fork, which copies page tables")
-        return Verdict(FAILS, reason)
+            return Verdict(CONDITIONAL, reason, "the process is made by fork, which copies page tables", headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Ranked dots without extra memory; lines over it."""
@@ -171,8 +174,8 @@ class ProcessIsolation(Experiment):
         ]
 
 
-WHO = ("driver thread", "second thread", "third thread", "child process")
-WHAT = ("stack", "heap", "static", "process id", "thread id", "writes seen by the driver")
+WHO = ("driver", "thread 1", "thread 2", "child process")
+WHAT = ("stack", "heap", "static", "process id", "thread id", "driver sees write")
 
 
 @experiment
@@ -187,8 +190,8 @@ class AddressMap(Experiment):
         "Lecture notes on what a thread is",
     )
     method = (
-        "Two threads and a forked child report the address of a local, a heap and a static variable, their process id "
-        "and thread id, and write to the heap variable. "
+        "Two threads, alive together, and a forked child report the address of a local, a heap and a static "
+        "variable, their process id and thread id, and write to the heap variable. "
         "The driver then looks whether it sees the write. "
         "After fork the child's addresses are the parent's, but the memory behind them is a copy."
     )
@@ -199,12 +202,14 @@ class AddressMap(Experiment):
         """The counts as rows, the addresses of the last round as a table."""
         outcome = bench.run([Way("everyone looks around", "address-map")])
         points = outcome.points_of("everyone looks around")
-        table = ()
+        table: tuple[tuple[str, ...], ...] = ()
         if len(points):
             points = points[points["round"] == points["round"].max()]
             facts = {(int(p["subject"]), int(p["kind"])): int(p["x"]) for p in points}
-            table = tuple((who, *(_fact(facts, i, kind) for kind in range(len(WHAT)))) for i, who in enumerate(WHO))
-        return Measured(outcome.rows(), tables=[Table(self.title, ("who", *WHAT), table)], notes=outcome.notes())
+            table = tuple(
+                (what, *(_fact(facts, who, kind) for who in range(len(WHO)))) for kind, what in enumerate(WHAT)
+            )
+        return Measured(outcome.rows(), tables=[Table(self.title, ("", *WHO), table)], notes=outcome.notes())
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if threads' writes are always seen and the child's never."""

@@ -56,9 +56,11 @@ class Report:
         found = next((r for r in self.results if r.experiment == SELF_CHECK), None)
         if found is None:
             return {}
-        errors = [abs(row.median - 1) for row in found.rows.of_metric("pair ratio")]
+        # From the figures as files hold them, so that a report says the same before and after.
+        medians = [jsonfile.number(row.median) for row in found.rows.of_metric("pair ratio")]
+        errors = [abs(median - 1) for median in medians if median is not None]
         return {
-            "error": max(errors) if errors else math.nan,
+            "error": jsonfile.number(max(errors)) if errors else None,
             "verdict": str(found.verdict),
             "reason": found.verdict.reason,
         }

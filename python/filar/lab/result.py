@@ -19,6 +19,7 @@ from filar.lab import jsonfile
 from filar.lab.base import (
     CONDITIONAL,
     FAILS,
+    HEADLINE_MAX,
     HOLDS,
     Experiment,
     Reference,
@@ -192,6 +193,7 @@ class Result:
             "verdict": str(self.verdict),
             "verdict_word": self.verdict.word,
             "verdict_reason": self.verdict.reason,
+            "headline": self.verdict.headline,
             "condition": self.verdict.condition,
             "method": self.method,
             "references": [jsonfile.reference_to_dict(reference) for reference in self.references],
@@ -259,7 +261,12 @@ class Result:
 def _verdict(fields: jsonfile.Fields) -> Verdict:
     word, condition = fields.take("verdict_word", str), fields.optional("condition", str) or ""
     try:
-        return Verdict(word, fields.optional("verdict_reason", str) or "", condition)
+        return Verdict(
+            word,
+            fields.optional("verdict_reason", str) or "",
+            condition,
+            (fields.optional("headline", str) or "")[:HEADLINE_MAX],
+        )
     except ValueError as error:
         raise jsonfile.ResultFileError(f"{fields.where}: {error}") from None
 

@@ -24,6 +24,7 @@ __all__ = [
     "paired_ratio",
     "ratio_of_medians",
     "ratio_of_mins",
+    "share_interval",
     "summarize",
     "tail",
 ]
@@ -106,6 +107,17 @@ def ratio_of_mins(above: ArrayLike, below: ArrayLike) -> float:
     """min(above) / min(below): the headline for speedups of deterministic work, where noise only adds."""
     a, b = _finite(above), _finite(below)
     return float(a.min() / b.min()) if len(a) and len(b) and b.min() else math.nan
+
+
+def share_interval(hits: int, runs: int, level: float = LEVEL) -> Interval:
+    """Share of runs in which something happened, with Wilson's interval: right also for 0 of n and n of n."""
+    if runs <= 0:
+        return NOTHING
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, weight = hits / runs, z * z / runs
+    middle = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * math.sqrt(share * (1 - share) / runs + weight / (4 * runs))
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half), runs)
 
 
 def tail(samples: ArrayLike, percent: float = 99.0) -> float:

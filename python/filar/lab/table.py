@@ -45,7 +45,8 @@ def html_table(headings: tuple[str, ...], lines: list[tuple[str, ...]], left: in
 
 def _cells(row: Row) -> tuple[str, ...]:
     def quantity(value: float) -> str:
-        return format_quantity(value, row.unit)
+        # A ratio of 0.9978 says more than "1": four digits, and no unit.
+        return format_quantity(value, "", 4) if row.unit == "ratio" else format_quantity(value, row.unit)
 
     interval = f"{quantity(row.interval.lo)} to {quantity(row.interval.hi)}"
     return (

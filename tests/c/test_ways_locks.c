@@ -1,0 +1,361 @@
+/*
+ * test_ways_locks.c - the ways about locks and races: they count right, fail clean and never hang.
+ */
+#include <sched.h>
+
+#include "base/memory.h"
+#include "check.h"
+#include "filar.h"
+#if FILAR_FAIL
+#include "fail.h"
+#endif
+
+#define VALUES_MAX 64
+
+struct outcome {
+	int plan_status;
+	int status;
+	char detail[240];
+	size_t count;
+	filar_sample samples[VALUES_MAX];
+	size_t point_count;
+	filar_point points[VALUES_MAX];
+};
+
+static void collect(filar_plan *plan, int32_t index, struct outcome *outcome)
+{
+	const char *detail = "";
+
+	outcome->status = filar_plan_way_status(plan, index, &detail);
+	snprintf(outcome->detail, sizeof outcome->detail, "%s", detail);
+	outcome->count = filar_plan_copy_samples(plan, outcome->samples, VALUES_MAX);
+	outcome->point_count = filar_plan_copy_points(plan, outcome->points, VALUES_MAX);
+}
+
+/* Runs one way alone for `rounds`; missing parameters are the defaults. */
+static int run_way(const char *name, uint32_t batch, int32_t rounds, struct outcome *outcome,
+	const int64_t *params, size_t param_count)
+{
+	filar_plan_options options;
+	filar_plan *plan;
+	int32_t index;
+	int status;
+
+	filar_plan_options_init(&options);
+	options.rounds_min = options.rounds_max = rounds;
+	options.warmup_rounds = 0;
+	status = filar_plan_create(&plan, &options);
+	if (status != FILAR_OK)
+		return status;
+	status = filar_plan_add(plan, name, params, param_count, batch, &index);
+	if (status == FILAR_OK)
+		status = filar_plan_start(plan);
+	if (status == FILAR_OK)
+		status = filar_plan_wait_until(plan, FILAR_FOREVER);
+	outcome->plan_status = status;
+	if (status == FILAR_OK)
+		collect(plan, index, outcome);
+	filar_plan_destroy(plan);
+	return status;
+}
+
+#define RUN(name, batch, rounds, outcome, ...)                                                     \
+	do {                                                                                       \
+		const int64_t params[] = { __VA_ARGS__ };                                          \
+		CHECK_EQ(run_way(name, batch, rounds, outcome, params,                             \
+				 sizeof params / sizeof params[0]),                                \
+			FILAR_OK);                                                                 \
+	} while (0)
+
+static int cpus_allowed(void)
+{
+	cpu_set_t set;
+
+	CHECK_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+	return CPU_COUNT(&set);
+}
+
+/* True when the outcome is to be looked at; on one CPU it must be the sentence that says so. */
+static bool ran(const struct outcome *outcome)
+{
+	if (cpus_allowed() > 1) {
+		CHECK_EQ(outcome->status, FILAR_OK);
+		return true;
+	}
+	CHECK_EQ(outcome->status, FILAR_NO_CPU);
+	CHECK_TEXT_HAS(outcome->detail, "two CPUs");
+	return false;
+}
+
+static const char *const lock_ways[] = { "lock-pthread", "lock-spin", "lock-ticket", "lock-mcs",
+	"count-atomic", "count-cas", "count-own" };
+
+TEST(locks_and_atomics_lose_no_count_alone)
+{
+	for (size_t i = 0; i < FILAR_COUNT_OF(lock_ways); i++) {
+		struct outcome outcome = { 0 };
+
+		RUN(lock_ways[i], 100, 3, &outcome, 1);
+		CHECK_EQ(outcome.status, FILAR_OK);
+		CHECK_EQ(outcome.count, 3);
+		for (size_t j = 0; j < outcome.count; j++) {
+			CHECK(outcome.samples[j].values[0] > 0);
+			CHECK(outcome.samples[j].values[1] == 0);
+		}
+	}
+}
+
+TEST(locks_and_atomics_lose_no_count_against_another_thread)
+{
+	for (size_t i = 0; i < FILAR_COUNT_OF(lock_ways); i++) {
+		struct outcome outcome = { 0 };
+
+		RUN(lock_ways[i], 2000, 3, &outcome, 2);
+		if (!ran(&outcome))
+			continue;
+		CHECK_EQ(outcome.count, 3);
+		for (size_t j = 0; j < outcome.count; j++)
+			CHECK(outcome.samples[j].values[1] == 0);
+	}
+}
+
+TEST(cures_lose_no_update_on_one_core_and_on_two)
+{
+	static const char *const cures[] = { "race-atomic", "race-mutex", "race-own" };
+
+	for (size_t i = 0; i < FILAR_COUNT_OF(cures); i++) {
+		for (int64_t cores = 1; cores <= 2; cores++) {
+			struct outcome outcome = { 0 };
+
+			RUN(cures[i], 0, 3, &outcome, 20000, cores, 20);
+			if (cores == 2 && !ran(&outcome))
+				continue;
+			CHECK_EQ(outcome.status, FILAR_OK);
+			for (size_t j = 0; j < outcome.count; j++)
+				CHECK(outcome.samples[j].values[1] == 0);
+		}
+	}
+}
+
+/* Not a matter of luck: runs are repeated until one loses, up to a number that no machine with two
+ * CPUs has been seen to need. */
+TEST(the_plain_counter_loses_updates_on_two_cores)
+{
+	double lost = 0;
+
+	for (int i = 0; i < 100 && lost == 0; i++) {
+		struct outcome outcome = { 0 };
+
+		RUN("race-plain", 0, 5, &outcome, 200000, 2);
+		if (!ran(&outcome))
+			return;
+		for (size_t j = 0; j < outcome.count; j++) {
+			CHECK(outcome.samples[j].values[1] >= 0);
+			lost += outcome.samples[j].values[1];
+		}
+	}
+	CHECK(lost > 0);
+}
+
+TEST(a_guarded_pair_is_never_torn)
+{
+	struct outcome outcome = { 0 };
+
+	RUN("race-torn", 0, 3, &outcome, 20000, 2, 1);
+	if (!ran(&outcome))
+		return;
+	for (size_t j = 0; j < outcome.count; j++)
+		CHECK(outcome.samples[j].values[1] == 0);
+}
+
+TEST(two_orders_end_in_a_deadlock_that_is_found)
+{
+	double found = 0;
+
+	for (int i = 0; i < 50 && found == 0; i++) {
+		struct outcome outcome = { 0 };
+
+		RUN("deadlock-abba", 0, 3, &outcome, 2, 0, 200);
+		if (!ran(&outcome))
+			return;
+		for (size_t j = 0; j < outcome.count; j++)
+			found += outcome.samples[j].values[1];
+	}
+	CHECK(found > 0);
+}
+
+TEST(one_order_and_trylock_never_deadlock)
+{
+	static const char *const cures[] = { "deadlock-ordered", "deadlock-trylock" };
+
+	for (size_t i = 0; i < FILAR_COUNT_OF(cures); i++) {
+		for (int64_t cores = 1; cores <= 2; cores++) {
+			struct outcome outcome = { 0 };
+
+			RUN(cures[i], 0, 3, &outcome, cores, 0, 20);
+			if (cores == 2 && !ran(&outcome))
+				continue;
+			CHECK_EQ(outcome.status, FILAR_OK);
+			for (size_t j = 0; j < outcome.count; j++) {
+				CHECK(outcome.samples[j].values[0] > 0);
+				CHECK(outcome.samples[j].values[1] == 0);
+			}
+		}
+	}
+}
+
+#if !FILAR_TSAN
+TEST(the_child_deadlocks_is_described_and_killed)
+{
+	struct outcome outcome = { 0 };
+
+	RUN("deadlock-child", 0, 2, &outcome, 10, 20000);
+	CHECK_EQ(outcome.status, FILAR_OK);
+	CHECK_EQ(outcome.count, 2);
+	CHECK_EQ(outcome.samples[0].values[1], 2); /* both asleep */
+	CHECK_EQ(outcome.samples[0].values[2], 0); /* nobody got through */
+	CHECK_EQ(outcome.samples[0].values[3], 1); /* killed */
+	CHECK_EQ(outcome.point_count, 8);
+	for (size_t i = 0; i < outcome.point_count; i++) {
+		const filar_point *point = &outcome.points[i];
+
+		if (point->kind == 1) { /* holds its own lock and wants the other's */
+			CHECK_EQ(point->x, point->subject + 1);
+			CHECK_EQ(point->y, 2 - point->subject);
+		}
+	}
+	CHECK(waitpid(-1, NULL, WNOHANG) == -1); /* no child is left, not even a zombie */
+}
+#endif
+
+TEST(counters_on_one_line_and_apart_are_both_counted)
+{
+	for (int64_t distance = 8; distance <= 128; distance += 120) {
+		for (int64_t atomic = 0; atomic <= 1; atomic++) {
+			struct outcome outcome = { 0 };
+
+			RUN("line-sharing", 20000, 3, &outcome, 2, -1, -1, distance, atomic);
+			if (!ran(&outcome))
+				return;
+			for (size_t j = 0; j < outcome.count; j++)
+				CHECK(outcome.samples[j].values[1] == 0);
+		}
+	}
+}
+
+TEST(a_crawl_hands_locks_over_as_soon_as_there_are_two_threads)
+{
+	struct outcome one = { 0 }, many = { 0 };
+
+	RUN("lock-crawl", 0, 2, &one, 1, 2000, 8);
+	CHECK_EQ(one.status, FILAR_OK);
+	CHECK(one.samples[0].values[0] > 0);
+	CHECK(one.samples[0].values[1] == 0);
+	RUN("lock-crawl", 0, 2, &many, 16, 20000, 8);
+	CHECK_EQ(many.status, FILAR_OK);
+	CHECK(many.samples[0].values[1] > 0);
+	CHECK(many.samples[0].values[1] <= many.samples[0].values[0]);
+}
+
+TEST(with_one_cpu_two_cores_are_refused_with_a_sentence)
+{
+	struct outcome outcome = { 0 };
+	cpu_set_t set;
+	int cpu = sched_getcpu();
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	CHECK_EQ(sched_setaffinity(0, sizeof set, &set), 0);
+	RUN("race-plain", 0, 2, &outcome, 1000, 2);
+	CHECK_EQ(outcome.status, FILAR_NO_CPU);
+	CHECK_TEXT_HAS(outcome.detail, "needs two CPUs");
+	RUN("lock-mcs", 100, 2, &outcome, 2);
+	CHECK_EQ(outcome.status, FILAR_NO_CPU);
+	RUN("race-plain", 0, 2, &outcome, 1000, 1);
+	CHECK_EQ(outcome.status, FILAR_OK);
+	RUN("deadlock-trylock", 0, 2, &outcome, 1, 0, 5);
+	CHECK_EQ(outcome.status, FILAR_OK);
+}
+
+TEST(numbers_out_of_range_are_refused_with_a_sentence)
+{
+	static const struct {
+		const char *way;
+		int64_t params[5];
+		size_t count;
+		const char *says;
+	} wrong[] = {
+		{ "lock-spin", { 3 }, 1, "not 3" },
+		{ "lock-spin", { 0 }, 1, "not 0" },
+		{ "line-sharing", { 2, -1, -1, 4 }, 4, "not 4" },
+		{ "line-sharing", { 2, -1, -1, 4096 }, 4, "not 4096" },
+		{ "lock-crawl", { 100000 }, 1, "not 100000" },
+		{ "lock-crawl", { 2, 1000, 0 }, 3, "not 0" },
+		{ "lock-crawl", { 2, -1 }, 2, "not -1" },
+		{ "race-plain", { 0 }, 1, "not 0" },
+		{ "race-plain", { 10, 2, -1 }, 3, "section_steps" },
+		{ "race-torn", { -1 }, 1, "not -1" },
+		{ "deadlock-abba", { 2, 0, 0 }, 3, "not 0" },
+		{ "deadlock-child", { -1 }, 1, "not -1" },
+	};
+
+	for (size_t i = 0; i < FILAR_COUNT_OF(wrong); i++) {
+		struct outcome outcome = { 0 };
+
+		CHECK_EQ(run_way(wrong[i].way, 10, 1, &outcome, wrong[i].params, wrong[i].count),
+			FILAR_OK);
+		CHECK_EQ(outcome.status, FILAR_INVALID);
+		CHECK_TEXT_HAS(outcome.detail, wrong[i].says);
+	}
+}
+
+TEST(a_cpu_that_does_not_exist_is_named)
+{
+	struct outcome outcome = { 0 };
+
+	RUN("lock-spin", 100, 1, &outcome, 2, -1, 8000);
+	CHECK_EQ(outcome.status, FILAR_NO_CPU);
+	CHECK_TEXT_HAS(outcome.detail, "8000");
+	RUN("race-plain", 0, 1, &outcome, 100, 2, 0, -1, 100000);
+	CHECK_EQ(outcome.status, FILAR_NO_CPU);
+	CHECK_TEXT_HAS(outcome.detail, "100000");
+}
+
+#if FILAR_FAIL
+static const char *failing_way;
+static int64_t failing_params[5];
+static size_t failing_count;
+
+/* The plan goes on when one of its ways fails, so the way's own status is what counts. */
+static int attempt(void)
+{
+	struct outcome outcome = { 0 };
+	int status = run_way(failing_way, 50, 1, &outcome, failing_params, failing_count);
+
+	return status != FILAR_OK ? status : outcome.status;
+}
+
+static void fail_all(const char *way, size_t count, const int64_t *params)
+{
+	failing_way = way;
+	failing_count = count;
+	memcpy(failing_params, params, count * sizeof *params);
+	CHECK_GE(fail_each(attempt), 3);
+}
+
+TEST(every_failure_of_the_outside_leaves_nothing_behind)
+{
+	fail_all("lock-mcs", 1, (int64_t[]){ 1 });
+	fail_all("lock-crawl", 2, (int64_t[]){ 3, 1000 });
+	fail_all("race-plain", 2, (int64_t[]){ 1000, 1 });
+	fail_all("race-torn", 2, (int64_t[]){ 1000, 1 });
+	fail_all("deadlock-trylock", 3, (int64_t[]){ 1, 0, 1 });
+	fail_all("deadlock-child", 2, (int64_t[]){ 1, 20000 });
+	if (cpus_allowed() < 2)
+		return;
+	fail_all("lock-spin", 1, (int64_t[]){ 2 });
+	fail_all("line-sharing", 1, (int64_t[]){ 2 });
+}
+#endif
+
+TEST_MAIN()

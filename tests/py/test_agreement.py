@@ -1,0 +1,113 @@
+"""The lab's figures are true: independent plain C programs, run in turn with the lab, agree with it.
+
+Each row of CASES names an experiment, a variant and a metric, and a program of tests/agreement that measures the
+same thing and shares nothing with filar. Lab and program alternate, so that both meet the same machine, and the
+median of the ratios must be within 25 %. The whole experiment runs, not the one variant alone: what the other
+variants do to it is part of the figure.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from filar import lab
+from filar.lab.base import Budget
+from filar.lab.bench import Bench
+
+PROGRAMS = Path(__file__).parent.parent / "agreement"
+WITHIN = 0.25
+# A busy machine changes between the two halves of a pair. What is not within the margin after nine pairs gets more
+# pairs, not a wider margin, and is looked at twice more: looking after each would let a bias in by chance.
+LOOKS = (9, 18, 36)
+ROUNDS = 80
+CPUS = sorted(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the lab and a program both measure; `variant` holds the words of the variant's name."""
+
+    experiment: str
+    variant: tuple[str, ...]
+    metric: str
+    program: str
+    arguments: tuple[str, ...] = ()
+    cpus: int = 1
+
+    def __str__(self):
+        return f"{self.experiment}: {' '.join(self.variant)}"
+
+
+def ping_pong(medium, place):
+    cpus = (CPUS[0], CPUS[0]) if place == "one core" else (CPUS[0], CPUS[-1])
+    arguments = (medium, *map(str, cpus))
+    return Case("kthread-switch", (medium, place), "one way", "ping_pong", arguments, len(set(cpus)))
+
+
+CASES = [
+    Case("kthread-create", ("default",), "create+join", "create_join"),
+    *(ping_pong(medium, place) for medium in ("futex", "pipe") for place in ("one core", "two cores")),
+    Case("mutex-cost", ("pthread", "uncontended"), "", "mutex_alone", (str(CPUS[0]),)),
+]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Compiles a program once and returns its path."""
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    folder = tmp_path_factory.mktemp("agreement")
+
+    def build(name):
+        path = folder / name
+        if not path.exists():
+            source = PROGRAMS / f"{name}.c"
+            subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-pthread", source, "-o", path], check=True)
+        return path
+
+    return build
+
+
+def of_the_program(path, case):
+    words = subprocess.run([path, *case.arguments, str(ROUNDS)], check=True, capture_output=True, text=True).stdout
+    return float(words)
+
+
+def of_the_lab(case):
+    experiment = lab.find(case.experiment)
+    bench = Bench(quick=True, budget=Budget(seconds=1.2, rounds_max=ROUNDS))
+    rows = experiment.measure(bench).rows
+    found = [r for r in rows if all(w in r.variant for w in case.variant) and case.metric in (r.metric, "")]
+    assert found, f"{case}: the lab has {rows.variants()}"
+    return found[0].median
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_lab_agrees_with_a_plain_program(case, compiled):
+    if case.experiment not in lab.experiments():
+        pytest.skip(f"there is no experiment {case.experiment}")
+    if "two cores" in case.variant and case.cpus < 2:
+        pytest.skip("this process has one CPU")
+    program = compiled(case.program)
+    ratios = []
+    for turn in range(LOOKS[-1]):
+        # Who goes first changes, so that a drift favours neither.
+        if turn % 2:
+            plain, ours = of_the_program(program, case), of_the_lab(case)
+        else:
+            ours, plain = of_the_lab(case), of_the_program(program, case)
+        ratios.append(ours / plain)
+        median = statistics.median(ratios)
+        if turn + 1 in LOOKS and 1 / (1 + WITHIN) <= median <= 1 + WITHIN:
+            break
+    else:
+        pytest.fail(f"{case}: lab / program is {median:.2f}, of {sorted(round(r, 2) for r in ratios)}")
+    print(f"{case}: lab / program {median:.3f} of {len(ratios)} pairs, {min(ratios):.2f} to {max(ratios):.2f}")
