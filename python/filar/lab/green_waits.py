@@ -146,7 +146,7 @@ class N1Blocking(_Gaps):
     )
     method = (
         "Eight tasks work in units of a few microseconds, and the first of them sleeps in a system call for 20 ms "
-        "after each of its units: as green threads on one worker, on two workers, and as eight kernel threads on one core. "
+        "after each of its units: as green threads on one worker, on two, and as eight kernel threads on one core. "
         "Each task reads the clock after each unit; the longest time between two readings is its longest wait. "
         "All variants run in every round, in shuffled order; waits are those of the seven others, one for each task "
         "and round."
@@ -278,7 +278,7 @@ class Fairness(_Gaps):
 # ---- thousands that sleep ----
 
 GREEN_WAITERS, KERNEL_WAITERS = "green threads", "kernel threads"
-COSTS = {"wall": "time", "CPU time": "CPU time", "resident": "memory"}
+COSTS = {"wall": "time", "CPU time": "CPU time", "memory": "memory"}
 
 
 @experiment
@@ -296,8 +296,8 @@ class Waiters(Experiment):
         "So many tasks are created, each sleeps a few times for a fixed time, and all are joined; the sleeps alone are "
         "the floor of the wall time. "
         "Green threads of one worker and kernel threads run in every round, in shuffled order. "
-        "CPU time is the process's, resident memory its growth for each task, and lateness how long after its time a "
-        "sleeper runs again."
+        "CPU time is the process's, memory the growth of what is resident and of kernel stacks for each task, and "
+        "lateness how long after its time a sleeper runs again."
     )
     quick = Budget(seconds=1.8, rounds_max=10, rounds_min=6)
     full = Budget(seconds=20.0, rounds_max=20, rounds_min=6)
