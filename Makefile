@@ -122,7 +122,7 @@ aarch64:
 	@if ! command -v $(CROSS) >/dev/null || ! command -v qemu-aarch64 >/dev/null; then \
 		echo "aarch64: no cross compiler or no qemu-aarch64 here: left out"; else \
 		$(MAKE) $(TESTS_AARCH64:%=$(BUILD)/aarch64/%) && \
-		for test in $(TESTS_AARCH64); do qemu-aarch64 $(BUILD)/aarch64/$$test || exit 1; done; fi
+		for test in $(TESTS_AARCH64); do FILAR_UNDER_QEMU=1 qemu-aarch64 $(BUILD)/aarch64/$$test || exit 1; done; fi
 
 ## make core       libfilar.a without Python
 core: $(BUILD)/plain/libfilar.a

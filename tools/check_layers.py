@@ -25,7 +25,7 @@ C_LAYERS = [
     "py",
 ]
 PYTHON_LAYERS = [
-    "errors _ffi_build _machine",
+    "errors _ffi_build _machine _tables",
     "_lib",
     "clock topology threads",
     "limits",

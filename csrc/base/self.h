@@ -18,6 +18,7 @@ struct self {
 	struct kthread *kthread;       /* W  NULL on a thread that filar did not create */
 	struct worker *worker;         /* W  NULL on a thread that is no worker */
 	struct trace_ring *trace_ring; /* W  NULL until the first record while tracing */
+	int32_t tid;                   /* W  the kernel's number, 0 until block/owner.c asked */
 	char status_detail[240];       /* W  see status.h */
 };
 

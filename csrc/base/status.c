@@ -31,6 +31,7 @@ static const struct {
 	{ "FILAR_NOT_FOUND", "no such thing" },
 	{ "FILAR_FORKED", "the object belongs to the parent process of a fork" },
 	{ "FILAR_SYSTEM", "the operating system reported an unexpected error" },
+	{ "FILAR_CLOSED", "the channel is closed" },
 };
 
 _Static_assert(FILAR_COUNT_OF(status_texts) == 1 - FILAR_STATUS_LAST, "a text for each status");

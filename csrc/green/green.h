@@ -32,7 +32,19 @@ enum green_state {
 	X(NONE, "nothing")                                                                         \
 	X(JOIN, "join")                                                                            \
 	X(SLEEP, "sleep")                                                                          \
-	X(EVENT, "event")
+	X(EVENT, "event")                                                                          \
+	X(MUTEX, "mutex")                                                                          \
+	X(COND, "condition")                                                                       \
+	X(SEMAPHORE, "semaphore")                                                                  \
+	X(SEND, "send")                                                                            \
+	X(RECEIVE, "receive")                                                                      \
+	X(SELECT, "select")                                                                        \
+	X(LATCH, "latch")                                                                          \
+	X(BARRIER, "barrier")                                                                      \
+	X(WAITGROUP, "waitgroup")                                                                  \
+	X(ONCE, "once")                                                                            \
+	X(READ_LOCK, "read lock")                                                                  \
+	X(WRITE_LOCK, "write lock")
 
 enum wait_reason {
 #define X(name, text) WAIT_##name,

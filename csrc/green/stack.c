@@ -5,7 +5,8 @@
  * slab is reserved: a guard costs 0.3 us and the page tables under it.  A slab that the address
  * space or a limit does not allow is tried again at half the size, down to one slot.
  *
- * Why batches of linked slots and not an array: nothing to allocate, and giving back never fails.
+ * A batch of free slots is an array that lies in the stack of its first slot: nothing to allocate,
+ * giving back never fails, and taking one reads a few lines and not one page of each.
  *
  * Valgrind is not told of these stacks: it copes by its guess that a large move of the stack
  * pointer is a switch.
@@ -163,9 +164,7 @@ static enum filar_status carve_locked(struct stack_slot **result, struct stack_p
 
 static void cache_push(struct stack_cache *cache, struct stack_slot *slot)
 {
-	slot->next = cache->free[slot->class_index];
-	cache->free[slot->class_index] = slot;
-	cache->count[slot->class_index]++;
+	cache->free[slot->class_index][cache->count[slot->class_index]++] = slot;
 }
 
 /* Up to CARVE_BATCH fresh slots into the cache; an error only if there is not even one. */
@@ -195,15 +194,29 @@ static enum filar_status carve_some_locked(
 
 /* ---- batches ---- */
 
-static void take_batch_locked(struct stack_class *class, struct stack_cache *cache)
-{
-	struct stack_slot *batch = class->batches;
-	uint32_t class_index = batch->class_index;
+struct stack_batch {
+	struct stack_batch *next;
+	size_t count;
+	struct stack_slot *slots[STACK_BATCH];
+};
+/* It lies above the mark in the page of the first slot's descriptor. */
+_Static_assert(sizeof(struct stack_batch) <= 4096 - 64 - STACK_COLOURS * 64 - 512,
+	"a batch and a descriptor fit in a page, whatever the colour");
 
-	class->batches = batch->next_batch;
-	FILAR_ASSERT(cache->free[class_index] == NULL);
-	cache->free[class_index] = batch;
-	cache->count[class_index] = batch->batch_count;
+static struct stack_batch *batch_at(const struct stack_slot *first)
+{
+	return (struct stack_batch *)(void *)((char *)mark_of(first) + CACHELINE);
+}
+
+FILAR_NO_SANITIZE_ADDRESS static void take_batch_locked(
+	struct stack_class *class, struct stack_cache *cache, uint32_t class_index)
+{
+	const volatile struct stack_batch *batch = class->batches;
+
+	class->batches = batch->next;
+	for (size_t i = 0; i < batch->count; i++)
+		cache->free[class_index][i] = batch->slots[i];
+	cache->count[class_index] = (uint32_t)batch->count;
 }
 
 enum filar_status stack_cache_fill(
@@ -212,51 +225,65 @@ enum filar_status stack_cache_fill(
 	struct stack_class *class = &pool->classes[class_index];
 	enum filar_status status = FILAR_OK;
 
+	FILAR_ASSERT(cache->count[class_index] == 0);
 	spinlock_lock(&pool->lock);
 	if (class->batches != NULL)
-		take_batch_locked(class, cache);
+		take_batch_locked(class, cache, class_index);
 	else
 		status = carve_some_locked(pool, cache, class);
 	spinlock_unlock(&pool->lock);
+	for (uint32_t i = cache->count[class_index];
+		i > 0 && i + STACK_AHEAD > cache->count[class_index]; i--)
+		stack_prefetch(cache->free[class_index][i - 1]);
 	return status;
 }
 
 /* What lies below the topmost STACK_KEPT_BYTES of each stack that went deep. */
-static void discard_depths(struct stack_slot *batch, size_t stack_bytes)
+static void discard_depths(struct stack_slot **slots, size_t stack_bytes)
 {
 	struct page_range ranges[PAGE_RANGES_MAX];
 	size_t count = 0;
 
 	if (stack_bytes <= STACK_KEPT_BYTES)
 		return;
-	for (struct stack_slot *slot = batch; slot != NULL; slot = slot->next) {
-		if (mark_is_there(slot))
+	for (size_t i = 0; i < STACK_BATCH; i++) {
+		if (mark_is_there(slots[i]))
 			continue;
-		ranges[count++] = (struct page_range){ slot->low, stack_bytes - STACK_KEPT_BYTES };
-		set_mark(slot);
+		ranges[count++] =
+			(struct page_range){ slots[i]->low, stack_bytes - STACK_KEPT_BYTES };
+		set_mark(slots[i]);
 	}
 	if (count > 0)
 		pages_discard(ranges, count);
 }
 
-void stack_cache_spill(struct stack_pool *pool, struct stack_cache *cache, uint32_t class_index)
+/* The batch holds those that lay longest: their lines are cold anyway. */
+FILAR_NO_SANITIZE_ADDRESS static struct stack_batch *write_batch(struct stack_slot **slots)
+{
+	volatile struct stack_batch *batch = batch_at(slots[0]);
+
+	batch->count = STACK_BATCH;
+	for (size_t i = 0; i < STACK_BATCH; i++)
+		batch->slots[i] = slots[i];
+	return (struct stack_batch *)batch;
+}
+
+FILAR_NO_SANITIZE_ADDRESS void stack_cache_spill(
+	struct stack_pool *pool, struct stack_cache *cache, uint32_t class_index)
 {
 	struct stack_class *class = &pool->classes[class_index];
-	struct stack_slot *batch = cache->free[class_index], *last = batch;
-	uint32_t count = 1;
+	struct stack_slot **slots = cache->free[class_index];
+	volatile struct stack_batch *batch;
 
-	if (batch == NULL)
-		return;
-	for (; count < STACK_BATCH && last->next != NULL; count++)
-		last = last->next;
-	cache->free[class_index] = last->next;
-	cache->count[class_index] -= count;
-	last->next = NULL;
-	discard_depths(batch, class->stack_bytes);
-	batch->batch_count = count;
+	FILAR_ASSERT(cache->count[class_index] >= STACK_BATCH);
+	discard_depths(slots, class->stack_bytes);
+	batch = write_batch(slots);
+	cache->count[class_index] -= STACK_BATCH;
+	for (uint32_t i = 0; i < cache->count[class_index]; i++)
+		slots[i] = slots[i + STACK_BATCH];
 	spinlock_lock(&pool->lock);
-	batch->next_batch = class->batches;
-	class->batches = batch;
+	batch->next = class->batches;
+	class->batches = (struct stack_batch *)batch;
 	spinlock_unlock(&pool->lock);
 }
 

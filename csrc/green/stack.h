@@ -42,15 +42,15 @@
 #define STACK_CACHE_MAX 128u
 #define STACK_BATCH     64u
 #endif
+#define STACK_AHEAD 8u /* spawns between fetching a slot and using it */
 _Static_assert(STACK_BATCH <= PAGE_RANGES_MAX, "a batch is given back in one call");
 
 struct stack_slot {
-	struct stack_slot *next;       /* S  in a list of free slots */
-	struct stack_slot *next_batch; /* S  first slot of a batch: in the pool's list of batches */
 	void *low;            /* I  lowest usable byte; the stack ends where the slot begins */
-	uint32_t batch_count; /* S  first slot of a batch */
 	uint32_t class_index; /* I */
 };
+
+struct stack_batch; /* free slots; written into the stack of the first of them */
 
 struct stack_slab {
 	_Atomic(char *) base;    /* A  published with Z1 */
@@ -61,7 +61,7 @@ struct stack_slab {
 struct stack_class {
 	size_t stack_bytes;                       /* I  usable, descriptor included */
 	size_t slot_bytes;                        /* I  with the guard */
-	struct stack_slot *batches;               /* L */
+	struct stack_batch *batches;              /* L */
 	_Atomic uint32_t slab_count;              /* A  written under L */
 	struct stack_slab slabs[STACK_SLABS_MAX]; /*    see stack_slab */
 };
@@ -77,10 +77,11 @@ struct stack_pool {
 	void (*describe)(const struct stack_slot *slot, char *text, size_t bytes); /* I */
 };
 
-/* The free slots of one worker; only it touches them. */
+/* The free slots of one worker; only it touches them.  Arrays and not lists through the slots: what
+ * the next spawns will touch is known ahead and can be fetched ahead. */
 struct stack_cache {
-	struct stack_slot *free[STACK_CLASSES]; /* W */
-	uint32_t count[STACK_CLASSES];          /* W */
+	uint32_t count[STACK_CLASSES];                           /* W */
+	struct stack_slot *free[STACK_CLASSES][STACK_CACHE_MAX]; /* W  the last one goes first */
 };
 
 /* `guard` NONE: no guards.  FILAR_LIMIT when too many pools are alive to watch them all. */
@@ -101,22 +102,34 @@ enum filar_status stack_cache_fill(
 /* Moves a batch to the pool. */
 void stack_cache_spill(struct stack_pool *pool, struct stack_cache *cache, uint32_t class_index);
 
+/* What a spawn will write: the descriptor's two lines, and the first frame below it. */
+static FILAR_ALWAYS_INLINE void stack_prefetch(const struct stack_slot *slot)
+{
+	__builtin_prefetch(slot, 1);
+	__builtin_prefetch((const char *)slot + FILAR_CACHELINE_BYTES, 1);
+	__builtin_prefetch((const char *)slot - (size_t)3 * FILAR_CACHELINE_BYTES, 1);
+}
+
 /* A slot whose stack may be used now; the descriptor behind its stack_slot is as its last owner
  * left it, or zero. */
 static inline enum filar_status stack_acquire(struct stack_slot **slot, struct stack_pool *pool,
 	struct stack_cache *cache, uint32_t class_index)
 {
-	if (FILAR_UNLIKELY(cache->free[class_index] == NULL)) {
+	uint32_t count = cache->count[class_index];
+
+	if (FILAR_UNLIKELY(count == 0)) {
 		enum filar_status status = stack_cache_fill(pool, cache, class_index);
 
 		if (status != FILAR_OK) {
 			*slot = NULL;
 			return status;
 		}
+		count = cache->count[class_index];
 	}
-	*slot = cache->free[class_index];
-	cache->free[class_index] = (*slot)->next;
-	cache->count[class_index]--;
+	*slot = cache->free[class_index][--count];
+	cache->count[class_index] = count;
+	if (count >= STACK_AHEAD)
+		stack_prefetch(cache->free[class_index][count - STACK_AHEAD]);
 	return FILAR_OK;
 }
 
@@ -126,9 +139,8 @@ static inline void stack_release_slot(
 {
 	uint32_t class_index = slot->class_index;
 
-	slot->next = cache->free[class_index];
-	cache->free[class_index] = slot;
-	if (FILAR_UNLIKELY(++cache->count[class_index] >= STACK_CACHE_MAX))
+	cache->free[class_index][cache->count[class_index]++] = slot;
+	if (FILAR_UNLIKELY(cache->count[class_index] == STACK_CACHE_MAX))
 		stack_cache_spill(pool, cache, class_index);
 }
 

@@ -9,6 +9,7 @@
 #ifndef FILAR_GREEN_SWITCH_H
 #define FILAR_GREEN_SWITCH_H
 
+#include "base/atomic.h"
 #include "base/tracepoint.h"
 #include "green/green.h"
 #include "sched/scheduler.h"
@@ -70,6 +71,7 @@ static FILAR_ALWAYS_INLINE void switch_away(
 
 	worker->leaving = &green->work;
 	worker->leaving_how = how;
+	ATOMIC_POINT(); /* where publishing too early would show */
 	worker = context_switch(&green->context, to, worker);
 	switch_settle(worker);
 }

@@ -1,7 +1,7 @@
 /*
  * filar.h - the whole public C interface of libfilar.
  *
- * Kernel threads, the machine they run on, and the lab that measures what they cost.
+ * Kernel threads, green threads, the machine they run on, and the lab that measures what they cost.
  *
  * Conventions
  *   - A function that can fail for reasons outside the program returns an `int` that is one of
@@ -49,7 +49,8 @@ enum filar_status {
 	FILAR_NOT_FOUND = -13,     /* no such thing */
 	FILAR_FORKED = -14,        /* the object belongs to the parent process of a fork */
 	FILAR_SYSTEM = -15,        /* an unexpected error of the operating system; see the detail */
-	FILAR_STATUS_LAST = -15
+	FILAR_CLOSED = -16,        /* the channel is closed (and, to receive, empty) */
+	FILAR_STATUS_LAST = -16
 };
 
 /* "FILAR_LIMIT" and the like; an unknown number is named FILAR_SYSTEM. */
@@ -269,6 +270,115 @@ filar_kthread *filar_kthread_self(void);
  * threads work.  fork(3) does it by itself; for children made by clone(2).  Harmless if repeated.
  */
 void filar_after_fork_in_child(void);
+
+/* ---- green threads ----------------------------------------------------------------------- */
+/*
+ * A green thread is a body on a stack of its own that the workers (kernel threads) of a runtime
+ * take turns to run.  With one worker it is the N:1 model, with more the M:N model.  Switching
+ * costs some nanoseconds and no system call.  Scheduling is cooperative: a body runs until it
+ * yields, waits or returns; one that blocks its kernel thread blocks its worker.
+ */
+
+typedef struct filar_runtime filar_runtime;
+typedef void (*filar_green_body)(void *argument);
+
+/* A handle, passed by value.  Valid until the green thread was joined or detached; later calls with
+ * it are answered FILAR_WRONG_STATE, as long as its runtime is there. */
+typedef struct {
+	void *green;
+	uint64_t number; /* 1, 2, ... in its runtime, not without gaps; 0: none */
+} filar_green;
+
+/* Where the workers run. */
+enum filar_worker_pin {
+	FILAR_WORKERS_NOT_PINNED = 0,
+	FILAR_WORKERS_COMPACT = 1, /* one CPU each, neighbours first */
+	FILAR_WORKERS_SCATTER = 2, /* one CPU each, as far apart as can be */
+	FILAR_WORKERS_LIST = 3     /* worker i on cpus[i % cpu_count] */
+};
+
+typedef struct {
+	uint32_t workers;    /* 1..1024; 0: as many as CPUs this process may use */
+	int32_t pin;         /* enum filar_worker_pin */
+	const int32_t *cpus; /* for FILAR_WORKERS_LIST; read during the call */
+	size_t cpu_count;
+	size_t stack_bytes; /* of its green threads, rounded up to 16 KiB x 2^n; 0: 64 KiB */
+	const char *name;   /* of the workers' kernel threads, cut to fit; NULL: "filar" */
+} filar_runtime_options;
+
+typedef struct {
+	const char *name;   /* up to 23 bytes are kept; NULL: none */
+	size_t stack_bytes; /* 0: the runtime's; at most 512 MiB */
+	bool detached;      /* nobody will join it; its handle is not valid */
+} filar_green_options;
+
+typedef struct {
+	uint32_t workers;
+	uint64_t live;     /* green threads spawned and not ended */
+	uint64_t unjoined; /* ended, and neither joined nor detached */
+	uint64_t stacks;   /* stacks made so far */
+	/* The rest only grows. */
+	uint64_t spawned;
+	uint64_t ended;
+	uint64_t yields; /* that switched */
+	uint64_t parks;
+	uint64_t steals; /* times a worker took from another */
+	uint64_t stolen; /* green threads taken then */
+	uint64_t worker_sleeps;
+	uint64_t worker_wakes;
+	uint64_t deadlines_fired;
+} filar_runtime_stats;
+
+void filar_runtime_options_init(filar_runtime_options *options);
+/* Starts the workers, all or none.  options NULL: the defaults.  Installs, once per process, a
+ * handler for SIGSEGV that names the green thread whose stack has overflowed and hands on to the
+ * one that was there before. */
+int filar_runtime_create(filar_runtime **runtime, const filar_runtime_options *options);
+/*
+ * Refuses spawns from outside and waits until every green thread has ended (those that run may
+ * still spawn).  FILAR_OK: all have; filar_status_detail() names those never joined, or is "".
+ * FILAR_TIMED_OUT, FILAR_INTERRUPTED: the detail names some that live; call it again.
+ * FILAR_DEADLOCK: called by one of its own.  Blocks the kernel thread.
+ */
+int filar_runtime_shutdown_until(filar_runtime *runtime, int64_t deadline_ns);
+/* After a shutdown that ended with FILAR_OK, or in the child of a fork; else FILAR_BUSY, and
+ * nothing has changed.  Its handles must not be used any more. */
+int filar_runtime_destroy(filar_runtime *runtime);
+/* As filar_green_cancel() on each that lives. */
+int filar_runtime_cancel_all(filar_runtime *runtime);
+/* Looks at every stack made so far: some ns for each. */
+int filar_runtime_read_stats(filar_runtime *runtime, filar_runtime_stats *stats);
+/* Writes workers, queues and every green thread, its state and why it waits, as text to a file
+ * descriptor. */
+int filar_runtime_dump(filar_runtime *runtime, int fd);
+
+/*
+ * Makes a green thread that runs body(argument); it may have begun, or ended, when this returns.
+ * From any thread; never blocks.  options may be NULL; green NULL: detached.  FILAR_LIMIT,
+ * FILAR_NO_MEMORY: no stack, the detail says which limit; FILAR_WRONG_STATE: the runtime is shut
+ * down.
+ */
+int filar_green_spawn(filar_green *green, filar_runtime *runtime,
+	const filar_green_options *options, filar_green_body body, void *argument);
+/*
+ * Waits for the end and gives the green thread back; from any thread, green or kernel.
+ * FILAR_TIMED_OUT, FILAR_CANCELLED (the calling green thread was), FILAR_INTERRUPTED (a signal to
+ * the calling kernel thread): it may be tried again.  FILAR_DEADLOCK: it is the caller. FILAR_BUSY:
+ * somebody else is joining it.
+ */
+int filar_green_join_until(filar_green green, int64_t deadline_ns);
+/* Gives it back as soon as it ends. */
+int filar_green_detach(filar_green green);
+/* Asks it to stop: its waits end with FILAR_CANCELLED from now on.  Nothing else happens to it. */
+int filar_green_cancel(filar_green green);
+
+/* For the calling thread.  On a kernel thread a yield is sched_yield(2). */
+void filar_green_yield(void);
+/* FILAR_OK, FILAR_CANCELLED (green threads), FILAR_INTERRUPTED (kernel threads). */
+int filar_green_sleep_until(int64_t deadline_ns);
+/* number 0 on a kernel thread. */
+filar_green filar_green_self(void);
+bool filar_green_is_cancelled(void);
 
 /* ---- the lab ----------------------------------------------------------------------------- */
 /*

@@ -16,7 +16,7 @@
 /*
  * Forks.  In the child *pid is 0: signal handlers are at their defaults, no core is dumped,
  * standard error goes to /dev/null, it is killed when the parent dies, and SIGALRM ends it after
- * seconds_max.
+ * seconds_max (0: never).
  */
 enum filar_status child_fork(pid_t *pid, unsigned seconds_max);
 FILAR_NORETURN void child_exit(int code);

@@ -17,7 +17,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -140,18 +139,15 @@ static void close_others(const int32_t *fds)
 	}
 }
 
-FILAR_NORETURN static void process_main(struct peer *peer, pid_t parent)
+FILAR_NORETURN static void process_main(struct peer *peer)
 {
 #if FILAR_FAIL
 	/* The counters are copies here: a failure that fires in them is not the test's. */
 	failpoint_arm(FAILPOINT_ANY, 0);
 #endif
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1); /* it died before the line above took effect */
 	close_others(peer->options.fds);
 	peer_main(peer);
-	_exit(0);
+	child_exit(0);
 }
 
 /* ---- the driver's side ---- */
@@ -276,14 +272,14 @@ static enum filar_status start_thread(struct peer *peer)
 
 static enum filar_status start_process(struct peer *peer)
 {
-	pid_t parent = getpid(), child = call_fork();
+	/* No deadline of its own: the watch and peer_destroy() end it. */
+	enum filar_status status = child_fork(&peer->process, 0);
 
-	if (child < 0)
-		return status_from_errno(errno, "fork of the second process");
-	if (child == 0)
-		process_main(peer, parent);
-	peer->process = child;
-	return FILAR_OK;
+	if (status == FILAR_OK && peer->process == 0)
+		process_main(peer);
+	if (status != FILAR_OK)
+		peer->process = 0;
+	return status;
 }
 
 static enum filar_status start_watch(struct peer *peer)

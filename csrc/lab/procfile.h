@@ -7,7 +7,8 @@
 #include "base/status.h"
 
 /* The bytes behind "field:  123 kB" in a file like /proc/meminfo or /proc/self/status, in any line
- * but the first.  FILAR_NOT_FOUND without the field.  Allocates nothing: a forked child may call it. */
+ * but the first.  FILAR_NOT_FOUND without the field.  Allocates nothing: a forked child may call
+ * it. */
 enum filar_status procfile_read_bytes(const char *path, const char *field, double *bytes);
 
 #endif

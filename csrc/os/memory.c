@@ -71,7 +71,7 @@ static enum filar_status refused(int error, const char *what, size_t bytes)
 		return status_from_errno(error, what);
 	if (is_beyond_address_limit(bytes, &limit))
 		return status_detail(FILAR_LIMIT,
-			"no address space for a stack (%zu bytes): RLIMIT_AS (ulimit -v) is %" PRIu64
+			"no address space for a stack of %zu bytes: RLIMIT_AS (ulimit -v) is %" PRIu64
 			" bytes",
 			bytes, limit);
 	/* A split needs up to two maps more; other threads may free some in the meantime. */
@@ -82,7 +82,7 @@ static enum filar_status refused(int error, const char *what, size_t bytes)
 			" memory maps and vm.max_map_count is %" PRId64,
 			maps, maps_max);
 	return status_detail(
-		FILAR_NO_MEMORY, "%s refused %zu bytes for stacks (ENOMEM)", what, bytes);
+		FILAR_NO_MEMORY, "%s refused a stack of %zu bytes (ENOMEM)", what, bytes);
 }
 
 /* Some systems answer 0 to advice they do not know (qemu's user mode does).  So the first guard is

@@ -78,6 +78,7 @@ struct work *runq_pop_shared(struct runq *queue)
 	uint64_t tail = load_relaxed(&queue->tail);
 	uint64_t head = load_acquire(&queue->head);
 
+	runq_prefetch(ring, head, tail);
 	while (head != tail) {
 		struct work *work = load_relaxed(&ring->slots[head & ring->mask]);
 

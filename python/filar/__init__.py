@@ -10,13 +10,13 @@ The command `filar` does the same in a terminal; `filar report` measures everyth
 """
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from filar.doctor import Diagnosis, Finding, doctor
 from filar.errors import (
     BusyError,
     CancelledError,
+    ClosedError,
     DeadlineError,
     DeadlockError,
     FilarError,
@@ -35,14 +35,12 @@ from filar.limits import Limit, WhyNot, why_not
 from filar.threads import KernelThread, ThreadStatistics
 from filar.topology import Topology, topology
 
-try:
-    __version__ = version("filar")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
+__version__: str
 
 __all__ = [
     "BusyError",
     "CancelledError",
+    "ClosedError",
     "DeadlineError",
     "DeadlockError",
     "Diagnosis",
@@ -71,7 +69,23 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`filar.lab` and its kin on first use: `import filar` stays light."""
+    """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
     if name in ("chart", "lab", "report"):
         return importlib.import_module(f"filar.{name}")
+    if name == "__version__":
+        globals()[name] = found = _version()
+        return found
     raise AttributeError(f"module 'filar' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """That of the installed package; of a source tree that was never installed, that of its C core."""
+    # Half of the time that `import filar` would take is importlib.metadata.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("filar")
+    except PackageNotFoundError:
+        from filar._lib import lib, text
+
+        return text(lib.filar_build_info().version)

@@ -1,4 +1,4 @@
-"""What the modules about the machine share: the kernel's small files, numbers for people, tables for notebooks.
+"""What the modules about the machine share: the kernel's small files, numbers for people, boxes for notebooks.
 
 A file of /proc or /sys may be missing, hidden or garbled on any machine, so every reader here answers None
 instead of raising.
@@ -7,7 +7,7 @@ instead of raising.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "chosen",
     "cpu_list",
     "html_box",
-    "html_table",
     "parse_cpu_list",
     "read_int",
     "read_text",
@@ -107,27 +106,6 @@ def size(count: float) -> str:
 
 # Borders in the text's own colour, half transparent, and no backgrounds: right on light and on dark pages.
 _LINE = "1px solid rgba(128,128,128,.45)"
-
-
-def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A small table for a notebook; cells are escaped."""
-    cell = f"text-align:left;vertical-align:top;padding:.2em .8em .2em 0;border-bottom:{_LINE}"
-    head = "".join(f'<th style="{cell}">{escape(text)}</th>' for text in header)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{cell}{_wrap(text)}">{escape(text)}</td>' for text in row) + "</tr>"
-        for row in rows
-    )
-    return (
-        '<table style="border-collapse:collapse;background:none">'
-        f'<caption style="text-align:left;font-weight:bold;padding:.3em 0;caption-side:top;color:inherit">'
-        f"{escape(caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-def _wrap(text: str) -> str:
-    """Numbers and short names stay on one line."""
-    return ";white-space:nowrap" if len(text) <= 18 else ""
 
 
 def html_box(title: str, inner: str, *, dashed: bool = False) -> str:

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from filar import _machine
 from filar._lib import ffi, lib, text
 from filar._machine import bytes_field, chosen, cpu_list, read_int, read_text, size, status_field
+from filar._tables import html_table, named_columns
 from filar.topology import Topology, topology
 
 __all__ = ["Diagnosis", "Finding", "doctor"]
@@ -87,7 +87,8 @@ class Diagnosis:
             for level in _LEVELS
             for finding in self.of_level(level)
         ]
-        return _machine.html_table(self.summary, ("", "found", "why it matters", "what to do"), rows)
+        heads = ("", "found", "why it matters", "what to do")
+        return html_table(named_columns(heads, len(heads)), rows, self.summary)
 
 
 @dataclass(frozen=True, slots=True)

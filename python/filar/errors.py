@@ -91,6 +91,12 @@ class SystemCallError(FilarError, OSError):
     status = "FILAR_SYSTEM"
 
 
+class ClosedError(FilarError):
+    """The channel is closed."""
+
+    status = "FILAR_CLOSED"
+
+
 class ResultFileError(FilarError, ValueError):
     """A file is not a result or a report of filar, is cut off, or comes from a newer version."""
 
@@ -113,6 +119,7 @@ BY_STATUS: dict[str, type[FilarError]] = {
         NotSupportedHereError,
         NotFoundError,
         ForkedError,
+        ClosedError,
         SystemCallError,
     )
 }

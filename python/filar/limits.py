@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import SupportsIndex
 
-from filar import _machine
 from filar._machine import bytes_field, read_int, read_text, size, status_field, task_counts
+from filar._tables import Column, html_table, named_columns
 from filar.errors import InvalidArgumentError
 from filar.topology import GroupLimit, topology
 
@@ -132,8 +132,12 @@ class WhyNot:
             )
             for limit in self.limits
         ]
-        header = ("limit", "value", "used", "room for threads", "how to raise it", "")
-        return _machine.html_table(str(self), header, rows)
+        columns = [
+            *named_columns(("limit", "value", "used", "room for threads"), 1),
+            Column("how to raise it"),
+            Column(""),
+        ]
+        return html_table(columns, rows, str(self))
 
 
 @dataclass(frozen=True, slots=True)

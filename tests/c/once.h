@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "check.h"
+#include "fail.h"
 #include "filar.h"
 #include "lab/plan.h"
 #include "os/affinity.h"
@@ -20,48 +21,71 @@ struct once {
 	double values[FILAR_METRICS_MAX]; /* of the last round */
 };
 
-/* A plan with this one way; parameters in the order of its list, the rest default. */
-__attribute__((unused)) static struct plan *once_plan(const char *name, const int64_t *params,
-	size_t param_count, uint32_t batch, int32_t rounds, int32_t cpu)
+/* A plan with this one way; parameters in the order of its list, the rest default.  NULL when the
+ * status is not FILAR_OK. */
+__attribute__((unused)) static int once_create(struct plan **plan, const char *name,
+	const int64_t *params, size_t param_count, uint32_t batch, int32_t rounds, int32_t cpu)
 {
 	filar_plan_options options;
-	struct plan *plan;
 	int32_t index;
+	int status;
 
 	CHECK(way_find(name) != NULL);
+	*plan = NULL;
 	plan_options_init(&options);
 	options.rounds_min = options.rounds_max = rounds;
 	options.warmup_rounds = 0;
 	options.driver_cpu = cpu;
-	if (plan_create(&plan, &options) != FILAR_OK)
-		return NULL;
-	if (plan_add(plan, way_find(name), params, param_count, batch, &index) == FILAR_OK)
-		return plan;
-	plan_destroy(plan);
-	return NULL;
+	status = plan_create(plan, &options);
+	if (status != FILAR_OK)
+		return status;
+	status = plan_add(*plan, way_find(name), params, param_count, batch, &index);
+	if (status == FILAR_OK)
+		return status;
+	plan_destroy(*plan);
+	*plan = NULL;
+	return status;
+}
+
+/* The plan, or NULL. */
+__attribute__((unused)) static struct plan *once_plan(const char *name, const int64_t *params,
+	size_t param_count, uint32_t batch, int32_t rounds, int32_t cpu)
+{
+	struct plan *plan;
+
+	(void)once_create(&plan, name, params, param_count, batch, rounds, cpu);
+	return plan;
+}
+
+/* Waits for the end of the plan; its status, or else that of its one way with the detail. */
+__attribute__((unused)) static int once_wait(struct plan *plan, const char **detail)
+{
+	int status;
+
+	*detail = "";
+	do
+		status = plan_wait_until(plan, DEADLINE_NEVER);
+	while (status == FILAR_INTERRUPTED);
+	return status == FILAR_OK ? plan_way_status(plan, 0, detail) : status;
 }
 
 /* Runs it, fills the result, destroys it. */
 __attribute__((unused)) static struct once once_run(
 	const char *name, const int64_t *params, size_t param_count, uint32_t batch, int32_t cpu)
 {
-	struct plan *plan = once_plan(name, params, param_count, batch, 2, cpu);
-	struct once once = { .status = FILAR_NO_MEMORY };
+	struct once once = { .status = FILAR_OK };
 	filar_sample samples[2] = { 0 };
 	const char *detail = "";
+	struct plan *plan;
 	size_t count;
 
-	if (plan == NULL)
+	once.status = once_create(&plan, name, params, param_count, batch, 2, cpu);
+	if (once.status != FILAR_OK)
 		return once;
 	once.status = plan_start(plan);
-	if (once.status == FILAR_OK) {
-		once.status = plan_wait_until(plan, DEADLINE_NEVER);
-		while (once.status == FILAR_INTERRUPTED)
-			once.status = plan_wait_until(plan, DEADLINE_NEVER);
-		if (once.status == FILAR_OK)
-			once.status = plan_way_status(plan, 0, &detail);
-		snprintf(once.detail, sizeof once.detail, "%s", detail);
-	}
+	if (once.status == FILAR_OK)
+		once.status = once_wait(plan, &detail);
+	snprintf(once.detail, sizeof once.detail, "%s", detail);
 	count = plan_copy_samples(plan, samples, 2);
 	if (count > 0)
 		memcpy(once.values, samples[count - 1].values, sizeof once.values);
@@ -155,12 +179,46 @@ __attribute__((unused)) static pid_t some_child(void)
 __attribute__((unused)) static int end_of(struct plan *plan)
 {
 	const char *detail;
-	int status = plan_wait_until(plan, DEADLINE_NEVER);
+	int status = once_wait(plan, &detail);
 
-	if (status == FILAR_OK)
-		status = plan_way_status(plan, 0, &detail);
 	plan_destroy(plan);
 	return status;
 }
+
+#if FILAR_FAIL
+/* ---- the n-th failure ---- */
+
+static struct {
+	const char *name;
+	const int64_t *params;
+	size_t param_count;
+	uint32_t batch;
+	int32_t cpu;
+	int fds;
+} failing;
+
+__attribute__((unused)) static int failing_attempt(void)
+{
+	struct once once = once_run(
+		failing.name, failing.params, failing.param_count, failing.batch, failing.cpu);
+
+	check_nothing_left(failing.fds, 0);
+	return once.status;
+}
+
+/* Runs the way on the first CPU with its 1st, 2nd, ... step failing, and looks each time for what
+ * it left behind; how many steps can fail. */
+__attribute__((unused)) static uint64_t fail_way_each(
+	const char *name, const int64_t *params, size_t param_count, uint32_t batch)
+{
+	failing.name = name;
+	failing.params = params;
+	failing.param_count = param_count;
+	failing.batch = batch;
+	failing.cpu = first_cpu();
+	failing.fds = fds_open();
+	return fail_each(failing_attempt);
+}
+#endif
 
 #endif

@@ -119,6 +119,67 @@ TEST(a_worker_that_is_busy_holds_up_nothing_it_has_made)
 	}
 }
 
+/* ---- work that can only end together ---- */
+
+struct party {
+	struct guest {
+		struct work work;
+		struct party *party;
+	} guests[4];
+	uint32_t size;
+	_Atomic uint32_t arrived;
+	_Atomic uint32_t left;
+};
+
+static void run_guest(struct worker *worker, struct work *work)
+{
+	struct guest *guest = FILAR_CONTAINER_OF(work, struct guest, work);
+	struct party *party = guest->party;
+
+	/* The first one brings the others. */
+	if (guest == &party->guests[0]) {
+		for (uint32_t i = 1; i < party->size; i++)
+			scheduler_ready(worker, &party->guests[i].work);
+	}
+	fetch_add_relaxed(&party->arrived, 1);
+	while (load_acquire(&party->arrived) < party->size)
+		sched_yield();
+	fetch_add_acq_rel(&party->left, 1);
+}
+
+static const struct work_class guest_class = { .name = "guest", .run = run_guest };
+
+static void give_parties(struct stress_thread *self)
+{
+	while (stress_goes_on()) {
+		struct party party = { .size = scheduler.worker_count };
+
+		for (uint32_t i = 0; i < party.size; i++) {
+			party.guests[i].work.class = &guest_class;
+			party.guests[i].party = &party;
+		}
+		scheduler_submit(&scheduler, &party.guests[0].work);
+		while (load_acquire(&party.left) < party.size)
+			sched_yield();
+		stress_jitter(&self->random);
+	}
+}
+
+/*
+ * Hunts: as many pieces as workers, each of which waits for all others, so every worker must come.
+ * A searcher takes one piece and stops searching; for the other pieces nobody was woken, because
+ * there was a searcher when they were published (I3: the last searcher must look and wake the
+ * next).
+ */
+TEST(as_many_pieces_as_workers_run_at_the_same_time)
+{
+	for (uint32_t workers = 2; workers <= 4; workers++) {
+		start(workers);
+		stress_run(give_parties, 1, NULL, 0.1);
+		scheduler_deinit(&scheduler);
+	}
+}
+
 /* ---- deadlines against sleep ---- */
 
 struct bell {

@@ -140,6 +140,49 @@ TEST(each_wake_that_was_claimed_ends_exactly_one_wait)
 	}
 }
 
+/* ---- yields of few on many workers ---- */
+
+struct runner {
+	_Atomic int running; /* how many kernel threads are in the body: 1 */
+	uint64_t turns;      /* plain: handed from worker to worker by the switch */
+};
+
+static void run_and_yield(void *argument)
+{
+	struct runner *runner = argument;
+	uint64_t turns = 0;
+
+	while (goes_on()) {
+		CHECK_EQ(fetch_add_relaxed(&runner->running, 1), 0);
+		CHECK_EQ(runner->turns, turns);
+		runner->turns = ++turns;
+		CHECK_EQ(fetch_sub_relaxed(&runner->running, 1), 1);
+		green_yield();
+	}
+}
+
+/* Hunts: one that yields is published before its registers are saved; an idle worker, of which
+ * there is always one, steals it and continues it as it was saved the time before. */
+TEST(one_that_yields_is_continued_from_where_it_yielded)
+{
+	enum { RUNNERS = 4 };
+	static struct runner runners[RUNNERS];
+
+	for (uint32_t workers = 2; workers <= 4; workers++) {
+		struct green_ref refs[RUNNERS];
+
+		memset(runners, 0, sizeof runners);
+		end_ns = clock_now_ns() + (int64_t)(stress_seconds() * 0.1e9);
+		start(workers);
+		for (int i = 0; i < RUNNERS; i++)
+			CHECK_EQ(green_spawn(&refs[i], runtime, NULL, run_and_yield, &runners[i]),
+				0);
+		for (int i = 0; i < RUNNERS; i++)
+			CHECK_EQ(green_join_until(refs[i], DEADLINE_NEVER), FILAR_OK);
+		stop();
+	}
+}
+
 /* ---- cancelling at any moment ---- */
 
 static void wait_until_cancelled(void *argument)

@@ -243,6 +243,18 @@ TEST(affinity_survives_each_failure)
 	CHECK_EQ(fail_each_cleanly(attempt_affinity, 2), 2);
 }
 
+static int attempt_read_into(void)
+{
+	char text[64];
+
+	return textfile_read_into(text, sizeof text, "/proc/sys/kernel/ostype");
+}
+
+TEST(reading_into_a_buffer_survives_every_failure)
+{
+	fail_each_cleanly(attempt_read_into, 3);
+}
+
 static int attempt_futex(void)
 {
 	static _Atomic uint32_t word;

@@ -399,6 +399,19 @@ TEST(cpulist_accepts_lists_and_nothing_else)
 	}
 }
 
+TEST(a_file_is_read_into_the_room_there_is)
+{
+	char text[64], little[4];
+
+	CHECK_EQ(textfile_read_into(text, sizeof text, "/proc/sys/kernel/ostype"), FILAR_OK);
+	CHECK_EQ(strcmp(text, "Linux\n"), 0);
+	CHECK_EQ(textfile_read_into(little, sizeof little, "/proc/sys/kernel/ostype"), FILAR_OK);
+	CHECK_EQ(strcmp(little, "Lin"), 0);
+	CHECK_EQ(textfile_read_into(text, sizeof text, "/proc/no-such-file"), FILAR_NOT_FOUND);
+	CHECK_EQ(textfile_read_into(text, sizeof text, "/proc"), FILAR_SYSTEM);
+	CHECK_EQ(strcmp(text, ""), 0);
+}
+
 TEST(topology_of_this_machine_agrees_with_the_system)
 {
 	const filar_topology *topology;

@@ -71,24 +71,10 @@ TEST(cancelling_ends_a_long_burst)
 }
 
 #if FILAR_FAIL
-static const char *failing_way;
-static int32_t failing_cpu;
-
-static int attempt(void)
-{
-	struct once once = once_run(failing_way, NULL, 0, 2, failing_cpu);
-
-	CHECK_EQ(shared_mappings(), 0);
-	return once.status;
-}
-
 TEST(the_nth_failure_leaves_nothing_behind)
 {
-	failing_cpu = first_cpu();
-	failing_way = "move";
-	CHECK(fail_each(attempt) > 0);
-	failing_way = "core-latency";
-	CHECK(fail_each(attempt) > 0);
+	CHECK(fail_way_each("move", NULL, 0, 2) > 0);
+	CHECK(fail_way_each("core-latency", NULL, 0, 2) > 0);
 }
 #endif
 

@@ -168,54 +168,36 @@ TEST(a_limit_stops_threads_in_the_child_only)
 #endif
 
 #if FILAR_FAIL
-static const char *attempted;
-static int attempt_cpu;
-static int64_t attempt_params[4];
-
-static int attempt(void)
-{
-	size_t count = 0;
-
-	while (count < FILAR_COUNT_OF(attempt_params) &&
-		way_find(attempted)->params[count].name != NULL)
-		count++;
-	return once_run(attempted, attempt_params, count, 2, attempt_cpu).status;
-}
-
-static void fail_way_each(
+static void fail_each_step(
 	const char *name, int64_t first, int64_t second, int64_t third, int64_t fourth)
 {
-	attempted = name;
-	attempt_params[0] = first;
-	attempt_params[1] = second;
-	attempt_params[2] = third;
-	attempt_params[3] = fourth;
-	CHECK_GE(fail_each(attempt), 4);
-	CHECK(no_child_left());
-	CHECK_EQ(shared_mappings(), 0);
+	const int64_t params[] = { first, second, third, fourth };
+	size_t count = 0;
+
+	while (count < FILAR_COUNT_OF(params) && way_find(name)->params[count].name != NULL)
+		count++;
+	CHECK_GE(fail_way_each(name, params, count, 2), 4);
 }
 
 TEST(each_failure_in_a_way_is_a_status_and_leaves_nothing)
 {
-	int fds = fds_open();
+	const int64_t cpu = first_cpu();
 
-	attempt_cpu = first_cpu();
-	fail_way_each("page-fault", 0, 0, 0, 0);
-	fail_way_each("kthread-create", 64 * KIB, 1, attempt_cpu, 1);
-	fail_way_each("clone-create", 64 * KIB, 0, 0, 0);
-	fail_way_each("kthread-alive", 3, 64 * KIB, 0, 0);
-	fail_way_each("thread-reuse", 1000, attempt_cpu, 0, 0);
-	fail_way_each("create-after-idle", 1000, 0, 0, 0);
-	fail_way_each("split", 1, 1000, 0, attempt_cpu);
-	fail_way_each("split", 2, 1000, 0, attempt_cpu);
+	fail_each_step("page-fault", 0, 0, 0, 0);
+	fail_each_step("kthread-create", 64 * KIB, 1, cpu, 1);
+	fail_each_step("clone-create", 64 * KIB, 0, 0, 0);
+	fail_each_step("kthread-alive", 3, 64 * KIB, 0, 0);
+	fail_each_step("thread-reuse", 1000, cpu, 0, 0);
+	fail_each_step("create-after-idle", 1000, 0, 0, 0);
+	fail_each_step("split", 1, 1000, 0, cpu);
+	fail_each_step("split", 2, 1000, 0, cpu);
 	for (int64_t call = 0; call <= 5; call++)
-		fail_way_each("process-create", call, 4 * KIB, 0, 0);
-	fail_way_each("isolation", 0, 0, 0, 0);
-	fail_way_each("isolation", 1, 0, 0, 0);
-	fail_way_each("address-map", 0, 0, 0, 0);
-	fail_way_each("kthread-memory", 3, 64 * KIB, 0, 0);
-	fail_way_each("process-memory", 2, 0, 0, 0);
-	CHECK_EQ(fds_open(), fds);
+		fail_each_step("process-create", call, 4 * KIB, 0, 0);
+	fail_each_step("isolation", 0, 0, 0, 0);
+	fail_each_step("isolation", 1, 0, 0, 0);
+	fail_each_step("address-map", 0, 0, 0, 0);
+	fail_each_step("kthread-memory", 3, 64 * KIB, 0, 0);
+	fail_each_step("process-memory", 2, 0, 0, 0);
 }
 #endif
 

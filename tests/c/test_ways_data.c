@@ -117,28 +117,13 @@ TEST(cancelling_ends_a_long_sample_of_threads)
 }
 
 #if FILAR_FAIL
-static const char *failing_way;
-static int64_t failing_params[3] = { ONE_CORE, 0, 128 };
-static int failing_fds;
-static int32_t failing_cpu;
-
-static int attempt(void)
-{
-	struct once once = once_run(failing_way, failing_params, 3, 2, failing_cpu);
-
-	check_nothing_left(failing_fds, 0);
-	return once.status;
-}
-
 TEST(the_nth_failure_leaves_nothing_behind)
 {
-	failing_fds = fds_open();
-	failing_cpu = first_cpu();
-	for (failing_params[1] = 0; failing_params[1] <= 1; failing_params[1]++) {
-		for (size_t i = 0; i < FILAR_COUNT_OF(names); i++) {
-			failing_way = names[i];
-			CHECK(fail_each(attempt) > 0);
-		}
+	for (int64_t process = 0; process <= 1; process++) {
+		const int64_t params[] = { ONE_CORE, process, 128 };
+
+		for (size_t i = 0; i < FILAR_COUNT_OF(names); i++)
+			CHECK(fail_way_each(names[i], params, 3, 2) > 0);
 	}
 }
 #endif

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "check.h"
 #include "filar.h"
+#include "once.h"
 #if FILAR_FAIL
 #include "fail.h"
 #endif
@@ -22,40 +23,32 @@ struct outcome {
 	filar_point points[VALUES_MAX];
 };
 
-static void collect(filar_plan *plan, int32_t index, struct outcome *outcome)
+static void collect(struct plan *plan, struct outcome *outcome)
 {
 	const char *detail = "";
 
-	outcome->status = filar_plan_way_status(plan, index, &detail);
+	outcome->status = plan_way_status(plan, 0, &detail);
 	snprintf(outcome->detail, sizeof outcome->detail, "%s", detail);
-	outcome->count = filar_plan_copy_samples(plan, outcome->samples, VALUES_MAX);
-	outcome->point_count = filar_plan_copy_points(plan, outcome->points, VALUES_MAX);
+	outcome->count = plan_copy_samples(plan, outcome->samples, VALUES_MAX);
+	outcome->point_count = plan_copy_points(plan, outcome->points, VALUES_MAX);
 }
 
 /* Runs one way alone for `rounds`; missing parameters are the defaults. */
 static int run_way(const char *name, uint32_t batch, int32_t rounds, struct outcome *outcome,
 	const int64_t *params, size_t param_count)
 {
-	filar_plan_options options;
-	filar_plan *plan;
-	int32_t index;
-	int status;
+	struct plan *plan;
+	int status = once_create(&plan, name, params, param_count, batch, rounds, -1);
 
-	filar_plan_options_init(&options);
-	options.rounds_min = options.rounds_max = rounds;
-	options.warmup_rounds = 0;
-	status = filar_plan_create(&plan, &options);
-	if (status != FILAR_OK)
-		return status;
-	status = filar_plan_add(plan, name, params, param_count, batch, &index);
 	if (status == FILAR_OK)
-		status = filar_plan_start(plan);
+		status = plan_start(plan);
 	if (status == FILAR_OK)
-		status = filar_plan_wait_until(plan, FILAR_FOREVER);
+		status = plan_wait_until(plan, DEADLINE_NEVER);
 	outcome->plan_status = status;
 	if (status == FILAR_OK)
-		collect(plan, index, outcome);
-	filar_plan_destroy(plan);
+		collect(plan, outcome);
+	if (plan != NULL)
+		plan_destroy(plan);
 	return status;
 }
 

@@ -2,15 +2,12 @@
  * test_ways_sched.c - the ways about scheduling, crawling, shares and timers: each runs once with
  * tiny parameters, so that the sanitizers and the failure points see it; no check is about a time.
  */
-#include <errno.h>
-#include <math.h>
 #include <sched.h>
 
 #include "check.h"
 #include "fail.h"
 #include "lab/crew.h"
-#include "lab/plan.h"
-#include "os/clock.h"
+#include "once.h"
 
 #define MS NS_PER_MS
 
@@ -31,38 +28,19 @@ static char last_detail[240];
 	run_way(way, (const int64_t[]){ __VA_ARGS__ },                                             \
 		sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t))
 
-static int start_plan(struct plan **plan, const char *name, const int64_t *params, size_t count)
-{
-	filar_plan_options options;
-	int32_t index;
-	int status;
-
-	plan_options_init(&options);
-	options.rounds_min = options.rounds_max = 1;
-	options.warmup_rounds = 0;
-	status = plan_create(plan, &options);
-	if (status != FILAR_OK)
-		return status;
-	status = plan_add(*plan, way_find(name), params, count, 3, &index);
-	return status == FILAR_OK ? (int)plan_start(*plan) : status;
-}
-
 /* One round of one way; its sample and points are then in last_*. */
 static int run_way(const char *name, const int64_t *params, size_t count)
 {
-	struct plan *plan = NULL;
+	struct plan *plan;
 	const char *detail = "";
-	int status = start_plan(&plan, name, params, count);
+	int status = once_create(&plan, name, params, count, 3, 1, -1);
 
 	last_sample = (filar_sample){ 0 };
 	last_point_count = 0;
-	if (status == FILAR_OK) {
-		do
-			status = plan_wait_until(plan, DEADLINE_NEVER);
-		while (status == FILAR_INTERRUPTED);
-	}
 	if (status == FILAR_OK)
-		status = plan_way_status(plan, 0, &detail);
+		status = plan_start(plan);
+	if (status == FILAR_OK)
+		status = once_wait(plan, &detail);
 	if (status == FILAR_OK) {
 		(void)plan_copy_samples(plan, &last_sample, 1);
 		last_point_count = plan_copy_points(plan, last_points, 65536);
@@ -71,11 +49,6 @@ static int run_way(const char *name, const int64_t *params, size_t count)
 	if (plan != NULL)
 		plan_destroy(plan);
 	return status;
-}
-
-static bool no_child_left(void)
-{
-	return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD;
 }
 
 /* ---- crew ---- */
@@ -309,7 +282,8 @@ static void check_cancel(const char *name, const int64_t *params, size_t count)
 	filar_plan_progress progress = { 0 };
 	struct plan *plan;
 
-	CHECK_EQ(start_plan(&plan, name, params, count), FILAR_OK);
+	CHECK_EQ(once_create(&plan, name, params, count, 3, 1, -1), FILAR_OK);
+	CHECK_EQ(plan_start(plan), FILAR_OK);
 	WAIT_UNTIL((plan_read_progress(plan, &progress), progress.phase == 3));
 	plan_cancel(plan);
 	CHECK_EQ(plan_wait_until(plan, DEADLINE_NEVER), FILAR_CANCELLED);

@@ -204,37 +204,19 @@ TEST(cancelling_ends_a_long_sample_of_threads)
 /* ---- the n-th failure ---- */
 
 #if FILAR_FAIL
-static const char *failing_way;
-static int64_t failing_params[2];
-static int failing_fds;
-static int32_t failing_cpu;
-
-static int attempt(void)
-{
-	struct once once = once_run(failing_way, failing_params, 2, 3, failing_cpu);
-
-	check_nothing_left(failing_fds, 0);
-	return once.status;
-}
-
 TEST(the_nth_failure_leaves_nothing_behind)
 {
-	failing_fds = fds_open();
-	failing_cpu = first_cpu();
-	failing_params[0] = ONE_CORE;
-	for (failing_params[1] = 0; failing_params[1] <= 1; failing_params[1]++) {
-		for (size_t i = 0; i < FILAR_COUNT_OF(media) - (size_t)failing_params[1]; i++) {
-			failing_way = media[i];
-			CHECK(fail_each(attempt) > 0);
-		}
+	static const char *const alone[] = { "switch-yield", "switch-touch", "switch-context" };
+	const int64_t params[] = { ONE_CORE, 0 };
+
+	for (int64_t process = 0; process <= 1; process++) {
+		const int64_t party[] = { ONE_CORE, process };
+
+		for (size_t i = 0; i < FILAR_COUNT_OF(media) - (size_t)process; i++)
+			CHECK(fail_way_each(media[i], party, 2, 3) > 0);
 	}
-	failing_way = "switch-yield";
-	failing_params[1] = 0;
-	CHECK(fail_each(attempt) > 0);
-	failing_way = "switch-touch";
-	CHECK(fail_each(attempt) > 0);
-	failing_way = "switch-context";
-	CHECK(fail_each(attempt) > 0);
+	for (size_t i = 0; i < FILAR_COUNT_OF(alone); i++)
+		CHECK(fail_way_each(alone[i], params, 2, 3) > 0);
 }
 #endif
 

@@ -320,6 +320,17 @@ def test_badge_title_labels_and_notes_are_shown() -> None:
         assert part in everything
 
 
+@pytest.mark.parametrize("width", [240, 320, 420, 720])
+def test_a_long_badge_loses_whole_parts_never_half_a_figure(width: int) -> None:
+    parts = ["noisy: foreign 12 %", "steal 0.53 %", "clock ±0.41 %", "A/A 1.04 %"]
+    chart_ = dataclasses.replace(dots(), badge=chart.Badge(", ".join(parts), "warn"), width=width)
+    badge = next(text for text in shown(chart_) if text.startswith("noisy"))
+    kept = badge.removesuffix(", …").split(", ")
+    assert kept == parts[: len(kept)]
+    assert badge.endswith("…") == (len(kept) < len(parts))
+    assert width < 400 or len(kept) == 4  # a line of its own gives it the whole width
+
+
 def test_badge_of_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="badge level"):
         chart.Badge("x", "green")  # type: ignore[arg-type]

@@ -60,6 +60,74 @@ def test_the_noise_of_a_report_is_that_of_its_self_check():
     assert [c.word for c in found.changes[0]] == ["same"]
 
 
+def with_loop(loop_ns, median, *, name="self-check", variant="float loop, A", host=None, **changes):
+    """A report of a loop in registers and one experiment, both as long as the clock of its moment makes them."""
+    loop = result(name, rows=Rows([Row(variant, "time", "ns", sample(loop_ns, spread=0.001))]))
+    return Report([loop, one(median, **changes)], host=host or {"cpu_model": "X"})
+
+
+def words_of(base, other):
+    return [c.word for c in lab.compare(base, other).changes[0] if c.experiment == "made-up"]
+
+
+@pytest.mark.parametrize("loop", [("self-check", "float loop, B"), ("floors", "1,000 additions")])
+def test_a_change_that_the_clock_explains_is_none(loop):
+    name, variant = loop
+    calm = with_loop(800, 1000, name=name, variant=variant)
+    slow_clock = with_loop(800 * 1.028, 1000 * 1.03, name=name, variant=variant)
+    assert words_of(calm, slow_clock) == ["same"]
+    assert words_of(calm, with_loop(800, 1000 * 1.03, name=name, variant=variant)) == ["slower"]
+    assert words_of(calm, with_loop(800 * 1.028, 1000 * 1.2, name=name, variant=variant)) == ["slower"]
+    found = lab.compare(calm, slow_clock)
+    assert found.drift == [pytest.approx(0.028, abs=1e-3)]
+    assert "took 2.8 % longer" in str(found)
+    assert "up to 3.8 % counts as the same (A/A noise 1.0 %, drift 2.8 %" in str(found)
+    assert "took 2.7 % less" in str(lab.compare(slow_clock, calm))
+
+
+def test_the_loop_of_the_other_run_itself_is_not_slower():
+    changes = lab.compare(with_loop(800, 1000), with_loop(830, 1000)).changes[0]
+    assert [c.word for c in changes] == ["same", "same"]
+
+
+def test_the_clock_probes_of_an_experiment_count_for_it_alone():
+    def at(clock_ns, median):
+        return Report([one(median, conditions={"clock_ns": clock_ns}), result("calm", conditions={"clock_ns": 800})])
+
+    found = lab.compare(at(800, 1000), at(832, 1040))
+    assert [c.word for c in found.changes[0]] == ["same", "same", "same"]
+    assert [c.threshold for c in found.changes[0]] == [pytest.approx(0.05), 0.01, 0.01]
+    assert lab.compare(at(800, 1000), at(800, 1040)).changes[0][0].word == "slower"
+    assert lab.compare(at(None, 1000), at(832, 1040)).changes[0][0].word == "slower"
+
+
+@pytest.mark.parametrize(
+    "host", [{"cpu_model": "Y"}, {"cpu_model": "X", "build": {"compiler": "gcc 12", "flags": "-O0"}}]
+)
+def test_between_two_machines_or_builds_the_loop_is_no_drift(host):
+    other = with_loop(1600, 1500, host=host)
+    assert words_of(with_loop(800, 1000), other) == ["slower"]
+    assert lab.compare(with_loop(800, 1000), other).drift == [0.0]
+
+
+def test_slower_needs_a_floor_that_moved_the_same_way():
+    samples = sample(1000, n=200)
+    above = samples * 1.2
+    above[0] = samples.min() * 0.99  # once it was as fast as ever
+
+    def rows_of(values, unit):
+        return result(rows=Rows([Row("default", "create+join", unit, values)]))
+
+    assert word(rows_of(samples, "ns"), rows_of(samples * 1.2, "ns")) == "slower"
+    assert word(rows_of(samples, "ns"), rows_of(above, "ns")) == "same"
+    assert word(rows_of(above, "ns"), rows_of(samples, "ns")) == "same"
+    assert word(rows_of(samples, "bytes"), rows_of(above, "bytes")) == "more"  # no floor: nothing disturbs bytes
+    below = samples / 1.2
+    below[0] = samples.max()  # the floor of a rate is its best, the greatest
+    assert word(rows_of(samples, "1/s"), rows_of(samples / 1.2, "1/s")) == "slower"
+    assert word(rows_of(samples, "1/s"), rows_of(below, "1/s")) == "same"
+
+
 def test_the_interval_of_the_ratio_covers_the_ratio():
     ratio = lab.compare(one(1000), one(1300, seed=2)).changes[0][0].ratio
     assert ratio.contains(1.3)

@@ -122,7 +122,9 @@ def test_the_words_of_the_badge():
     found = {"foreign_percent": 1.0, "steal_percent": 0, "clock_spread_percent": 0.4, "clock_off_percent": 0.0}
     assert badge_of(found).text == "quiet: foreign 1 %, steal 0 %, clock ±0.4 %"
     with_check = with_self_check(found, 0.003)
-    assert with_check["badge"]["text"] == "quiet: foreign 1 %, steal 0 %, clock ±0.4 %, A/A 0.3 %"
+    assert with_check["badge"]["text"] == "quiet: foreign 1 %, steal 0 %, clock ±0.4 %, A/A 0.30 %"
+    assert "A/A 1.04 %" in with_self_check(found, 0.0104)["badge"]["text"]
+    assert "A/A 12 %" in with_self_check(found, 0.1234)["badge"]["text"]
     assert badge_of({}).level == "warn"
     assert badge_of({"foreign_percent": 60.0}).text == "very noisy: foreign 60 %"
 

@@ -97,7 +97,9 @@ def test_crawl_runs_for_real():
     result = run_once("crawl")
     assert {"work", "creation", "join"} == {each.metric for each in result.rows}
     assert all(each.unit == "ns" and np.isfinite(each.samples).all() and each.min > 0 for each in result.rows)
-    assert result.verdict.word != UNDECIDED or any("safely" in note for note in result.notes)
+    if result.verdict.word == UNDECIDED:
+        # Too few threads were safe here, or other programs held the cores: either is said.
+        assert any("safely" in note for note in result.notes) or "cores were not free" in result.verdict.reason
     assert all("<svg" in one.svg() for one in lab.find("crawl").charts(result))
 
 

@@ -62,8 +62,8 @@ def test_two_samples_decide_nothing():
 
 
 def ratio_rows(processes, control=1.0):
-    found = [row(f"process / thread, {name}", "ratio", value, unit="x") for name, value in processes.items()]
-    found.append(row("thread / thread (A/A), futex, nothing touched", "ratio", control, unit="x"))
+    found = [row(f"process / thread, {name}", "ratio", value, unit="ratio") for name, value in processes.items()]
+    found.append(row("thread / thread (A/A), futex, nothing touched", "ratio", control, unit="ratio"))
     return Rows(found)
 
 
@@ -86,7 +86,7 @@ def test_much_faster_is_decided_by_the_ratios_and_their_control(bare, loaded, co
 
 
 def test_without_a_control_the_ratio_proves_nothing():
-    these = Rows([row("process / thread, futex, nothing touched", "ratio", 1.1, unit="x")])
+    these = Rows([row("process / thread, futex, nothing touched", "ratio", 1.1, unit="ratio")])
     assert judge("thread-vs-process-switch", these).word == UNDECIDED
 
 

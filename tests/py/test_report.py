@@ -382,7 +382,7 @@ def test_overall_badge_counts_disturbed_experiments() -> None:
 
 def test_table_fits_the_width_and_aligns() -> None:
     columns = [tables.Column("name"), tables.Column("n", right=True), tables.Column("words", breaks=True)]
-    text = tables.table(columns, ["Family:", ("a", 5, "long words " * 12), ("bcd", 1234, "short")], 50, "  ")
+    text = tables.text_table(columns, ["Family:", ("a", 5, "long words " * 12), ("bcd", 1234, "short")], 50, "  ")
     lines = text.splitlines()
     assert max(map(tables.cells, lines)) <= 50
     assert lines[2] == "Family:"
@@ -434,7 +434,28 @@ def test_distribution_shows_where_samples_are() -> None:
 
 def test_facts_table_writes_cells_for_people() -> None:
     facts = Table("Limits", ("limit", "value", "binds"), (("pid_max", 32768, True), ("nproc", None, False)))
-    text = tables.facts_table(facts)
+    text = facts.text()
     assert "32,768" in text
     assert "yes" in text
     assert "–" in text
+
+
+def test_of_a_long_table_the_main_metric_stands_and_the_rest_is_folded() -> None:
+    variants = [f"variant {i}" for i in range(9)]
+    long = synthetic.rows(variants) + synthetic.rows(variants, "create call")
+    shown = report.page(synthetic.report([synthetic.result(rows=long)]))
+    before, _, folded = shown.partition('<details class="more">')
+    assert "9 more rows: create call" in folded
+    assert before.count('scope="row">variant') == 9
+    assert folded.count('scope="row">variant') == 9
+
+
+def test_a_main_metric_of_many_rows_is_cut_and_no_row_is_lost() -> None:
+    long = synthetic.rows([f"variant {i}" for i in range(30)])
+    shown = report.page(synthetic.report([synthetic.result(rows=long)]))
+    before, _, folded = shown.partition('<details class="more">')
+    assert (before.count('scope="row">variant'), folded.count('scope="row">variant')) == (12, 18)
+
+
+def test_a_short_table_is_not_folded() -> None:
+    assert 'class="more"' not in report.page(synthetic.report())

@@ -4,6 +4,7 @@ import builtins
 import json
 import math
 import os
+import re
 import stat
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from filar import lab
 from filar.errors import FilarError, NotFoundError, ResultFileError
 from filar.lab import jsonfile
-from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Row, Rows, Series, Verdict
+from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Row, Rows, Series, Table, Verdict
 from filar.lab.report import Report
 from filar.lab.result import Result
 from results import result
@@ -265,7 +266,31 @@ def test_the_table_is_aligned_and_has_units():
     assert "µs" in lines[2]
     assert lines[2].endswith("50")
     assert "\n" not in repr(table)
-    assert "<table>" in table._repr_html_()
+    html = table._repr_html_()
+    assert html.count("<th ") == 7
+    assert html.count("<tr>") == 3
+
+
+def test_a_table_of_facts_shows_itself() -> None:
+    facts = Table("Limits", ("limit", "<value>", "binds"), (("pid\x1b[2J_max", 32768, True), ("<b>", None, False)))
+    lines = str(facts).splitlines()
+    assert lines[0] == "Limits"
+    assert "32,768" in lines[3]
+    assert lines[4].split() == ["<b>", "–", "no"]
+    assert "\x1b" not in str(facts)
+    html = facts._repr_html_()
+    assert "Limits</caption>" in html
+    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
+    assert "text-align:right" in html
+    # Right on light and on dark pages: no colour but the text's own and half-transparent grey.
+    assert not re.search(r"#[0-9a-f]{3}|color:(?!inherit)|background:(?!none)", html)
+
+
+def test_a_result_shows_its_tables_too() -> None:
+    made = result()
+    assert "Facts</caption>" in made._repr_html_()
+    assert str(made).endswith(str(made.tables[0]))
 
 
 def test_a_ratio_is_shown_with_its_digits():

@@ -84,6 +84,8 @@ class Heatmap(Chart):
                 text = text.replace("-", MINUS)
                 marks.append(Box(*box, f"q{step}", gap=1, title=tip, label=text, label_ink=f"k{step}"))
         notes = [f"Colour from {format_quantity(low, self.unit)} to {format_quantity(high, self.unit)}."]
+        if not high > low:
+            notes = []  # one value has one colour
         keys = []
         if slot < 30 and high > low and not self.log:  # no room for numbers: the colours need a legend
             bounds = [low + (high - low) * k / HEAT_STEPS for k in range(HEAT_STEPS)]

@@ -19,7 +19,7 @@ import numpy as np
 from . import figure as fig
 from .figure import Band, Box, End, Figure, Guide, Key, Mark, Path, Points, Rule, Text
 from .scale import Tick
-from .text import FAMILY, shorten, text_width, wrap
+from .text import FAMILY, shorten, shorten_list, text_width, wrap
 from .theme import style_sheet
 
 MARGIN = 14.0
@@ -212,7 +212,7 @@ class _Page:
         bottom = self.y
         if badge is not None:
             text, level = badge
-            text = shorten(text, room * 0.5, 11.0)
+            text = shorten_list(text, room - 30, 11.0)
             wide = text_width(text, 11.0) + 30
             x0 = self.width - MARGIN - wide
             self.out.append(

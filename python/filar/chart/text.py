@@ -61,6 +61,22 @@ def shorten(text: str, width: float, size: float = 12.0, bold: bool = False) -> 
     return text.rstrip() + ELLIPSIS
 
 
+def shorten_list(text: str, width: float, size: float = 12.0) -> str:
+    """Return the text without its last parts ("a, b, c") so that it fits; half a figure would be a wrong one.
+
+    Only a first part that is too wide by itself is cut.
+    """
+    if text_width(text, size) <= width:
+        return text
+    parts = text.split(", ")
+    while len(parts) > 1:
+        parts.pop()
+        shown = ", ".join([*parts, ELLIPSIS])
+        if text_width(shown, size) <= width:
+            return shown
+    return shorten(text, width, size)
+
+
 def wrap(text: str, width: float, size: float = 12.0, bold: bool = False, lines_max: int = 0) -> list[str]:
     """Break text at spaces into lines no wider than a width in pixels; an overlong word is broken too.
 

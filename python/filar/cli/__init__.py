@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import filar
+
 __all__ = ["main"]
 
 OK, SLOWER, FAILED, USAGE, INTERRUPTED = 0, 1, 1, 2, 130
@@ -117,9 +119,7 @@ class _Version(argparse.Action):
     """Looks the version up only when asked: the package's metadata takes longer than all of --help."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        import importlib.metadata
-
-        print(f"filar {importlib.metadata.version('filar')}")
+        print(f"filar {filar.__version__}")
         parser.exit()
 
 

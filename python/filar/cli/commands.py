@@ -64,12 +64,13 @@ def list_experiments(arguments: argparse.Namespace) -> int:
     for family in families:
         lines += [f"{family}:", *((one.name, one.claim.text) for one in shown if one.family == family)]
     columns = [tables.Column("experiment"), tables.Column("claim under test", breaks=True)]
-    out.line(tables.table(columns, lines, out.width))
+    out.line(tables.text_table(columns, lines, out.width))
     return 0
 
 
 def _described(one: Experiment) -> dict[str, object]:
     return {
+        "name": one.name,
         "experiment": one.name,
         "title": one.title,
         "family": one.family,
@@ -191,7 +192,7 @@ def result_text(result: Result, out: Terminal) -> str:
     if result.references:
         listed = "; ".join(f"{r.label} {format_quantity(r.value, r.unit)}" for r in result.references)
         parts.append(paragraph(f"Published: {listed}"))
-    parts += [f"{tables.clean(table.title)}\n{tables.facts_table(table, width)}" for table in result.tables]
+    parts += [f"{tables.clean(table.title)}\n{table.text(width)}" for table in result.tables]
     parts += [paragraph(f"Note: {note}") for note in result.notes]
     conditions = f"Conditions: {result.badge.text}. " if result.badge else ""
     how = f"{result.mode.capitalize()} mode, seed {result.seed}, {result.elapsed_s:.1f} s."

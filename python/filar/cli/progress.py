@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from filar._tables import clean, pad, shorten
 from filar.cli.terminal import Terminal
 from filar.lab.result import Result
 from filar.lab.runner import Progress as Standing
-from filar.report.tables import clean, pad, shorten
 from filar.report.words import duration, look_of
 
 __all__ = ["Progress"]

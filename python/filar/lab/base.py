@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from filar._tables import Column, clean, html_table, text_table
+from filar.chart import format_quantity
 from filar.lab import stats
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ __all__ = [
     "Way",
     "experiment",
     "experiments",
+    "fact_text",
+    "paired",
 ]
 
 # The order in which lists and the report tell the story.
@@ -193,6 +197,12 @@ class Row:
         return np.arange(len(self.samples)) if self.rounds is None else np.asarray(self.rounds, dtype=np.int64)
 
 
+def paired(a: Row, b: Row) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The rounds that both rows have, and the samples of each in them."""
+    rounds, mine, theirs = np.intersect1d(a.round_numbers, b.round_numbers, return_indices=True)
+    return rounds, a.samples[mine], b.samples[theirs]
+
+
 class Rows:
     """The rows of a measurement, with look-ups that judges and charts need."""
 
@@ -235,8 +245,8 @@ class Rows:
         a, b = self.find(above, metric), self.find(below, metric)
         if a is None or b is None:
             return stats.NOTHING
-        _, mine, theirs = np.intersect1d(a.round_numbers, b.round_numbers, return_indices=True)
-        return stats.paired_ratio(a.samples[mine], b.samples[theirs])
+        _, mine, theirs = paired(a, b)
+        return stats.paired_ratio(mine, theirs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,11 +268,45 @@ class Series:
 
 @dataclass(frozen=True)
 class Table:
-    """Facts that are not timings: addresses, limits, who survived."""
+    """Facts that are not timings: addresses, limits, who survived. `str()` is the text, notebooks show HTML."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+
+    def text(self, width: int = 80) -> str:
+        """The facts as aligned text, without the title, no wider than `width` where breaking lines can do that."""
+        return text_table(self._columns(), self._cells(), width)
+
+    def __str__(self) -> str:
+        return f"{clean(self.title)}\n{self.text()}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._columns(), self._cells(), self.title)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [tuple(map(fact_text, row)) for row in self.rows]
+
+    def _columns(self) -> list[Column]:
+        return [
+            Column(clean(head), right=self._is_numeric(index), breaks=True) for index, head in enumerate(self.columns)
+        ]
+
+    def _is_numeric(self, index: int) -> bool:
+        """Whether a column holds numbers and nothing else."""
+        values = [row[index] for row in self.rows if row[index] is not None]
+        return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def fact_text(value: object) -> str:
+    """A cell of a table of facts: numbers with commas, yes and no, nothing as a dash."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return format_quantity(value, digits=18)
+    return format_quantity(value) if isinstance(value, float) else str(value)
 
 
 @dataclass

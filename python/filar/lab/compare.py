@@ -1,32 +1,43 @@
 """Two or more results or reports side by side: what is faster, slower, the same, or only in one.
 
 Runs are not paired (they ran at other times, maybe on other machines), so the interval is a bootstrap of the ratio
-of medians. It knows the spread inside each run, not the drift between them: hence the A/A noise of the reports as
-a second threshold, and the ratio of the floors, which drift less, beside it.
+of medians. It knows the spread inside each run, not what came between them. Hence three more conditions: a change is
+larger than the A/A noise of the reports and their drift together, and a time or rate counts as faster or slower only
+if its floor, which drifts less, moved the same way.
+
+Drift is what a loop in registers shows, which nothing but the clock of the CPU can change: that of the self-check,
+that of the floors, and the clock probes beside the samples of each experiment. Between two machines, or two builds,
+the loop says something else, and there is no drift.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+import numpy as np
+
+from filar._tables import Column, html_table, named_columns, text_table
 from filar.chart import format_quantity
 from filar.errors import InvalidArgumentError
 from filar.lab import jsonfile, stats
 from filar.lab.base import Row
 from filar.lab.report import Report, load
 from filar.lab.result import Result
-from filar.lab.table import html_table, text_table
 
 __all__ = ["NOISE_MIN", "Change", "Comparison", "compare"]
 
 # Without an A/A measurement, and below it in any case, a change of 1 % between two runs is nothing.
 NOISE_MIN = 0.01
 _ZERO = 1e-12
+# Rows that time a loop in registers: experiment and the variants of it.
+_LOOPS = (("self-check", ("float loop, A", "float loop, B")), ("floors", ("1,000 additions",)))
+_SAME_MACHINE = ("cpu_model", "machine", "build.compiler", "build.flags")
+_TIMES = ("ns", "us", "µs", "ms", "s")
 
 _HOST_KEYS = (
     "cpu_model", "machine", "cpus_online", "cpus_allowed", "cpu_quota", "smt", "governor", "turbo", "memory_bytes",
@@ -48,7 +59,10 @@ class Change:
     other: float
     ratio: stats.Interval
     floor_ratio: float
+    """Of the best samples: the least, of rates the greatest."""
     word: str
+    threshold: float = NOISE_MIN
+    """A change of the median up to this share is none: noise and drift."""
 
     @property
     def is_change(self) -> bool:
@@ -62,6 +76,8 @@ class Comparison:
 
     names: list[str]
     noise: list[float]
+    drift: list[float]
+    """How far the clock of the CPU moved from the base: 0.03 when the same loop took 3 % longer; 0 if not known."""
     changes: list[list[Change]]
     verdicts: list[list[tuple[str, str, str]]]
     only_in_base: list[list[str]]
@@ -84,9 +100,9 @@ class Comparison:
             lines.append((c.experiment, c.variant, c.metric, *medians, ratio, interval, floor, c.word))
         return lines
 
-    def _headings(self, index: int) -> tuple[str, ...]:
+    def _columns(self, index: int) -> list[Column]:
         names = (self.names[0], self.names[index + 1])
-        return ("experiment", "variant", "metric", *names, "ratio", "95 % interval", "floors", "")
+        return named_columns(("experiment", "variant", "metric", *names, "ratio", "95 % interval", "floors", ""), 3)
 
     def _remarks(self, index: int) -> list[str]:
         remarks = [f"Verdict of {name}: {was} → {now}" for name, was, now in self.verdicts[index]]
@@ -96,14 +112,27 @@ class Comparison:
         differences = self.host_differences[index]
         for key, (was, now) in differences.items():
             remarks.append(f"Host: {key} {_short(was)} → {_short(now)}")
-        remarks.append(f"Changes below {100 * self.noise[index]:.1f} % count as the same (A/A noise).")
-        return remarks
+        return [*remarks, self.threshold_words(index)]
+
+    def threshold_words(self, index: int) -> str:
+        """From where on a change counts in part `index`, and why."""
+        noise, drift = 100 * self.noise[index], 100 * abs(self.drift[index])
+        moved = self._drift_words(index) if drift >= 0.05 else ""
+        return (
+            f"{moved}A change up to {noise + drift:.1f} % counts as the same (A/A noise {noise:.1f} %, drift "
+            f"{drift:.1f} %, more where an experiment's own clock probes moved more); nothing is faster or slower "
+            "unless its floor moved the same way."
+        )
+
+    def _drift_words(self, index: int) -> str:
+        drift, longer = 100 * abs(self.drift[index]), "longer" if self.drift[index] > 0 else "less"
+        return f"The clock of the CPU moved: the same loop took {drift:.1f} % {longer} than in {self.names[0]}. "
 
     def __str__(self) -> str:
         parts = []
         for index in range(len(self.changes)):
             lines = self._lines(index)
-            table = text_table(self._headings(index), lines, 3) if lines else "They have no row in common."
+            table = text_table(self._columns(index), lines) if lines else "They have no row in common."
             parts.append("\n".join([table, "", *self._remarks(index)]))
         return "\n\n".join([*parts, *self.notes])
 
@@ -115,7 +144,7 @@ class Comparison:
         parts = []
         for index in range(len(self.changes)):
             lines = self._lines(index)
-            parts.append(html_table(self._headings(index), lines, 3) if lines else "<p>They have no row in common.</p>")
+            parts.append(html_table(self._columns(index), lines) if lines else "<p>They have no row in common.</p>")
             parts += [f"<p>{escape(remark)}</p>" for remark in self._remarks(index)]
         return "".join([*parts, *(f"<p>{escape(note)}</p>" for note in self.notes)])
 
@@ -129,6 +158,7 @@ class Comparison:
                 {
                     "name": self.names[index + 1],
                     "noise": jsonfile.number(self.noise[index]),
+                    "drift": jsonfile.number(self.drift[index]),
                     "rows": [_change_to_dict(change) for change in self.changes[index]],
                     "verdicts": [
                         {"experiment": name, "base": was, "other": now} for name, was, now in self.verdicts[index]
@@ -154,6 +184,7 @@ def _change_to_dict(change: Change) -> dict[str, Any]:
         "lo": jsonfile.number(change.ratio.lo),
         "hi": jsonfile.number(change.ratio.hi),
         "floor_ratio": jsonfile.number(change.floor_ratio),
+        "threshold": jsonfile.number(change.threshold),
         "change": change.word,
     }
 
@@ -172,10 +203,12 @@ def compare(base: Comparable, other: Comparable, *more: Comparable, names: list[
     labels = names or _labels([base, other, *more])
     if len(labels) != len(sides):
         raise InvalidArgumentError(f"{len(sides)} things to compare need as many names, not {len(labels)}")
-    found = Comparison(labels, [], [], [], [], [], [])
+    found = Comparison(labels, [], [], [], [], [], [], [])
     for side in sides[1:]:
         _compare_two(found, sides[0], side)
-    found.notes.append("Ratios are of medians of runs at different times: drift between them is not in the interval.")
+    found.notes.append(
+        "Ratios are of medians of runs at different times: what came between them is not in the interval."
+    )
     return found
 
 
@@ -207,9 +240,38 @@ def _noise(*sides: Result | Report) -> float:
     return max(error for error in errors if math.isfinite(error))
 
 
+def _same_machine(base: Result | Report, other: Result | Report) -> bool:
+    return all(_look_up(base.host, key) == _look_up(other.host, key) for key in _SAME_MACHINE)
+
+
+def _farthest(ratios: Iterable[float]) -> float:
+    """Of several ratios the one that is farthest from 1, less 1; 0 of none."""
+    return max((ratio - 1 for ratio in ratios if math.isfinite(ratio) and ratio > 0), key=abs, default=0.0)
+
+
+def _loop_drift(base: Mapping[str, Result], other: Mapping[str, Result]) -> float:
+    """By how much the loops of the self-check and the floors take longer in the other; the one that moved most."""
+    ratios = []
+    for name, variants in _LOOPS:
+        for variant in variants if name in base and name in other else ():
+            was, now = base[name].rows.find(variant), other[name].rows.find(variant)
+            if was is not None and now is not None and was.median > 0:
+                ratios.append(now.median / was.median)
+    return _farthest(ratios)
+
+
+def _clock_drift(base: Result, other: Result) -> float:
+    """By how much the clock probes beside the samples of one experiment take longer in the other."""
+    was, now = (side.conditions.get("clock_ns") for side in (base, other))
+    if not isinstance(was, int | float) or not isinstance(now, int | float) or was <= 0:
+        return 0.0
+    return _farthest([now / was])
+
+
 def _compare_two(found: Comparison, base: Result | Report, other: Result | Report) -> None:
     mine, theirs = _results(base), _results(other)
-    noise = _noise(base, other)
+    noise, same_machine = _noise(base, other), _same_machine(base, other)
+    drift = _loop_drift(mine, theirs) if same_machine else 0.0
     changes: list[Change] = []
     verdicts = []
     only_base = [name for name in mine if name not in theirs]
@@ -218,13 +280,16 @@ def _compare_two(found: Comparison, base: Result | Report, other: Result | Repor
         if name not in theirs:
             continue
         rows, rows_there = ({(r.variant, r.metric): r for r in side[name].rows} for side in (mine, theirs))
-        changes += [_change(name, row, rows_there[key], noise) for key, row in rows.items() if key in rows_there]
+        clock = _clock_drift(mine[name], theirs[name]) if same_machine else 0.0
+        threshold = noise + max(abs(drift), abs(clock))
+        changes += [_change(name, row, rows_there[key], threshold) for key, row in rows.items() if key in rows_there]
         only_base += [f"{name} / {v} / {m}" for v, m in rows if (v, m) not in rows_there]
         only_other += [f"{name} / {v} / {m}" for v, m in rows_there if (v, m) not in rows]
         was, now = str(mine[name].verdict), str(theirs[name].verdict)
         if was != now:
             verdicts.append((name, was, now))
     found.noise.append(noise)
+    found.drift.append(drift)
     found.changes.append(changes)
     found.verdicts.append(verdicts)
     found.only_in_base.append(only_base)
@@ -232,29 +297,39 @@ def _compare_two(found: Comparison, base: Result | Report, other: Result | Repor
     found.host_differences.append(_host_differences(base, other))
 
 
-def _change(experiment: str, base: Row, other: Row, noise: float) -> Change:
-    ratio = stats.NOTHING if base.unit != other.unit else stats.ratio_of_medians(other.samples, base.samples)
-    floors = other.min / base.min if base.min and base.unit == other.unit else math.nan
-    word = "other unit" if base.unit != other.unit else _word(ratio, base, other, noise)
+def _is_rate(unit: str) -> bool:
+    return unit.endswith("/s")
+
+
+def _best(row: Row) -> float:
+    """The sample that disturbance spoilt least."""
+    return float(np.nanmax(row.samples)) if _is_rate(row.unit) and row.n else row.min
+
+
+def _change(experiment: str, base: Row, other: Row, threshold: float) -> Change:
+    same_unit = base.unit == other.unit
+    ratio = stats.ratio_of_medians(other.samples, base.samples) if same_unit else stats.NOTHING
+    floors = _best(other) / _best(base) if same_unit and _best(base) else math.nan
+    word = _word(ratio, floors, base, other, threshold) if same_unit else "other unit"
     return Change(
-        experiment, base.variant, base.metric, base.unit, base.median, other.median, ratio, floors, word
-    )  # fmt: skip
+        experiment, base.variant, base.metric, base.unit, base.median, other.median, ratio, floors, word, threshold
+    )
 
 
-def _word(ratio: stats.Interval, base: Row, other: Row, noise: float) -> str:
+def _word(ratio: stats.Interval, floors: float, base: Row, other: Row, threshold: float) -> str:
     if not ratio.n:
         # A median of 0 below: no ratio, but 0 against 0 is the same and anything else is more.
         if abs(base.median) < _ZERO and abs(other.median) < _ZERO:
             return "same"
         return "not comparable"
-    if ratio.contains(1.0) or abs(ratio.mid - 1) <= noise:
+    if ratio.contains(1.0) or abs(ratio.mid - 1) <= threshold:
         return "same"
     up = ratio.mid > 1
-    if base.unit in ("ns", "us", "µs", "ms", "s"):
-        return "slower" if up else "faster"
-    if base.unit.endswith("/s"):
-        return "faster" if up else "slower"
-    return "more" if up else "less"
+    if base.unit not in _TIMES and not _is_rate(base.unit):
+        return "more" if up else "less"
+    if math.isfinite(floors) and not (floors > 1 if up else floors < 1):
+        return "same"
+    return "faster" if up == _is_rate(base.unit) else "slower"
 
 
 def _look_up(host: Mapping[str, Any], key: str) -> Any:

@@ -43,6 +43,12 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 }
 CLOCK_OFF = 0.03
 _WALL_MIN_S = 0.2
+# Name, label and form of each share in the badge; A/A as exact as in the verdict of the self-check.
+_SHARES = (
+    ("foreign_percent", "foreign", ".2g"),
+    ("steal_percent", "steal", ".2g"),
+    ("self_check_percent", "A/A", ".2f"),
+)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -153,7 +159,7 @@ def clock_levels(samples: list[Any]) -> dict[str, Any]:
 
 def with_self_check(conditions: Mapping[str, Any], error: float | None) -> dict[str, Any]:
     """The same conditions with the A/A error of the report (a share of 1), and the badge that follows."""
-    percent = None if error is None or not math.isfinite(error) else number(100 * error, 2)
+    percent = None if error is None or not math.isfinite(error) else number(100 * error, 4)
     found = {**conditions, "self_check_percent": percent}
     badge = badge_of(found)
     return {**found, "badge": {"level": badge.level, "text": badge.text}}
@@ -167,11 +173,11 @@ def _level(name: str, value: float) -> int:
 def badge_of(conditions: Mapping[str, Any]) -> Badge:
     """The worst of what was measured decides; what was not measured is not judged."""
     words, worst = [], 0
-    for name, label in (("foreign_percent", "foreign"), ("steal_percent", "steal"), ("self_check_percent", "A/A")):
+    for name, label, form in _SHARES:
         value = conditions.get(name)
         if value is not None:
             worst = max(worst, _level(name, value))
-            words.append(f"{label} {value:.2g} %" if value < 10 else f"{label} {value:.0f} %")
+            words.append(f"{label} {value:{form if value < 10 else '.0f'}} %")
     spread, off = conditions.get("clock_spread_percent"), conditions.get("clock_off_percent")
     if spread is not None and off is not None:
         worst = max(worst, _level("clock_off_percent", off))

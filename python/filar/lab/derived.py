@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from filar.lab.base import Row, Rows
+from filar.lab.base import Row, Rows, paired
 
 __all__ = ["difference_row", "ratio_row"]
 
@@ -12,16 +12,16 @@ __all__ = ["difference_row", "ratio_row"]
 def _combined(a: Row | None, b: Row | None, variant: str, metric: str, ratio: bool) -> Rows:
     if a is None or b is None:
         return Rows()
-    rounds, mine, theirs = np.intersect1d(a.round_numbers, b.round_numbers, return_indices=True)
+    rounds, mine, theirs = paired(a, b)
     if not len(rounds):
         return Rows()
     with np.errstate(divide="ignore", invalid="ignore"):
-        samples = a.samples[mine] / b.samples[theirs] if ratio else a.samples[mine] - b.samples[theirs]
-    return Rows([Row(variant, metric, "x" if ratio else a.unit, samples, params=dict(a.params), rounds=rounds)])
+        samples = mine / theirs if ratio else mine - theirs
+    return Rows([Row(variant, metric, "ratio" if ratio else a.unit, samples, params=dict(a.params), rounds=rounds)])
 
 
 def ratio_row(above: Row | None, below: Row | None, variant: str, metric: str = "ratio") -> Rows:
-    """One row `above` / `below` with the parameters of `above`, unit "x"; no row where no round has both."""
+    """One row `above` / `below` with the parameters of `above`, unit "ratio"; no row where no round has both."""
     return _combined(above, below, variant, metric, ratio=True)
 
 

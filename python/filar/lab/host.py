@@ -14,10 +14,10 @@ import re
 import resource
 import sys
 import sysconfig
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import filar
 from filar._lib import lib, text
 from filar._machine import bytes_field, chosen, read_int, read_text
 from filar.topology import Topology, topology
@@ -111,13 +111,6 @@ def _build() -> dict[str, str]:
     return {name: text(getattr(build, name)) for name in ("version", "compiler", "flags", "commit")}
 
 
-def _filar_version() -> str:
-    try:
-        return metadata.version("filar")
-    except metadata.PackageNotFoundError:
-        return text(lib.filar_build_info().version)
-
-
 def _libc() -> str | None:
     try:
         return os.confstr("CS_GNU_LIBC_VERSION") or None
@@ -159,6 +152,6 @@ def host_record() -> dict[str, Any]:
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "libc": _libc(),
         "python": _python(),
-        "filar_version": _filar_version(),
+        "filar_version": filar.__version__,
         "build": _build(),
     }

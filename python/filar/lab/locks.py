@@ -25,10 +25,13 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 __all__ = ["ContentionCrawl", "FalseSharing", "MutexCost", "two_cores"]
 
-_N_MIN = 6
+# Two threads with nothing in common take half the time for each step; from here on they did not run at once.
+_NOT_PARALLEL = 0.8
+CORES_TAKEN = "two threads with nothing in common were hardly faster than one, so the cores were not both free"
 NO_SECOND_CPU = "two threads must run at once, and this process may use only one CPU"
 
 
@@ -103,44 +106,39 @@ class MutexCost(Experiment):
         """Holds if the mutex costs more than the bare step, more yet when contended, and loses nothing."""
         step = rows.ratio("pthread, uncontended", "plain, uncontended", "per operation")
         rivals = rows.ratio("pthread, contended", "pthread, uncontended", "per operation")
-        if step.n < _N_MIN:
+        if step.n < N_MIN:
             return Verdict(UNDECIDED, "the mutex and the bare step were not both measured")
         leaks = [kind for kind in GUARDS for variant in (_alone(kind), _both(kind)) if _lost(rows, variant) > 0]
         if leaks:
-            return Verdict(FAILS, f"updates were lost under a guard: {', '.join(dict.fromkeys(leaks))}")
-        if rivals.n < _N_MIN:
-            return Verdict(UNDECIDED, f"{NO_SECOND_CPU}; alone, the mutex costs {step.mid:.1f} times the bare step")
+            names = ", ".join(dict.fromkeys(leaks))
+            return Verdict(FAILS, f"updates were lost under a guard: {names}", headline=f"updates lost with {names}")
+        if rivals.n < N_MIN:
+            return Verdict(
+                UNDECIDED,
+                f"{NO_SECOND_CPU}; alone, the mutex costs {step.mid:.1f} times the bare step",
+                headline=f"{step.mid:.1f} times the bare step alone; contended not measured",
+            )
+        alone, both = (rows.median(f"pthread, {place}", "per operation") for place in ("uncontended", "contended"))
         reason = (
-            f"alone, lock and unlock take {_ns(rows.median('pthread, uncontended', 'per operation'))}, {step.mid:.1f} "
-            f"times the bare step ({step.lo:.1f} to {step.hi:.1f}); contended {rivals.mid:.1f} times that "
-            f"({rivals.lo:.1f} to {rivals.hi:.1f}){self._others(rows)}"
+            f"alone, lock and unlock take {_ns(alone)}, {step.mid:.1f} times the bare step ({step.lo:.1f} to "
+            f"{step.hi:.1f}); contended {rivals.mid:.1f} times that ({rivals.lo:.1f} to {rivals.hi:.1f})"
         )
-        if step.lo > 1 and rivals.lo > 1:
-            return Verdict(HOLDS, reason)
-        if rivals.lo > 1:
-            return Verdict(CONDITIONAL, reason, "threads compete for the lock")
-        if step.lo > 1:
-            return Verdict(CONDITIONAL, reason, "the lock is compared with no lock: competing made it no dearer")
-        return Verdict(FAILS, reason)
-
-    @staticmethod
-    def _others(rows: Rows) -> str:
-        """What fairness costs, what the unguarded counter lost, and what a counter for each thread would cost."""
-        words = ""
-        handed = {kind: rows.median(_both(kind), "handed over") for kind in ("pthread", "mcs")}
-        if all(math.isfinite(share) for share in handed.values()):
-            words += (
-                f"; the mutex changed hands in {handed['pthread']:.0f} % of the operations, the fair MCS lock in "
-                f"{handed['mcs']:.0f} % at {_ns(rows.median(_both('mcs'), 'per operation'))} each"
-            )
         if _lost(rows, "plain, contended") > 0:
-            words += (
-                f"; without a guard up to {_lost(rows, 'plain, contended'):.0f} % of the steps of a sample were lost"
-            )
-        own = rows.median(_both("per-thread counter"), "per operation")
-        if math.isfinite(own):
-            words += f"; with a counter for each thread a step takes {_ns(own)}"
-        return words
+            reason += f"; with no guard up to {_lost(rows, 'plain, contended'):.0f} % of the steps were lost"
+        headline = f"{_ns(alone)} alone, {_ns(both)} contended"
+        if step.lo > 1 and rivals.lo > 1:
+            return Verdict(HOLDS, reason, headline=headline)
+        apart = rows.ratio(_both("per-thread counter"), _alone("per-thread counter"), "per operation")
+        if apart.n >= N_MIN and apart.lo > _NOT_PARALLEL:
+            return Verdict(UNDECIDED, f"{reason}; {CORES_TAKEN}", headline=headline)
+        if step.lo <= 1 < step.hi or rivals.lo <= 1 < rivals.hi:
+            return Verdict(UNDECIDED, f"{reason}: too noisy, an interval includes 1", headline=headline)
+        if rivals.lo > 1:
+            return Verdict(CONDITIONAL, reason, "threads compete for the lock", headline)
+        if step.lo > 1:
+            where = "the lock is compared with no lock: competing made it no dearer"
+            return Verdict(CONDITIONAL, reason, where, headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Bars by kind, alone and contended; floors and tails as ranked dots."""
@@ -214,18 +212,19 @@ class ContentionCrawl(Experiment):
             return Verdict(UNDECIDED, "two threads and more than two were not both measured")
         most = max(counted, key=lambda row: row.params["threads"])
         ratio = rows.ratio(most.variant, _threads(2), "hand-overs")
-        if ratio.n < _N_MIN:
+        if ratio.n < N_MIN:
             return Verdict(UNDECIDED, f"only {ratio.n} rounds were measured")
         reason = (
             f"{format_quantity(rows.median(_threads(2), 'hand-overs'), '')} hand-overs a second with 2 threads, "
             f"{format_quantity(most.median, '')} with {most.variant}: {ratio.mid:.2f} times "
             f"({ratio.lo:.2f} to {ratio.hi:.2f})"
         )
+        headline = f"{ratio.mid:.2f} times the hand-overs of 2 threads with {most.variant}"
         if ratio.hi < 0.5:
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if ratio.lo >= 0.5:
-            return Verdict(FAILS, f"{reason}: more than half is left")
-        return Verdict(UNDECIDED, f"{reason}: the interval includes the threshold of one half")
+            return Verdict(FAILS, f"{reason}: more than half is left", headline=headline)
+        return Verdict(UNDECIDED, f"{reason}: the interval includes the threshold of one half", headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Both rates over the number of threads."""
@@ -255,6 +254,8 @@ def _threads(count: int) -> str:
 
 # Steps of each thread in a sample: plain steps are a tenth of a nanosecond to one, atomic ones 5 to 20.
 ATOMIC_STEPS, PLAIN_STEPS = 20_000, 400_000
+# One line counts as slower from here on.
+_SLOWER = 1.2
 DISTANCES = {"same line": 8, "next line": 64, "padded": 128}
 
 
@@ -293,20 +294,28 @@ class FalseSharing(Experiment):
         ratios = {
             kind: rows.ratio(f"{kind}, same line", f"{kind}, padded", "per operation") for kind in ("atomic", "plain")
         }
-        if any(ratio.n < _N_MIN for ratio in ratios.values()):
+        if any(ratio.n < N_MIN for ratio in ratios.values()):
             return Verdict(UNDECIDED, NO_SECOND_CPU)
         parts = [f"{kind} steps {r.mid:.2f} times ({r.lo:.2f} to {r.hi:.2f})" for kind, r in ratios.items()]
         alone = rows.ratio("atomic, same line", "atomic, one thread", "per operation")
         reason = f"one line against two: {', '.join(parts)}"
-        if alone.n >= _N_MIN:
+        if alone.n >= N_MIN:
             reason += f"; on one line two threads need {alone.mid:.1f} times as long for an atomic step as one alone"
-        slow = [kind for kind, ratio in ratios.items() if ratio.lo > 1.2]
+        headline = (
+            f"{ratios['atomic'].mid:.2f} times as long for an atomic step, {ratios['plain'].mid:.2f} for a plain one"
+        )
+        slow = [kind for kind, ratio in ratios.items() if ratio.lo > _SLOWER]
         if len(slow) == 2:
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
+        apart = rows.ratio("atomic, padded", "atomic, one thread", "per operation")
+        if apart.n >= N_MIN and apart.lo > _NOT_PARALLEL:
+            return Verdict(UNDECIDED, f"{reason}; {CORES_TAKEN}", headline=headline)
+        if any(ratio.lo <= _SLOWER < ratio.hi for ratio in ratios.values()):
+            return Verdict(UNDECIDED, f"{reason}: an interval includes the threshold of {_SLOWER}", headline=headline)
         if slow:
             hidden = ", since the store buffer hides plain ones" if slow == ["atomic"] else ""
-            return Verdict(CONDITIONAL, reason, f"the steps are {slow[0]}{hidden}")
-        return Verdict(FAILS, reason)
+            return Verdict(CONDITIONAL, reason, f"the steps are {slow[0]}{hidden}", headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Bars by distance, one group for each kind of step."""

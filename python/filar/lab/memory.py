@@ -28,11 +28,11 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 from filar.limits import why_not
 
 KIB, MIB = 1024, 1024 * 1024
 PARTS = ("resident", "kernel stack", "slab", "page tables")
-_N_MIN = 6
 
 
 def _bytes(value: float) -> str:
@@ -67,8 +67,8 @@ class KthreadMemory(Experiment):
     family = "Memory and limits"
     claim = Claim("A thread takes 1 to 8 MB of memory for its stack.", "Lecture notes on what a thread is")
     references: ClassVar = (
-        Reference("at least, as memory", 1e6, "B", "lecture notes", "resident"),
-        Reference("at most, as address space", 8e6, "B", "lecture notes; the usual `ulimit -s`", "virtual"),
+        Reference("at least, as memory", MIB, "B", "lecture notes", "resident"),
+        Reference("at most, as address space", 8 * MIB, "B", "lecture notes; the usual `ulimit -s`", "virtual"),
     )
     method = (
         "In every round, for each kind of stack, a herd of threads is created and sleeps; /proc/self/status and "
@@ -91,7 +91,7 @@ class KthreadMemory(Experiment):
     def judge(self, rows: Rows) -> Verdict:
         """The claim is about memory: it holds if resident and kernel memory together reach 1 MB."""
         virtual, resident = rows.find("default stack", "virtual"), rows.find("default stack", "resident")
-        if virtual is None or resident is None or resident.n < _N_MIN:
+        if virtual is None or resident is None or resident.n < N_MIN:
             return Verdict(UNDECIDED, "the memory of threads with default stacks was not measured")
         kernel = sum(
             max(rows.median("default stack", part), 0) for part in PARTS[1:] if rows.find("default stack", part)
@@ -156,7 +156,7 @@ class ProcessMemory(Experiment):
     def judge(self, rows: Rows) -> Verdict:
         """Holds if page tables alone, the steadiest figure, are dearer for a process."""
         thread, process = rows.find("thread", "page tables"), rows.find("forked process", "page tables")
-        if thread is None or process is None or min(thread.n, process.n) < _N_MIN:
+        if thread is None or process is None or min(thread.n, process.n) < N_MIN:
             return Verdict(UNDECIDED, "threads and processes were not both measured")
         kernel = {
             variant: sum(max(rows.median(variant, part), 0) for part in PARTS[1:] if rows.find(variant, part))

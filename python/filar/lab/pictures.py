@@ -11,7 +11,7 @@ from filar import chart
 from filar.lab.base import Reference, Row
 from filar.lab.result import Result
 
-__all__ = ["curve", "curves", "ranked_dots", "samples_note"]
+__all__ = ["curve", "curves", "events_note", "ranked_dots", "samples_note"]
 
 
 def samples_note(rows: Iterable[Row]) -> str:
@@ -20,6 +20,14 @@ def samples_note(rows: Iterable[Row]) -> str:
     if not counts:
         return ""
     return f"{counts[0]} rounds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} rounds"
+
+
+def events_note(counts: Iterable[int], noun: str) -> str:
+    """How many single events stand behind the curves of a chart: "120 sleeps", or a range where they differ."""
+    found = sorted(set(counts))
+    if not found:
+        return ""
+    return f"{found[0]:,} {noun}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,} {noun}"
 
 
 def ranked_dots(

@@ -30,10 +30,9 @@ from filar.lab.base import (
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.locks import NO_SECOND_CPU, two_cores
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 __all__ = ["Deadlock", "Heisenbug", "LostUpdate", "runs_until", "wait_cycle"]
-
-_N_MIN = 6
 
 
 def _where(cores: int) -> str:
@@ -123,13 +122,17 @@ class LostUpdate(Experiment):
         cures = [row for row in rows if self._is_cure(row)]
         failed = sorted({row.variant for row in cures if row.max > 0})
         if failed:
-            return Verdict(FAILS, f"the cures do not cure: something was lost with {', '.join(failed)}")
+            names = ", ".join(failed)
+            return Verdict(
+                FAILS, f"the cures do not cure: something was lost with {names}", headline=f"losses with {names}"
+            )
         parts = [
             f"on {place} up to {row.max:.1f} % were lost in a run of {row.variant.partition(', ')[2]} "
             f"(median {row.median:.1f} %)"
             for place, row in worst.items()
             if row
         ]
+        headline = "; ".join(f"up to {row.max:.1f} % gone on {place}" for place, row in worst.items() if row)
         torn = rows.find("pair, two cores", "torn")
         if torn:
             parts.append(f"{torn.median:.1f} % of unguarded pairs were torn")
@@ -138,14 +141,17 @@ class LostUpdate(Experiment):
         reason = "; ".join(parts)
         on_two, on_one = (row is not None and row.max > 0 for row in worst.values())
         if on_two and on_one:
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if on_two:
-            return Verdict(
-                CONDITIONAL, f"{reason}: on one core no slice ended inside an update", "threads run on two cores"
-            )
+            why = f"{reason}: on one core no slice ended inside an update"
+            return Verdict(CONDITIONAL, why, "threads run on two cores", headline)
         if worst["two cores"] is None:
-            return Verdict(UNDECIDED, "; ".join([NO_SECOND_CPU, *parts]))
-        return Verdict(FAILS, reason)
+            return Verdict(UNDECIDED, "; ".join([NO_SECOND_CPU, *parts]), headline=headline)
+        if torn and torn.max == 0:
+            # Reader and writer that never once met say nothing of threads that do.
+            why = "nor was a single pair read torn: the two threads hardly ran at once"
+            return Verdict(UNDECIDED, f"{reason}; {why}", headline=headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     @staticmethod
     def _worst(rows: Rows, place: str) -> Row | None:
@@ -266,23 +272,28 @@ class Heisenbug(Experiment):
         control = seen.pop(CONTROL, None)
         if control is not None and control.max > 0:
             return Verdict(FAILS, "the control, an atomic addition, lost updates: the count itself is wrong")
-        chances = {words: _chance(row) for words, row in seen.items() if row.n >= _N_MIN}
+        chances = {words: _chance(row) for words, row in seen.items() if row.n >= N_MIN}
         if len(chances) < 2:
             return Verdict(UNDECIDED, "fewer than two settings were measured")
+        most = max(chances, key=lambda words: chances[words].lo)
+        least = min(chances, key=lambda words: chances[words].hi)
+        often, seldom = chances[most], chances[least]
         reason = "chance that a run fails: " + ", ".join(
-            f"{100 * c.mid:.0f} % on {words} ({100 * c.lo:.0f} to {100 * c.hi:.0f})" for words, c in chances.items()
+            f"{100 * c.mid:.0f} % on {words} ({100 * c.lo:.0f} to {100 * c.hi:.0f})"
+            for words, c in {most: often, least: seldom}.items()
         )
-        often = max(chances.values(), key=lambda c: c.lo)
-        seldom = min(chances.values(), key=lambda c: c.hi)
+        headline = f"seen in {100 * often.mid:.0f} % of runs ({most}) or in {100 * seldom.mid:.0f} % ({least})"
         if often.lo > 2 * seldom.hi:
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if "two cores" not in chances:
-            return Verdict(UNDECIDED, f"{NO_SECOND_CPU}; {reason}")
+            return Verdict(UNDECIDED, f"{NO_SECOND_CPU}; {reason}", headline=headline)
         if seldom.lo > 0.9:
-            return Verdict(FAILS, f"{reason}: it shows everywhere")
+            return Verdict(FAILS, f"{reason}: it shows everywhere", headline=headline)
         if often.hi < 0.1:
-            return Verdict(UNDECIDED, f"{reason}: it was hardly seen at all")
-        return Verdict(FAILS, f"{reason}: no setting differs from another by a factor of two")
+            return Verdict(UNDECIDED, f"{reason}: it was hardly seen at all", headline=headline)
+        if often.hi > 2 * seldom.lo:
+            return Verdict(UNDECIDED, f"{reason}: too few runs to say whether they differ", headline=headline)
+        return Verdict(FAILS, f"{reason}: no setting differs from another by a factor of two", headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Runs until the bug shows, all settings together; the chance of each."""
@@ -322,6 +333,8 @@ _LOCKS, _THREAD = 1, 2
 # The longest a run may take before it counts as "did not stop": opposite orders on one core need the end of a slice
 # between two locks.
 ABBA_MS, CURE_MS = 60, 10
+# Fewer rounds without a deadlock show that the threads hardly ran, not that there is none.
+_ROUNDS_MIN = 1_000
 _NO_RETRIES: Mapping[str, str | None] = {"retries": None}
 
 
@@ -395,35 +408,45 @@ class Deadlock(Experiment):
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if opposite orders stop and neither cure ever does."""
-        runs = {row.variant: row for row in rows.of_metric("deadlock") if row.n >= _N_MIN}
+        runs = {row.variant: row for row in rows.of_metric("deadlock") if row.n >= N_MIN}
         abba = {words: row for words, row in runs.items() if words.startswith("opposite orders")}
         cures = {words: row for words, row in runs.items() if words not in abba}
         if not abba:
             return Verdict(UNDECIDED, "opposite orders of locking were not measured")
         stopped = {words: int(np.sum(row.samples)) for words, row in abba.items()}
-        parts = [
-            f"{words.partition(', ')[2]}: {count} of {abba[words].n} runs stopped{self._after(rows, words)}"
-            for words, count in stopped.items()
-        ]
-        reason = f"in opposite orders, {'; '.join(parts)}"
+        # Of each place the kind that stopped most often: with a longer section or without.
+        told: dict[str, str] = {}
+        for place in ("two cores", "one core"):
+            mine = [words for words in stopped if place in words]
+            if mine:
+                told[place] = max(mine, key=lambda words: stopped[words] / abba[words].n)
+        reason = "in opposite orders, " + "; ".join(
+            f"{words.partition(', ')[2]}: {stopped[words]} of {abba[words].n} runs stopped{self._after(rows, words)}"
+            for words in told.values()
+        )
+        headline = ", ".join(f"{stopped[words]} of {abba[words].n} runs ended on {p}" for p, words in told.items())
         failed = [words for words, row in cures.items() if row.max > 0]
         if failed:
-            return Verdict(FAILS, f"{reason}; but the cures stopped too: {', '.join(failed)}")
+            return Verdict(FAILS, f"{reason}; but the cures stopped too: {', '.join(failed)}", headline=headline)
         reason += (
             f"; no run stopped with {' or '.join(dict.fromkeys(w.partition(',')[0] for w in cures))}" if cures else ""
         )
-        cycle = rows.find(CHILD, "threads in the cycle")
-        if cycle:
-            reason += f"; {int(np.sum(cycle.samples >= 2))} of {cycle.n} children closed the cycle and had to be killed"
         on_two = [count for words, count in stopped.items() if "two cores" in words]
         on_one = [count for words, count in stopped.items() if "one core" in words]
         if any(on_two) and (any(on_one) or not on_one):
-            return Verdict(HOLDS, reason)
+            return Verdict(HOLDS, reason, headline=headline)
         if any(on_two):
-            return Verdict(CONDITIONAL, reason, f"threads run on two cores (on one, not within {ABBA_MS} ms)")
+            where = f"threads run on two cores (on one, not within {ABBA_MS} ms)"
+            return Verdict(CONDITIONAL, reason, where, headline)
         if not on_two:
-            return Verdict(HOLDS, reason) if any(on_one) else Verdict(UNDECIDED, f"{NO_SECOND_CPU}; {reason}")
-        return Verdict(FAILS, reason)
+            if any(on_one):
+                return Verdict(HOLDS, reason, headline=headline)
+            return Verdict(UNDECIDED, f"{NO_SECOND_CPU}; {reason}", headline=headline)
+        most = max((rows.median(words, "rounds") for words in abba), default=0.0)
+        if not most >= _ROUNDS_MIN:
+            why = f"the threads did only {_counted(most, 'round')} in the time allowed"
+            return Verdict(UNDECIDED, f"{reason}; {why}", headline=headline)
+        return Verdict(FAILS, reason, headline=headline)
 
     @staticmethod
     def _after(rows: Rows, variant: str) -> str:

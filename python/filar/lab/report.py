@@ -10,15 +10,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from filar._tables import html_table, named_columns, text_table
 from filar.errors import NotFoundError, ResultFileError
 from filar.lab import jsonfile
 from filar.lab.result import Result
-from filar.lab.table import html_table, text_table
 
 __all__ = ["Report", "load"]
 
 SELF_CHECK = "self-check"
-_HEADINGS = ("experiment", "verdict", "samples", "s")
+_COLUMNS = named_columns(("experiment", "verdict", "samples", "s"), 2)
 
 
 @dataclass
@@ -99,14 +99,14 @@ class Report:
         ]
 
     def __str__(self) -> str:
-        return text_table(_HEADINGS, self._lines(), 2)
+        return text_table(_COLUMNS, self._lines())
 
     def __repr__(self) -> str:
         return f"<Report of {len(self.results)} results, {self.mode or 'mixed'} mode, {self.elapsed_s:.0f} s>"
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return html_table(_HEADINGS, self._lines(), 2) + notes
+        return html_table(_COLUMNS, self._lines()) + notes
 
     # ---- files ----
 

@@ -130,7 +130,8 @@ class Result:
         return f"<Result {self.experiment}: {self.verdict}, {len(self.rows)} rows, {self.mode}>"
 
     def __str__(self) -> str:
-        return f"{self.title} ({self.experiment}): {self.verdict}\n{self.verdict.reason}\n\n{self.table()}"
+        heading = f"{self.title} ({self.experiment}): {self.verdict}\n{self.verdict.reason}"
+        return "\n\n".join([heading, str(self.table()), *map(str, self.tables)])
 
     def _repr_html_(self) -> str:
         badge = self.badge
@@ -142,7 +143,7 @@ class Result:
         return (
             f"<h4>{escape(self.title)}</h4><p><i>{escape(self.claim)}</i></p>"
             f"<p><b>{escape(str(self.verdict))}</b>: {escape(self.verdict.reason)}</p>"
-            f"{self.table()._repr_html_()}{mark}"
+            f"{self.table()._repr_html_()}{''.join(table._repr_html_() for table in self.tables)}{mark}"
         )
 
     # ---- handing it on ----

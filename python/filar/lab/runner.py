@@ -155,6 +155,7 @@ class _Session:
         self._begun = time.monotonic()
         self._expected: list[Experiment] = []
         self._done = 0
+        self._share = 0.0  # of the running experiment; a repeat does not take it back
 
     @property
     def elapsed_s(self) -> float:
@@ -171,6 +172,7 @@ class _Session:
         Trouble from outside (FilarError, OSError) becomes an undecided result; with `swallow` so does a fault of ours.
         """
         started, begun = _now(), time.monotonic()
+        self._share = 0.0
         measured, conditions = self._attempt(experiment, swallow)
         badge = conditions.get("badge", {})
         if self.retries_left > 0 and badge.get("level") == "bad" and isinstance(measured, Measured):
@@ -275,6 +277,7 @@ class _Session:
     def _tell(self, experiment: Experiment, share: float, variant: str) -> None:
         if self._on_progress is None:
             return
+        share = self._share = max(self._share, share)
         index = next((i for i, e in enumerate(self._expected) if e is experiment), 0)
         ahead = sum(self._expected_s(e) for e in self._expected[index + 1 :])
         left_s = ahead + (1 - share) * self._expected_s(experiment)

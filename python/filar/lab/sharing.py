@@ -23,10 +23,10 @@ from filar.lab.base import (
 from filar.lab.bench import Bench
 from filar.lab.places import KIB, MIB
 from filar.lab.result import Result
+from filar.lab.stats import N_MIN
 
 __all__ = ["SharingCost"]
 
-_N_MIN = 6
 METRIC = "round trip"
 POINTER, SHARED = "pointer between threads", "shared memory between processes"
 PIPE, SOCKET = "pipe between processes", "unix socket between processes"
@@ -101,16 +101,27 @@ class SharingCost(Experiment):
         size = _size(max(sizes))
         pointer = f"{POINTER}, {place}, {size}"
         ratios = {kind: rows.ratio(f"{kind}, {place}, {size}", pointer, METRIC) for kind in (SHARED, PIPE, SOCKET)}
-        if any(ratio.n < _N_MIN for ratio in ratios.values()):
+        if any(ratio.n < N_MIN for ratio in ratios.values()):
             return Verdict(UNDECIDED, "not every way of handing data over was measured")
-        parts = [f"{kind} {ratio.mid:.2f} times ({ratio.lo:.2f} to {ratio.hi:.2f})" for kind, ratio in ratios.items()]
+        parts = [
+            f"{kind.removesuffix(' between processes')} {ratio.mid:.2f} ({ratio.lo:.2f} to {ratio.hi:.2f})"
+            for kind, ratio in ratios.items()
+        ]
         here = format_quantity(rows.median(pointer, METRIC), "ns")
-        reason = f"{size} by pointer takes {here} ({place}); {', '.join(parts)}"
-        if not (ratios[PIPE].lo > DIFFERENT and ratios[SOCKET].lo > DIFFERENT):
-            return Verdict(FAILS, reason)
+        reason = f"{size} by pointer takes {here} ({place}); times that: {', '.join(parts)}"
+        headline = f"{ratios[PIPE].mid:.3g} times a pointer by pipe, {ratios[SOCKET].mid:.3g} by socket, "
+        headline += f"{ratios[SHARED].mid:.3g} in shared memory ({size})"
+        copies = (ratios[PIPE], ratios[SOCKET])
+        if any(ratio.hi <= DIFFERENT for ratio in copies):
+            return Verdict(FAILS, reason, headline=headline)
+        if any(ratio.lo <= DIFFERENT for ratio in copies):
+            return Verdict(UNDECIDED, f"{reason}: too noisy to say that copies cost more", headline=headline)
         if ratios[SHARED].lo > DIFFERENT:
-            return Verdict(HOLDS, reason)
-        return Verdict(CONDITIONAL, reason, "the processes send copies; with shared memory they are equal to threads")
+            return Verdict(HOLDS, reason, headline=headline)
+        if ratios[SHARED].hi > DIFFERENT:
+            return Verdict(UNDECIDED, f"{reason}: too noisy to tell shared memory from a pointer", headline=headline)
+        where = "the processes send copies; with shared memory they are equal to threads"
+        return Verdict(CONDITIONAL, reason, where, headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Lines over the size, one chart across two cores (if measured) and one on one core."""

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "LEVEL",
     "NOTHING",
+    "N_MIN",
     "Interval",
     "Summary",
     "bootstrap_interval",
@@ -31,7 +32,7 @@ __all__ = [
 
 LEVEL = 0.95
 # Fewer samples have no sign-test interval at 95 %: 2 * 0.5**n > 0.05.
-_N_MIN = 6
+N_MIN = 6
 # Above this many samples the binomial is normal to within one rank, and summing it would take seconds.
 _N_EXACT_MAX = 5000
 _RESAMPLES = 2000
@@ -85,7 +86,7 @@ def median_interval(samples: ArrayLike, level: float = LEVEL) -> Interval:
     if n == 0:
         return NOTHING
     middle = float(np.median(data))
-    if n < _N_MIN:
+    if n < N_MIN:
         return Interval(middle, float(data[0]), float(data[-1]), n)
     k = _sign_test_rank(n, level)
     return Interval(middle, float(data[max(k - 1, 0)]), float(data[n - max(k, 1)]), n)

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from filar._tables import Column, clean, fill, text_table
 from filar.chart import format_quantity
 from filar.lab.compare import Change, Comparison
-from filar.report.tables import Column, clean, fill, table
 
 __all__ = ["comparison_text", "counts_text", "ranked", "remarks"]
 
@@ -37,7 +37,7 @@ def _part(found: Comparison, index: int, width: int, everything: bool, paint: Pa
     title = clean(f"{found.names[index + 1]} against {found.names[0]}")
     lines = [fill(f"{title}:", width), counts_text(changes, paint)]
     if shown:
-        lines += ["", table(_COLUMNS, list(_rows(shown)), width, indent="  ")]
+        lines += ["", text_table(_COLUMNS, list(_rows(shown)), width, indent="  ")]
     told = [fill(clean(remark), width) for remark in remarks(found, index)]
     return "\n".join([*lines, "", *told])
 
@@ -105,7 +105,7 @@ def _rows(changes: Sequence[Change]) -> Iterator[tuple[str, ...] | str]:
 
 def remarks(found: Comparison, index: int) -> Iterator[str]:
     """What one has to know to believe part `index`: noise, verdicts, what is missing, which settings differ."""
-    yield f"A change below {100 * found.noise[index]:.1f} % counts as the same: that much the A/A check was off."
+    yield found.threshold_words(index)
     for name, was, now in found.verdicts[index]:
         yield f"The verdict of {name} was: {was}; now: {now}."
     names = (found.names[0], found.names[index + 1])

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from filar.chart import Badge, Chart, format_quantity
-from filar.lab.base import Reference, Row, Rows, Table
+from filar.lab.base import Reference, Row, Rows, Table, fact_text
 from filar.lab.result import Result
 from filar.report.markup import Markup, join, prose, tag
-from filar.report.tables import fact_text
-from filar.report.words import format_interval, groups_of, look_of, measured_beside, quantity, sentence
+from filar.report.words import Group, format_interval, groups_of, look_of, measured_beside, quantity, sentence
 
 __all__ = ["Detail", "anchor", "badge_chip", "compact", "icon", "section", "verdict_chip"]
 
@@ -19,6 +18,9 @@ __all__ = ["Detail", "anchor", "badge_chip", "compact", "icon", "section", "verd
 NARROW_WIDTH = 380
 # A drawing larger than this is embedded once; a phone scrolls it.
 TWICE_MAX_BYTES = 60_000
+
+# Of a longer table of figures only the first group of rows, and of that so many, stand before the fold.
+ROWS_SHOWN = 12
 
 _CIRCLE = '<circle cx="8" cy="8" r="6.6"/>'
 _SIGNS = {
@@ -187,13 +189,38 @@ def _figures(result: Result) -> Markup | None:
     """The table of rows; None where no row was measured."""
     if not len(result.rows):
         return None
+    shown, folded = _split(groups_of(result.rows))
+    name = f"Figures of {result.title}"
+    rest = tag(
+        "details",
+        tag("summary", f"{sum(len(group.rows) for group in folded)} more rows: {_headings(folded)}"),
+        _scroll(f"More figures of {result.title}", _figures_table(folded)),
+        class_="more",
+    )
+    return join(tag("h4", "Figures"), _scroll(name, _figures_table(shown)), rest if folded else None)
+
+
+def _split(groups: list[Group]) -> tuple[list[Group], list[Group]]:
+    """What is shown of a long table, and what is folded: the first group holds the main metric."""
+    if sum(len(group.rows) for group in groups) <= ROWS_SHOWN:
+        return groups, []
+    first, *others = groups
+    rest = [Group(first.heading, first.rows[ROWS_SHOWN:])] if len(first.rows) > ROWS_SHOWN else []
+    return [Group(first.heading, first.rows[:ROWS_SHOWN])], [*rest, *others]
+
+
+def _headings(groups: list[Group]) -> str:
+    names = [group.heading for group in groups]
+    return ", ".join(names[:4]) + (" and others" if len(names) > 4 else "")
+
+
+def _figures_table(groups: list[Group]) -> Markup:
     columns = ["median", "95 % interval", "floor", "p99", "n"]
     bodies = []
-    for group in groups_of(result.rows):
+    for group in groups:
         heading = tag("tr", tag("th", group.heading, colspan=6, scope="rowgroup"), class_="group")
         bodies.append(tag("tbody", heading, [_row(label, row) for label, row in group.rows]))
-    table = tag("table", _head([("", False), *[(name, True) for name in columns]]), bodies, class_="numbers")
-    return join(tag("h4", "Figures"), _scroll(f"Figures of {result.title}", table))
+    return tag("table", _head([("", False), *[(name, True) for name in columns]]), bodies, class_="numbers")
 
 
 def _row(label: str, row: Row) -> Markup:

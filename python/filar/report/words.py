@@ -11,6 +11,7 @@ from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Reference, Row,
 
 __all__ = [
     "VERDICTS",
+    "Group",
     "VerdictLook",
     "duration",
     "format_interval",
