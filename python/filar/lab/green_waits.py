@@ -85,7 +85,7 @@ def strip(series: Series, span_ns: float, first: str) -> chart.Gantt:
     return chart.Gantt(
         intervals=[one for one in intervals if one.end > one.start],
         rows=[f"task {task + 1}" for task in range(TASKS)],
-        categories=["runs", "blocked", "waits"],
+        categories=["runs", "waits", "blocked"],
         heights={"runs": 1.0, "blocked": 0.6, "waits": 0.15},
         unit=_NS,
         title=series.name,
@@ -165,10 +165,10 @@ class N1Blocking(_Gaps):
         window = {"tasks": TASKS, "window_ns": self.window_ms * MS}
         kernel = {"kernel": 1, "yields": 0}
         found = [
-            Way(N1_FREE, "green-gaps", {**window, "trouble": NO_TROUBLE}, metrics=keep),
             Way(N1_BLOCKS, "green-gaps", {**window, "trouble": BLOCKS}, metrics=keep),
-            Way(K_FREE, "green-gaps", {**window, **kernel, "trouble": NO_TROUBLE}, metrics=keep),
+            Way(N1_FREE, "green-gaps", {**window, "trouble": NO_TROUBLE}, metrics=keep),
             Way(K_BLOCKS, "green-gaps", {**window, **kernel, "trouble": BLOCKS}, metrics=keep),
+            Way(K_FREE, "green-gaps", {**window, **kernel, "trouble": NO_TROUBLE}, metrics=keep),
         ]
         if bench.other_cpu is not None:
             two = {"workers": 2, "other_cpu": bench.other_cpu}
@@ -242,10 +242,10 @@ class Fairness(_Gaps):
         keep = {"worst wait": None, "typical worst wait": None, "times blocked": None}
         window = {"tasks": TASKS, "window_ns": self.window_ms * MS}
         return [
-            Way(GREEN_ALL, "green-gaps", {**window, "trouble": NO_TROUBLE}, metrics=keep),
             Way(GREEN_HOG, "green-gaps", {**window, "trouble": HOGS}, metrics=keep),
-            Way(KERNEL_ALL, "green-gaps", {**window, "kernel": 1, "yields": 0}, metrics=keep),
             Way(KERNEL_HOG, "green-gaps", {**window, "kernel": 1, "yields": 1, "trouble": HOGS}, metrics=keep),
+            Way(GREEN_ALL, "green-gaps", {**window, "trouble": NO_TROUBLE}, metrics=keep),
+            Way(KERNEL_ALL, "green-gaps", {**window, "kernel": 1, "yields": 0}, metrics=keep),
         ]
 
     def remarks(self, bench: Bench) -> list[str]:
@@ -359,8 +359,7 @@ class Waiters(Experiment):
     def charts(self, result: Result) -> list[Any]:
         """Wall, CPU and memory by kind, and how late the sleepers were."""
         found: list[Any] = [
-            pictures.ranked_dots(result, metric, title=f"{len(result.rows.variants())} ways to wait: {what}")
-            for metric, what in COSTS.items()
+            pictures.ranked_dots(result, metric, title=f"Tasks that wait: {what}") for metric, what in COSTS.items()
         ]
         found.append(
             chart.Cdf(

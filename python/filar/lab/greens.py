@@ -143,7 +143,7 @@ class GreenSwitch(Experiment):
             name: "the kernel is asked" if name.startswith(("kernel", SWAPCONTEXT)) else "no kernel involved"
             for name in result.rows.variants()
         }
-        return [pictures.ranked_dots(result, ONE_WAY, references=self.references, on=ready(2), groups=groups)]
+        return [pictures.ranked_dots(result, ONE_WAY, references=self.references, on=KERNEL_FUTEX, groups=groups)]
 
 
 # ---- creating ----
@@ -210,7 +210,7 @@ class GreenSpawn(Experiment):
     def charts(self, result: Result) -> list[Any]:
         """Ranked dots on a log axis."""
         groups = {name: f"{name.split(',')[0]} threads" for name in result.rows.variants()}
-        return [pictures.ranked_dots(result, CREATE_JOIN, references=self.references, on=GREEN_ONE, groups=groups)]
+        return [pictures.ranked_dots(result, CREATE_JOIN, references=self.references, on=KERNEL_ONE, groups=groups)]
 
 
 # ---- memory ----
@@ -245,7 +245,7 @@ class GreenMemory(Experiment):
     def ways(self, bench: Bench) -> list[Way]:
         """Green threads by the thousand, kernel threads as far as it is safe; large numbers at the end."""
         counts = thousands(bench, (1_000, 10_000, LARGE) if bench.quick else (1_000, 10_000, LARGE, 1_000_000))
-        kernel = sorted({bench.safety.threads(count) for count in ((500,) if bench.quick else (1_000, 10_000))})
+        kernel = sorted({bench.safety.threads(count) for count in ((200, 1_000) if bench.quick else (1_000, 10_000))})
         return [
             *(Way(self.variant("kernel", count), "kthread-memory", {"count": count}) for count in kernel),
             *(Way(self.variant("green", count), "green-memory", {"count": count}) for count in counts),
