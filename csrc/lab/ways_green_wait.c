@@ -302,7 +302,8 @@ struct waiters {
 	uint32_t count, sleeps;   /* I */
 	int64_t sleep_ns;         /* I */
 	_Atomic uint32_t begun;   /* A  relaxed: tasks that have run */
-	double memory_bytes;      /* W  whoever created them: growth when all have begun */
+	_Atomic uint32_t ended;   /* A  relaxed: of these, those that will not sleep again */
+	double memory_bytes;      /* W  whoever created them: growth for each */
 };
 
 struct sleeper {
@@ -351,6 +352,7 @@ static void sleep_often(struct waiters *state, uint32_t number, bool kernel)
 		sleep_once(kernel, due);
 		late_ns[i] = (double)(clock_now_ns() - due);
 	}
+	fetch_add_relaxed(&state->ended, 1);
 }
 
 static void green_sleeper(struct grove_member *member)
@@ -366,6 +368,15 @@ static void *kernel_sleeper(void *pointer)
 	return NULL;
 }
 
+#define LOOKS_EVERY 500u
+
+/* As long as nobody has ended: the first may have slept enough before the last is created. */
+static void look_at_memory(struct waiters *state, double before, uint32_t created)
+{
+	if (load_relaxed(&state->ended) == 0)
+		state->memory_bytes = (memory_now() - before) / created;
+}
+
 static enum filar_status waiters_errand(void *pointer)
 {
 	struct waiters *state = pointer;
@@ -374,7 +385,9 @@ static enum filar_status waiters_errand(void *pointer)
 
 	while (load_relaxed(&state->begun) < state->grove.count)
 		green_yield();
-	state->memory_bytes = memory_now() - before;
+	/* The stacks of those that have ended are not given back before they are joined. */
+	if (state->grove.count > 0)
+		state->memory_bytes = (memory_now() - before) / state->grove.count;
 	grove_join(&state->grove);
 	return status;
 }
@@ -397,9 +410,10 @@ static enum filar_status wait_with_threads(struct waiters *state)
 		*sleeper = (struct sleeper){ .waiters = state, .number = created };
 		error = call_thread_create(&sleeper->thread, &attributes, kernel_sleeper, sleeper);
 		created += error == 0;
+		if (error == 0 && (created == state->count || created % LOOKS_EVERY == 0))
+			look_at_memory(state, before, created);
 	}
 	pthread_attr_destroy(&attributes);
-	state->memory_bytes = memory_now() - before;
 	for (uint32_t i = 0; i < created; i++)
 		pthread_join(state->sleepers[i].thread, NULL);
 	return error == 0 ? FILAR_OK
@@ -475,6 +489,8 @@ static enum filar_status sample_waiters(struct way_run *run)
 	enum filar_status status;
 
 	store_relaxed(&state->begun, 0);
+	store_relaxed(&state->ended, 0);
+	state->memory_bytes = NAN;
 	status = run_waiters(run, state);
 	run->values[VALUE_WALL] = (double)(clock_now_ns() - start);
 	run->values[VALUE_CPU] = cpu_now_ns() - start_cpu_ns;
@@ -482,7 +498,7 @@ static enum filar_status sample_waiters(struct way_run *run)
 		return status;
 	if (way_cancelled(run))
 		return FILAR_CANCELLED;
-	run->values[VALUE_MEMORY] = state->memory_bytes / state->count;
+	run->values[VALUE_MEMORY] = state->memory_bytes;
 	run->values[VALUE_LATE] = median_of(state->late_ns, sleeps);
 	run->values[VALUE_LATE_P99] = state->late_ns[sleeps - 1 - sleeps / 100]; /* sorted now */
 	run->values[VALUE_LATE_WORST] = state->late_ns[sleeps - 1];

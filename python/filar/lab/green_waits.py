@@ -299,7 +299,7 @@ class Waiters(Experiment):
         "CPU time is the process's, memory the growth of what is resident and of kernel stacks for each task, and "
         "lateness how long after its time a sleeper runs again."
     )
-    quick = Budget(seconds=1.8, rounds_max=10, rounds_min=6)
+    quick = Budget(seconds=1.3, rounds_max=8, rounds_min=6)
     full = Budget(seconds=20.0, rounds_max=20, rounds_min=6)
 
     @staticmethod
@@ -393,7 +393,7 @@ class N1Share(Experiment):
         "The share is the CPU time of the kernel threads that carry the tasks, of all that both parties used."
     )
     window_ms = 100
-    quick = Budget(seconds=1.8, rounds_max=8, rounds_min=6)
+    quick = Budget(seconds=1.5, rounds_max=7, rounds_min=6)
     full = Budget(seconds=10.0, rounds_max=40, rounds_min=10)
 
     def ways(self, bench: Bench) -> list[Way]:

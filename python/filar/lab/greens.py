@@ -170,7 +170,7 @@ class GreenSpawn(Experiment):
         "page fault; otherwise stacks come back from a cache, as pthread's do. "
         "All variants run in every round, in shuffled order; times are for one thread."
     )
-    quick = Budget(seconds=2.0, rounds_max=60)
+    quick = Budget(seconds=1.5, rounds_max=60)
     full = Budget(seconds=12.0, rounds_max=200)
 
     def ways(self, bench: Bench) -> list[Way]:
@@ -421,7 +421,7 @@ class GreenScaling(Experiment):
         "All variants run in every round, in shuffled order; a sample lasts some milliseconds, so that work has time "
         "to move, and steals and sleeps are counted in it."
     )
-    quick = Budget(seconds=2.0, rounds_max=40)
+    quick = Budget(seconds=1.5, rounds_max=40)
     full = Budget(seconds=12.0, rounds_max=150)
 
     def ways(self, bench: Bench) -> list[Way]:
@@ -505,7 +505,7 @@ class GreenRing(Experiment):
         "shuffled order. "
         "The time is from the first thread that has the token to the last, for one step."
     )
-    quick = Budget(seconds=1.5, rounds_max=60)
+    quick = Budget(seconds=1.0, rounds_max=60)
     full = Budget(seconds=8.0, rounds_max=200)
 
     def ways(self, bench: Bench) -> list[Way]:
