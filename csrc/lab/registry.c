@@ -21,6 +21,9 @@ static const struct way *const way_tables[] = {
 	ways_locks,
 	ways_race,
 	ways_deadlock,
+	ways_green,
+	ways_green_memory,
+	ways_green_wait,
 };
 
 int32_t way_count(void)

@@ -20,6 +20,9 @@ extern const struct way ways_share[];   /* shares of a core between two processe
 extern const struct way ways_timer[];   /* lateness of sleeps and of an interactive loop */
 extern const struct way ways_locks[];   /* locks, counters, shared lines, hand-overs */
 extern const struct way ways_race[];    /* lost updates, torn pairs, and cures */
-extern const struct way ways_deadlock[]; /* two locks, and a child that stops for ever */
+extern const struct way ways_deadlock[];     /* two locks, and a child that stops for ever */
+extern const struct way ways_green[];        /* green threads: switch, spawn, hand-over, scaling */
+extern const struct way ways_green_memory[]; /* memory of parked green threads; what /proc lists */
+extern const struct way ways_green_wait[];   /* one that blocks or never yields; many that sleep */
 
 #endif

@@ -7,6 +7,8 @@
 from filar.lab import (
     crawling,
     creation,
+    green_waits,
+    greens,
     locks,
     memory,
     processes,
@@ -36,6 +38,8 @@ __all__ = [
     "creation",
     "experiments",
     "find",
+    "green_waits",
+    "greens",
     "load",
     "locks",
     "memory",

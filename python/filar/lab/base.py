@@ -57,6 +57,7 @@ FAMILIES = (
     "Memory and limits",
     "Threads and processes",
     "Switching",
+    "Green threads",
     "Sharing",
     "Scheduling",
     "Locks and races",

@@ -1,0 +1,272 @@
+/*
+ * test_ways_green.c - every way about green threads runs, on green and on kernel threads, and
+ * leaves nothing behind: not when it works, not when the plan is cancelled, not when calls fail.
+ */
+#include "fail.h"
+#include "once.h"
+
+#define MS NS_PER_MS
+
+#define RUN(way, batch, ...)                                                                       \
+	once_run(way, (const int64_t[]){ __VA_ARGS__ },                                            \
+		sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t), batch, first_cpu())
+
+static void check_ok(const struct once *once)
+{
+	CHECK_TEXT_HAS(once->detail, "");
+	CHECK_EQ(once->status, FILAR_OK);
+	CHECK(isfinite(once->values[0]));
+}
+
+static void check_time(const struct once *once)
+{
+	check_ok(once);
+	CHECK(once->values[0] > 0);
+}
+
+/* Entries of /proc/self/task.  Before the first count a plan must have run: ThreadSanitizer starts
+ * a thread of its own with the first one. */
+static int tasks_alive(void)
+{
+	DIR *folder = opendir("/proc/self/task");
+	struct dirent *entry;
+	int count = 0;
+
+	while ((entry = readdir(folder)) != NULL)
+		count += entry->d_name[0] != '.';
+	closedir(folder);
+	return count;
+}
+
+TEST(a_bare_context_is_switched)
+{
+	struct once once = once_run("green-context", NULL, 0, 50, first_cpu());
+
+	check_time(&once);
+	CHECK(fabs(once.values[1] - 2 * once.values[0]) <= 1e-6 * once.values[1]);
+}
+
+TEST(yields_are_counted)
+{
+	struct once once = RUN("green-yield", 300, 30);
+	int tasks = tasks_alive();
+
+	check_time(&once);
+	once = RUN("green-yield", 300, 30, 2, second_cpu());
+	check_time(&once);
+	once = RUN("kthread-yield", 20, 3, 1, -1);
+	CHECK_EQ(
+		once.status, FILAR_OK); /* on a busy machine a yield may switch to nobody of ours */
+	once = RUN("kthread-yield", 20, 3, 1, second_cpu());
+	CHECK_EQ(once.status, FILAR_OK);
+	WAIT_UNTIL(tasks_alive() == tasks);
+}
+
+TEST(green_threads_are_created_and_joined)
+{
+	for (int64_t fresh = 0; fresh <= 1; fresh++) {
+		struct once one = RUN("green-create", 20, 1, fresh),
+			    many = RUN("green-create", 20, 40, fresh);
+
+		check_time(&one);
+		check_time(&many);
+	}
+}
+
+TEST(kernel_threads_are_created_many_at_once)
+{
+	struct once once = RUN("kthread-many", 3, 4);
+
+	check_time(&once);
+}
+
+TEST(the_tree_adds_up)
+{
+	for (int64_t kernel = 0; kernel <= 1; kernel++) {
+		struct once once = RUN("skynet", 1, kernel, 2);
+
+		check_time(&once);
+		once = RUN("skynet", 1, kernel, 1, 2, second_cpu());
+		check_time(&once);
+	}
+}
+
+TEST(the_token_goes_round)
+{
+	for (int64_t kernel = 0; kernel <= 1; kernel++) {
+		struct once once = RUN("ring", 100, 20, kernel);
+
+		check_time(&once);
+	}
+}
+
+TEST(memory_of_parked_green_threads_is_read)
+{
+	struct once once = RUN("green-memory", 1, 50);
+
+	check_ok(&once);
+	CHECK(once.values[4] == 100); /* every guard refuses a byte */
+}
+
+TEST(the_kernel_lists_its_own_threads_only)
+{
+	struct once green = RUN("green-seen", 1, 30, 0), kernel = RUN("green-seen", 1, 30, 1);
+
+	check_ok(&green);
+	check_ok(&kernel);
+	CHECK(green.values[1] <= green.values[0]);
+	CHECK(kernel.values[1] >= kernel.values[0] + 30);
+	CHECK(green.values[2] == 30 && kernel.values[2] == 30);
+}
+
+TEST(gaps_are_seen_whatever_the_trouble)
+{
+	for (int64_t kernel = 0; kernel <= 1; kernel++) {
+		for (int64_t trouble = 0; trouble <= 2; trouble++) {
+			struct once once =
+				RUN("green-gaps", 1, 4, kernel, trouble, 1, 1, -1, 5 * MS, MS);
+
+			check_time(&once);
+			CHECK((once.values[4] > 0) == (trouble == 1));
+		}
+	}
+}
+
+TEST(one_that_blocks_holds_up_its_worker)
+{
+	struct once once = RUN("green-gaps", 1, 4, 0, 1, 1, 1, -1, 60 * MS, 20 * MS);
+
+	check_time(&once);
+	CHECK(once.values[0] >= 20 * MS);
+}
+
+TEST(one_that_never_yields_holds_up_its_worker)
+{
+	struct once once = RUN("green-gaps", 1, 4, 0, 2, 1, 1, -1, 20 * MS, MS);
+
+	check_time(&once);
+	CHECK(once.values[0] >= 19 * MS);
+}
+
+TEST(waiters_wait)
+{
+	for (int64_t kernel = 0; kernel <= 1; kernel++) {
+		struct once once = RUN("waiters", 1, 20, kernel, 2, 2 * MS);
+
+		check_time(&once);
+		CHECK(once.values[0] >= 4 * MS);
+		CHECK(once.values[3] >= 0);
+	}
+}
+
+TEST(a_core_is_shared)
+{
+	for (int64_t kernel = 0; kernel <= 1; kernel++) {
+		struct once once = RUN("n1-share", 1, 3, kernel, 20 * MS);
+
+		check_ok(&once);
+		CHECK(once.values[0] >= 0 && once.values[0] <= 100);
+	}
+}
+
+TEST(absurd_parameters_are_refused_with_a_sentence)
+{
+	CHECK_EQ(RUN("green-yield", 1, 1).status, FILAR_INVALID);
+	CHECK_EQ(RUN("green-yield", 1, 2, 0).status, FILAR_INVALID);
+	CHECK_EQ(RUN("green-yield", 1, 2, 2, CPUS_MAX).status, FILAR_NO_CPU);
+	CHECK_EQ(RUN("kthread-yield", 1, 1).status, FILAR_INVALID);
+	CHECK_EQ(RUN("green-create", 1, 0).status, FILAR_INVALID);
+	CHECK_EQ(RUN("kthread-many", 1, INT64_MAX).status, FILAR_INVALID);
+	CHECK_EQ(RUN("skynet", 1, 1, 9).status, FILAR_INVALID);
+	CHECK_EQ(RUN("ring", 1, 1).status, FILAR_INVALID);
+	CHECK_EQ(RUN("green-memory", 1, 0).status, FILAR_INVALID);
+	CHECK_EQ(RUN("green-seen", 1, -1).status, FILAR_INVALID);
+	CHECK_EQ(RUN("green-gaps", 1, 1).status, FILAR_INVALID);
+	CHECK_EQ(RUN("waiters", 1, 0).status, FILAR_INVALID);
+	CHECK_EQ(RUN("n1-share", 1, 0).status, FILAR_INVALID);
+}
+
+TEST(cancelling_ends_a_long_sample)
+{
+	static const struct {
+		const char *name;
+		int64_t params[10];
+		size_t count;
+	} longs[] = {
+		{ "green-yield", { 2 }, 1 },
+		{ "green-create", { 1 }, 1 },
+		{ "kthread-many", { 1 }, 1 },
+		{ "ring", { 20, 0 }, 2 },
+		{ "ring", { 20, 1 }, 2 },
+		{ "green-gaps", { 4, 0, 2, 1, 1, -1, 10 * NS_PER_S, MS }, 8 },
+		{ "green-gaps", { 4, 1, 0, 0, 1, -1, 10 * NS_PER_S, MS }, 8 },
+		{ "waiters", { 4, 0, 1000, 20 * MS }, 4 },
+		{ "waiters", { 4, 1, 1000, 20 * MS }, 4 },
+		{ "n1-share", { 3, 0, 10 * NS_PER_S }, 3 },
+		{ "n1-share", { 3, 1, 10 * NS_PER_S }, 3 },
+	};
+
+	(void)RUN("green-yield", 1, 2);
+	for (size_t i = 0; i < FILAR_COUNT_OF(longs); i++) {
+		struct plan *plan = once_plan(
+			longs[i].name, longs[i].params, longs[i].count, 1u << 30, 1, first_cpu());
+		int tasks = tasks_alive();
+
+		CHECK_EQ(plan_start(plan), FILAR_OK);
+		WAIT_UNTIL(tasks_alive() > tasks + 1);
+		plan_cancel(plan);
+		CHECK_EQ(end_of(plan), FILAR_CANCELLED);
+		WAIT_UNTIL(tasks_alive() == tasks);
+	}
+}
+
+/* ---- the n-th failure ---- */
+
+#if FILAR_FAIL
+static const char *failing_way;
+static const int64_t *failing_params;
+static size_t failing_count;
+static int failing_fds;
+
+static int attempt(void)
+{
+	struct once once = once_run(failing_way, failing_params, failing_count, 3, -1);
+
+	check_nothing_left(failing_fds, 0);
+	return once.status;
+}
+
+#define FAIL_EACH(way, ...)                                                                        \
+	do {                                                                                       \
+		static const int64_t params[] = { __VA_ARGS__ };                                   \
+		failing_way = way;                                                                 \
+		failing_params = params;                                                           \
+		failing_count = FILAR_COUNT_OF(params);                                            \
+		CHECK(fail_each(attempt) > 0);                                                     \
+	} while (0)
+
+TEST(the_nth_failure_leaves_nothing_behind)
+{
+	failing_fds = fds_open();
+	FAIL_EACH("green-yield", 4, 2);
+	FAIL_EACH("kthread-yield", 3);
+	FAIL_EACH("green-create", 4, 0);
+	FAIL_EACH("green-create", 4, 1);
+	FAIL_EACH("kthread-many", 4);
+	FAIL_EACH("skynet", 0, 1);
+	FAIL_EACH("skynet", 1, 1);
+	FAIL_EACH("ring", 4, 0);
+	FAIL_EACH("ring", 4, 1);
+	FAIL_EACH("green-memory", 10);
+	FAIL_EACH("green-seen", 10, 0);
+	FAIL_EACH("green-seen", 10, 1);
+	FAIL_EACH("green-gaps", 4, 0, 1, 1, 1, -1, 2 * MS, 200 * NS_PER_US);
+	FAIL_EACH("green-gaps", 4, 1, 1, 1, 1, -1, 2 * MS, 200 * NS_PER_US);
+	FAIL_EACH("waiters", 4, 0, 1, 100 * NS_PER_US);
+	FAIL_EACH("waiters", 4, 1, 1, 100 * NS_PER_US);
+	FAIL_EACH("n1-share", 2, 0, MS);
+	FAIL_EACH("n1-share", 2, 1, MS);
+}
+#endif
+
+TEST_MAIN()

@@ -1,0 +1,304 @@
+"""Green threads: verdicts follow the rows; each experiment runs for real."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from filar import chart, lab
+from filar.lab import green_waits, greens
+from filar.lab.base import CONDITIONAL, FAILS, FAMILIES, HOLDS, UNDECIDED, Rows, Series
+from filar.lab.bench import Bench
+from once import run_once
+from rows import row
+
+MS = 1_000_000
+NAMES = (
+    "green-switch",
+    "green-spawn",
+    "green-memory",
+    "green-seen-by-kernel",
+    "green-scaling",
+    "green-ring",
+    "n1-blocking",
+    "fairness",
+    "waiters",
+    "n1-share",
+)
+
+
+def judge(name, these):
+    return lab.find(name).judge(Rows(these))
+
+
+# ---- switch ----
+
+
+def switch_rows(two, many, futex=900.0, n=40):
+    figures = {greens.ready(2): two, greens.ready(10_000): many, greens.KERNEL_FUTEX: futex}
+    return [row(variant, "one way", value, n=n) for variant, value in figures.items()]
+
+
+@pytest.mark.parametrize(
+    ("two", "many", "word"), [(8, 35, HOLDS), (8, 2_000, CONDITIONAL), (2_000, 3_000, FAILS), (900, 900, UNDECIDED)]
+)
+def test_a_green_yield_must_be_faster_however_many_are_ready(two, many, word):
+    verdict = judge("green-switch", switch_rows(two, many))
+    assert verdict.word == word
+    assert "ns" in verdict.reason
+
+
+def test_switching_is_judged_with_both_kinds_only():
+    assert judge("green-switch", switch_rows(8, 35)[:2]).word == UNDECIDED
+    assert judge("green-switch", switch_rows(8, 35, n=3)).word == UNDECIDED
+
+
+def test_the_fastest_of_the_kernel_is_the_one_to_beat():
+    these = [*switch_rows(600, 700), row(greens.KERNEL_YIELD, "one way", 500)]
+    assert judge("green-switch", these).word == FAILS
+
+
+# ---- spawn ----
+
+
+def spawn_rows(one, fresh, kernel):
+    figures = {greens.GREEN_ONE: one, "green, 2,000 at once, new stacks": fresh, greens.KERNEL_ONE: kernel}
+    return [row(variant, "create+join", value) for variant, value in figures.items()]
+
+
+@pytest.mark.parametrize(
+    ("one", "fresh", "kernel", "word"),
+    [
+        (58, 2_000, 11_000, HOLDS),
+        (58, 20_000, 11_000, CONDITIONAL),
+        (20_000, 20_000, 11_000, FAILS),
+        (11_000, 11_000, 11_000, UNDECIDED),
+    ],
+)
+def test_spawning_must_be_cheaper_on_new_stacks_too(one, fresh, kernel, word):
+    verdict = judge("green-spawn", spawn_rows(one, fresh, kernel))
+    assert verdict.word == word
+    assert ("new stacks" in verdict.condition) == (word == CONDITIONAL)
+
+
+# ---- memory ----
+
+
+def memory_rows(green, kernel, guarded=100.0):
+    these = [
+        row("1,000 green threads", "resident", green, unit="B", count=1_000),
+        row("1,000 green threads", "guarded", guarded, unit="percent", spread=0, count=1_000),
+        row("1,000 green threads", "maps", 2, unit="count", spread=0, count=1_000),
+        row("500 kernel threads", "resident", kernel / 2, unit="B", count=500),
+        row("500 kernel threads", "kernel stack", kernel / 2, unit="B", count=500),
+        row("500 kernel threads", "slab", -3e6, unit="B", count=500),
+    ]
+    return Rows(these) + greens.GreenMemory.real(Rows(these))
+
+
+def test_what_the_kernel_keeps_is_added_and_its_noise_is_not():
+    assert memory_rows(4_100, 32_000).median("500 kernel threads", "real") == pytest.approx(32_000)
+
+
+@pytest.mark.parametrize(("green", "word"), [(4_100, HOLDS), (16_000, HOLDS), (17_000, FAILS), (64_000, FAILS)])
+def test_much_less_memory_is_half_or_less(green, word):
+    assert judge("green-memory", memory_rows(green, 32_800)).word == word
+
+
+def test_guards_are_in_the_reason():
+    assert "97 %" in judge("green-memory", memory_rows(4_100, 32_000, guarded=97)).reason
+
+
+# ---- what the kernel sees ----
+
+
+def seen_rows(green, kernel):
+    these = []
+    for name, grown in (("1,000 green threads", green), ("1,000 kernel threads", kernel)):
+        counts = {"tasks before": 3, "tasks with them": 3 + grown, "alive": 1_000}
+        these += [row(name, metric, value, unit="count", spread=0, n=3) for metric, value in counts.items()]
+    return these
+
+
+@pytest.mark.parametrize(("green", "kernel", "word"), [(0, 1000, HOLDS), (1000, 1000, FAILS), (0, 10, FAILS)])
+def test_only_kernel_threads_may_be_listed(green, kernel, word):
+    assert judge("green-seen-by-kernel", seen_rows(green, kernel)).word == word
+
+
+# ---- scaling ----
+
+
+def scaling_rows(yields, tree):
+    return [
+        row("yields, 1 worker", "yields", 80e6, unit="1/s"),
+        row("yields, 2 workers", "yields", 80e6 * yields, unit="1/s"),
+        row("tree, 1 worker", "per task", 400),
+        row("tree, 2 workers", "per task", 400 / tree),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("yields", "tree", "word"), [(1.8, 1.7, HOLDS), (1.8, 0.7, CONDITIONAL), (0.9, 1.6, CONDITIONAL), (1, 1, FAILS)]
+)
+def test_two_workers_must_do_half_as_much_again(yields, tree, word):
+    assert judge("green-scaling", scaling_rows(yields, tree)).word == word
+
+
+def test_scaling_cannot_be_decided_on_one_cpu():
+    assert judge("green-scaling", scaling_rows(1.8, 1.8)[::2]).word == UNDECIDED
+
+
+# ---- ring ----
+
+
+@pytest.mark.parametrize(("green", "kernel", "word"), [(60, 3_000, HOLDS), (3_000, 60, FAILS), (60, 60, UNDECIDED)])
+def test_a_step_in_the_ring_must_be_faster(green, kernel, word):
+    these = [row("100 green threads", "one way", green), row("100 kernel threads", "one way", kernel)]
+    assert judge("green-ring", these).word == word
+
+
+# ---- blocking ----
+
+
+def blocking_rows(wait, work, kernel_work=95_000.0):
+    waits = {green_waits.N1_FREE: 0.1 * MS, green_waits.N1_BLOCKS: wait, green_waits.K_BLOCKS: 32 * MS}
+    works = {
+        green_waits.N1_FREE: 100_000.0,
+        green_waits.N1_BLOCKS: work,
+        green_waits.K_FREE: 80_000.0,
+        green_waits.K_BLOCKS: kernel_work,
+    }
+    return [
+        *(row(variant, green_waits.WAIT, value) for variant, value in waits.items()),
+        *(row(variant, green_waits.OTHERS, value, unit="1/s") for variant, value in works.items()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wait", "work", "word"), [(20 * MS, 350, HOLDS), (0.13 * MS, 90_000, FAILS), (20 * MS, 90_000, FAILS)]
+)
+def test_one_blocks_all_if_they_wait_as_long_and_do_nothing(wait, work, word):
+    verdict = judge("n1-blocking", blocking_rows(wait, work))
+    assert verdict.word == word
+    assert "1:1" in verdict.reason
+
+
+def test_blocking_needs_both_runs():
+    assert judge("n1-blocking", blocking_rows(20 * MS, 350)[:1]).word == UNDECIDED
+
+
+# ---- fairness ----
+
+
+def fairness_rows(hog, kernel):
+    waits = {green_waits.GREEN_ALL: 0.1 * MS, green_waits.GREEN_HOG: hog, green_waits.KERNEL_HOG: kernel}
+    return [row(variant, green_waits.WAIT, value, window_ns=120 * MS) for variant, value in waits.items()]
+
+
+@pytest.mark.parametrize(
+    ("hog", "kernel", "word"),
+    [(120 * MS, 12 * MS, HOLDS), (120 * MS, 120 * MS, UNDECIDED), (12 * MS, 12 * MS, FAILS)],
+)
+def test_an_endless_task_must_stop_green_threads_and_not_kernel_threads(hog, kernel, word):
+    assert judge("fairness", fairness_rows(hog, kernel)).word == word
+
+
+# ---- waiters ----
+
+
+def waiters_rows(time, cpu, memory):
+    these = []
+    for kind, factor in (("green threads", (1, 1, 1)), ("kernel threads", (time, cpu, memory))):
+        costs = zip(("wall", "CPU time", "memory"), (70 * MS, 6 * MS, 4_100), ("ns", "ns", "B"), factor, strict=True)
+        these += [
+            row(f"1,000 {kind}", metric, base * times, unit=unit, tasks=1_000) for metric, base, unit, times in costs
+        ]
+    return these
+
+
+@pytest.mark.parametrize(
+    ("factors", "word", "condition"),
+    [
+        ((1.8, 6, 5), HOLDS, ""),
+        ((0.9, 6, 5), CONDITIONAL, "what counts is CPU time and memory"),
+        ((0.9, 0.9, 0.9), FAILS, ""),
+    ],
+)
+def test_waiters_name_what_is_better(factors, word, condition):
+    verdict = judge("waiters", waiters_rows(*factors))
+    assert (verdict.word, verdict.condition) == (word, condition)
+
+
+# ---- share ----
+
+
+@pytest.mark.parametrize(("green", "kernel", "word"), [(50, 89, HOLDS), (88, 89, FAILS), (50, 50, FAILS)])
+def test_green_threads_get_one_share(green, kernel, word):
+    these = [
+        row("8 green threads", green_waits.SHARE, green, unit="percent"),
+        row("8 kernel threads", green_waits.SHARE, kernel, unit="percent"),
+    ]
+    assert judge("n1-share", these).word == word
+
+
+# ---- pictures ----
+
+
+def test_a_strip_shows_what_ran_what_was_blocked_and_what_waited():
+    ran, blocked = green_waits.RAN, green_waits.BLOCKED
+    series = Series(
+        "N:1, one blocks",
+        np.array([0.0, 1 * MS, 21 * MS]),
+        np.array([1 * MS, 21 * MS, 22.0 * MS]),
+        subject=np.array([0, 0, 1], dtype=np.int32),
+        kind=np.array([ran, blocked, ran], dtype=np.int32),
+    )
+    strip = green_waits.strip(series, 30 * MS, "sleeps")
+    found = {(one.row, one.category, one.start, one.end) for one in strip.intervals}
+    assert ("task 1", "blocked", 1 * MS, 21 * MS) in found
+    assert ("task 2", "waits", 0.0, 21 * MS) in found
+    assert ("task 2", "runs", 21 * MS, 22 * MS) in found
+    assert ("task 8", "waits", 0.0, 30 * MS) in found
+
+
+# ---- for real ----
+
+
+def test_the_family_is_listed_after_switching():
+    mine = [name for name, one in lab.experiments().items() if one.family == greens.FAMILY]
+    assert sorted(mine) == sorted(NAMES)
+    assert FAMILIES.index(greens.FAMILY) == FAMILIES.index("Switching") + 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_for_real_and_leaves_nothing(name):
+    affinity, threads = os.sched_getaffinity(0), threading.active_count()
+    result = run_once(name)
+    assert len(result.rows) > 0
+    for one in result.rows:
+        assert one.unit
+        assert np.isfinite(one.samples).all()
+    planned = {way.variant for way in lab.find(name).ways(Bench(quick=True, budget=lab.find(name).quick))}
+    assert planned == set(result.rows.variants())
+    assert result.verdict.reason
+    pictures = lab.find(name).charts(result)
+    assert pictures
+    assert all(isinstance(one, chart.Chart) and "<svg" in one.svg() for one in pictures)
+    assert os.sched_getaffinity(0) == affinity
+    assert threading.active_count() == threads
+
+
+def test_every_guard_of_a_parked_green_thread_refuses():
+    guarded = run_once("green-memory").rows.of_metric("guarded")
+    assert guarded
+    assert all(one.min == 100 for one in guarded)
+
+
+def test_the_strips_of_one_blocking_call_have_its_time():
+    result = run_once("n1-blocking")
+    blocked = next(one for one in result.series if one.name == green_waits.N1_BLOCKS)
+    slept = (blocked.y - blocked.x)[blocked.kind == green_waits.BLOCKED]
+    assert len(slept)
+    assert (slept >= 20 * MS).all()
+    assert result.rows.median(green_waits.N1_BLOCKS, green_waits.WAIT) >= 19 * MS
