@@ -46,11 +46,34 @@ static const struct {
 
 _Static_assert(FILAR_COUNT_OF(fields) == FILAR_METRICS_MAX, "one field for each metric");
 
+#define SETTLE_STEP_NS (4 * NS_PER_MS)
+#define SETTLE_LOOKS   25
+#define SETTLE_STILL   3
+
 static void read_memory(double values[])
 {
 	for (size_t i = 0; i < FILAR_COUNT_OF(fields); i++) {
 		if (procfile_read_bytes(fields[i].path, fields[i].field, &values[i]) != FILAR_OK)
 			values[i] = NAN;
+	}
+}
+
+/*
+ * Page tables of threads and processes that have ended are given back behind an RCU grace period:
+ * what is read before it is over belongs to the round before.  Waits until the kernel's figure has
+ * stood still for SETTLE_STILL looks, 100 ms at most.
+ */
+static void settle(void)
+{
+	struct timespec pause_between = clock_timespec(SETTLE_STEP_NS);
+	double last = -1, now = 0;
+
+	for (int look = 0, still = 0; look < SETTLE_LOOKS && still < SETTLE_STILL; look++) {
+		if (procfile_read_bytes("/proc/meminfo", "PageTables", &now) != FILAR_OK)
+			return;
+		still = now == last ? still + 1 : 0;
+		last = now;
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause_between, NULL);
 	}
 }
 
@@ -69,6 +92,7 @@ static enum filar_status sample_kthread_memory(struct way_run *run)
 	struct herd herd;
 	enum filar_status status;
 
+	settle();
 	read_memory(before);
 	status = herd_create(&herd, (uint32_t)run->params[0], (size_t)run->params[1], run);
 	if (status != FILAR_OK)
@@ -107,6 +131,7 @@ static enum filar_status sample_process_memory(struct way_run *run)
 
 	if (children == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for %u process ids", count);
+	settle();
 	read_memory(before);
 	status = fork_sleepers(children, count, &forked, run);
 	read_memory(after);
