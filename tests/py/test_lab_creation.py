@@ -25,6 +25,13 @@ def test_creation_holds_within_a_factor_of_two(default_ns, one_core_ns, word):
     assert "µs" in verdict.reason or "ns" in verdict.reason
 
 
+def test_creation_dear_across_cores_is_not_blamed_on_other_work():
+    unpinned = Row("default", "create+join", "ns", np.array([9_000.0, *[45_000.0] * 39]))
+    verdict = judge("kthread-create", Rows([unpinned, row("one core", "create+join", 9_000)]))
+    assert verdict.word == CONDITIONAL
+    assert judge("kthread-create", Rows([unpinned])).word == UNDECIDED
+
+
 def test_creation_without_rows_cannot_be_decided():
     assert judge("kthread-create", Rows()).word == UNDECIDED
     assert judge("kthread-create", rows("create+join", {"default": 9_000}, n=3)).word == UNDECIDED
