@@ -29,7 +29,7 @@ FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fn
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail aarch64 stress tidy format labels package dev notebooks bench bench-green clean core
+.PHONY: help readme report test check asan tsan hard fail aarch64 stress tidy format labels package pythons dev notebooks bench bench-green clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -137,6 +137,10 @@ format:
 ## make tidy       clang-tidy, cppcheck and clang's warnings on the core
 tidy:
 	bash tools/tidy.sh
+
+## make pythons    the border and the lab on every other Python that is here
+pythons:
+	bash tools/other_pythons.sh
 
 ## make package    sdist, wheel from the sdist, exports, a fresh environment
 package: $(VENV)/dev

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The border and the lab on every other Python that is here (3.12 to 3.15): an environment of its own each.
+# One that is not here is named and left out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=${PYENV_ROOT:-$HOME/.pyenv}
+tests=(tests/py/test_threads.py tests/py/test_topology.py tests/py/test_runner.py tests/py/test_lab_creation.py)
+
+find_python() {
+	for candidate in "python$1" "$root"/versions/"$1".*/bin/"python$1"; do
+		if "$candidate" -c 'import venv, ensurepip' >/dev/null 2>&1; then
+			echo "$candidate"
+			return
+		fi
+	done
+}
+
+for version in 3.12 3.13 3.14 3.15; do
+	python=$(find_python "$version")
+	if [ -z "$python" ]; then
+		echo "pythons: no $version here: left out"
+		continue
+	fi
+	folder=build/python$version
+	"$python" -m venv "$folder"
+	"$folder/bin/python" -m pip install --quiet --disable-pip-version-check . pytest pytest-timeout hypothesis
+	echo "pythons: $("$folder/bin/python" --version)"
+	"$folder/bin/python" -m pytest -q -p no:cacheprovider "${tests[@]}"
+done
