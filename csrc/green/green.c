@@ -127,9 +127,6 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 #endif
 		switch_settle_yield(worker, green);
 		return;
-	case LEAVING_PARK:
-		waiter_commit(worker, green);
-		return;
 	case LEAVING_FORK:
 		/* RUNNING -> RUNNABLE: the next here, unless a thief is faster.  It comes back as
 		 * from a call: that is no turn taken from others. */
@@ -175,7 +172,7 @@ static struct work *take_joiner(struct worker *worker, struct green *green)
 	if (waiter == NULL || waiter == JOINER_DETACHED ||
 		!cas_acq_rel(&green->joiner, &waiter, JOINER_WOKEN))
 		return NULL;
-	joiner = waiter_take_parked(waiter, worker->scheduler);
+	joiner = waiter_take_parked(waiter, worker);
 	if (joiner != NULL)
 		return &joiner->work;
 	/* Elsewhere, or still on its way: settle_end() wakes it. */
@@ -226,7 +223,9 @@ static enum filar_status make(struct green **result, struct runtime *runtime,
 		return status;
 	green = (struct green *)slot;
 	green->work.class = &green_work_class;
-	green->runtime = runtime;
+	/* Whoever has an old handle may be looking. */
+	if (green->runtime != runtime)
+		green->runtime = runtime;
 	green->body = body;
 	green->argument = argument;
 	store_relaxed(&green->state, GREEN_RUNNABLE);

@@ -51,7 +51,7 @@ static struct work *exchange_next(struct worker *worker, struct work *work)
 	return exchange_acq_rel(&worker->next, work);
 }
 
-void worker_push_next(struct worker *worker, struct work *work)
+void worker_push_next_slow(struct worker *worker, struct work *work)
 {
 	struct work *displaced = exchange_next(worker, work);
 
@@ -61,7 +61,7 @@ void worker_push_next(struct worker *worker, struct work *work)
 
 /* ---- picking what is at hand ---- */
 
-struct work *worker_pick_next(struct worker *worker)
+struct work *worker_pick_next_slow(struct worker *worker)
 {
 	struct work *work = exchange_next(worker, NULL);
 

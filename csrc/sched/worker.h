@@ -110,9 +110,27 @@ static FILAR_ALWAYS_INLINE void worker_push(struct worker *worker, struct work *
 }
 
 /* Owner.  Runs next, before what is in the queue: for what was just woken, whose data is warm. */
-void worker_push_next(struct worker *worker, struct work *work);
+void worker_push_next_slow(struct worker *worker, struct work *work);
+static FILAR_ALWAYS_INLINE void worker_push_next(struct worker *worker, struct work *work)
+{
+	if (!worker->runq.shared && FILAR_LIKELY(load_relaxed(&worker->next) == NULL))
+		store_relaxed(&worker->next, work);
+	else
+		worker_push_next_slow(worker, work);
+}
 
-struct work *worker_pick_next(struct worker *worker);
+struct work *worker_pick_next_slow(struct worker *worker);
+/* There is something, unless a thief was faster. */
+static FILAR_ALWAYS_INLINE struct work *worker_pick_next(struct worker *worker)
+{
+	struct work *work = load_relaxed(&worker->next);
+
+	if (worker->runq.shared || FILAR_UNLIKELY(!runq_is_empty(&worker->runq)))
+		return worker_pick_next_slow(worker);
+	store_relaxed(&worker->next, NULL);
+	worker->next_streak = 0;
+	return work;
+}
 struct work *worker_pick_outside(struct worker *worker);
 
 /* Owner.  The next piece of work that needs no search: next slot, own queue, inject queue; or NULL.
