@@ -216,6 +216,8 @@ void scheduler_submit(struct scheduler *scheduler, struct work *work)
 {
 	struct work_chain chain = { 0 };
 
+	if (mailbox_post(&scheduler->mailbox, work))
+		return;
 	work_chain_push(&chain, work);
 	inject_lock(&scheduler->inject);
 	inject_push_locked(&scheduler->inject, &chain);

@@ -9,6 +9,7 @@
 
 #include "sched/deadline.h"
 #include "sched/inject.h"
+#include "sched/mailbox.h"
 #include "sched/worker.h"
 
 #define WORKERS_MAX 1024
@@ -40,6 +41,7 @@ struct scheduler {
 	enum filar_status (*worker_begins)(struct worker *worker); /* I */
 	void (*worker_ends)(struct worker *worker);                /* I */
 	void (*quiet)(struct scheduler *scheduler);                /* I */
+	struct mailbox mailbox;
 	struct inject inject;
 	struct deadlines deadlines;
 	struct idle idle;

@@ -56,6 +56,7 @@ struct worker {
 	struct work *current;        /* W  what runs; NULL on the worker's own stack */
 	uint32_t turns;              /* W  picks until the next look outside */
 	uint32_t next_streak;        /* W  picks from the next slot in a row */
+	bool eager;                  /* W  its last search was answered without a sleep */
 	void *local;                 /* I  the upper layer's part of this worker */
 
 	/* For the layer that switches stacks: who was left, and what to do with it on the next
