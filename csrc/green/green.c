@@ -128,12 +128,9 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 		switch_settle_yield(worker, green);
 		return;
 	case LEAVING_FORK:
-		/* RUNNING -> RUNNABLE: the next here, unless a thief is faster.  It comes back as
-		 * from a call: that is no turn taken from others. */
+		/* RUNNING -> RUNNABLE: comes back as from a call, unless a thief is faster. */
 		store_relaxed(&green->state, GREEN_RUNNABLE);
-		if (worker->next_streak > 0)
-			worker->next_streak--;
-		scheduler_ready_next(worker, &green->work);
+		scheduler_ready_spawner(worker, &green->work);
 		return;
 	default:
 		FILAR_ASSERT(how == LEAVING_END);

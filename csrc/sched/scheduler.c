@@ -226,6 +226,13 @@ void scheduler_submit(struct scheduler *scheduler, struct work *work)
 	inject_unlock(&scheduler->inject);
 }
 
+/* The own queue is full. */
+void scheduler_ready_slow(struct worker *worker, struct work *work)
+{
+	worker_push(worker, work);
+	idle_wake_one(&worker->scheduler->idle);
+}
+
 void scheduler_add_deadline(struct scheduler *scheduler, struct deadline *deadline)
 {
 	if (!deadlines_add(&scheduler->deadlines, deadline))
@@ -285,7 +292,8 @@ void scheduler_dump(struct scheduler *scheduler, int fd)
 
 		dprintf(fd, "worker %u: %s, %llu queued%s", i,
 			worker_doing_name(load_relaxed(&worker->doing)),
-			(unsigned long long)runq_length(&worker->runq),
+			(unsigned long long)(runq_length(&worker->runq) +
+					     deque_length(&worker->spawners)),
 			load_relaxed(&worker->next) != NULL ? " and one next" : "");
 		if (worker->cpu >= 0)
 			dprintf(fd, ", pinned to CPU %d", worker->cpu);

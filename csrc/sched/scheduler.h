@@ -62,19 +62,29 @@ bool scheduler_is_forked(const struct scheduler *scheduler);
 
 /* From any kernel thread.  After this the scheduler may be gone, if the work could end it. */
 void scheduler_submit(struct scheduler *scheduler, struct work *work);
-/* On a worker of this scheduler: makes work runnable, in the next slot or at the end of the queue.
- */
+void scheduler_ready_slow(struct worker *worker, struct work *work);
+/* On a worker of this scheduler: makes work runnable, in the next slot, at the end of the queue, or
+ * as a spawner whose child runs first. */
 static inline void scheduler_ready_next(struct worker *worker, struct work *work)
 {
-	worker_push_next(worker, work);
-	if (worker->runq.shared)
-		idle_wake_one(&worker->scheduler->idle);
+	if (worker_push_next(worker, work))
+		idle_wake_one_announced(&worker->scheduler->idle);
 }
 static inline void scheduler_ready(struct worker *worker, struct work *work)
 {
-	worker_push(worker, work);
-	if (worker->runq.shared)
-		idle_wake_one(&worker->scheduler->idle);
+	if (!worker->runq.shared)
+		worker_push(worker, work);
+	else if (FILAR_LIKELY(runq_push_announced(&worker->runq, work)))
+		idle_wake_one_announced(&worker->scheduler->idle);
+	else
+		scheduler_ready_slow(worker, work);
+}
+static inline void scheduler_ready_spawner(struct worker *worker, struct work *work)
+{
+	if (FILAR_UNLIKELY(!worker_push_spawner(worker, work)))
+		scheduler_ready(worker, work);
+	else if (worker->runq.shared)
+		idle_wake_one_announced(&worker->scheduler->idle);
 }
 
 /* Adds a deadline and sees to it that somebody wakes up for it. */

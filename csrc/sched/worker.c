@@ -49,16 +49,20 @@ static struct work *exchange_next(struct worker *worker, struct work *work)
 		return before;
 	}
 	/* W1: release for a thief that takes it, acquire against a thief that took it (both sides
-	 * run this or W2 in worker_steal_next()). */
-	return exchange_acq_rel(&worker->next, work);
+	 * run this or W2 in steal_next()).  seq_cst: announced. */
+	return exchange_seq_cst(&worker->next, work);
 }
 
 void worker_push_next_slow(struct worker *worker, struct work *work)
 {
 	struct work *displaced = exchange_next(worker, work);
 
-	if (displaced != NULL)
+	if (displaced == NULL)
+		return;
+	if (!worker->runq.shared)
 		worker_push(worker, displaced);
+	else if (!runq_push_announced(&worker->runq, displaced))
+		scheduler_ready_slow(worker, displaced);
 }
 
 /* ---- picking what is at hand ---- */
@@ -67,7 +71,7 @@ struct work *worker_pick_next_slow(struct worker *worker)
 {
 	struct work *work = exchange_next(worker, NULL);
 
-	if (work == NULL || runq_length(&worker->runq) == 0) {
+	if (work == NULL || !worker_has_queued(worker)) {
 		worker->next_streak = 0;
 		return work;
 	}
@@ -122,6 +126,22 @@ struct work *worker_pick_outside(struct worker *worker)
 
 /* ---- stealing ---- */
 
+static struct work *stolen_one(struct worker *thief, struct worker *victim, struct work *work)
+{
+	COUNTER_ADD(thief, steals, 1);
+	COUNTER_ADD(thief, stolen, 1);
+	tracepoint_emit(TRACE_STEAL, victim->index, 1);
+	return work;
+}
+
+/* The oldest, which has most of its tree left: one is as a rule enough for long. */
+static struct work *steal_spawner(struct worker *thief, struct worker *victim)
+{
+	struct work *work = deque_steal(&victim->spawners);
+
+	return work != NULL ? stolen_one(thief, victim, work) : NULL;
+}
+
 /* The oldest is returned, the others go to the own queue. */
 static struct work *steal_queue(struct worker *thief, struct worker *victim)
 {
@@ -158,12 +178,7 @@ static struct work *steal_next(struct worker *thief, struct worker *victim)
 		return NULL;
 	/* W2: as W1. */
 	work = exchange_acq_rel(&victim->next, NULL);
-	if (work == NULL)
-		return NULL;
-	COUNTER_ADD(thief, steals, 1);
-	COUNTER_ADD(thief, stolen, 1);
-	tracepoint_emit(TRACE_STEAL, victim->index, 1);
-	return work;
+	return work != NULL ? stolen_one(thief, victim, work) : NULL;
 }
 
 /* One look at every other worker, from a random one on. */
@@ -179,6 +194,8 @@ static struct work *steal_round(struct worker *thief)
 		if (victim == thief)
 			continue;
 		work = steal_queue(thief, victim);
+		if (work == NULL)
+			work = steal_spawner(thief, victim);
 		if (work == NULL)
 			work = steal_next(thief, victim);
 	}
@@ -257,7 +274,8 @@ static bool anything_to_do(struct worker *worker)
 	for (uint32_t i = 0; i < scheduler->worker_count; i++) {
 		struct worker *victim = &scheduler->workers[i];
 
-		if (runq_length(&victim->runq) > 0 || load_relaxed(&victim->next) != NULL)
+		if (runq_length(&victim->runq) > 0 || deque_length(&victim->spawners) > 0 ||
+			load_seq_cst(&victim->next) != NULL)
 			return true;
 	}
 	return deadlines_earliest(&scheduler->deadlines) <= clock_now_ns();
@@ -348,18 +366,28 @@ static struct work *worker_find_work(struct worker *worker)
 
 enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index)
 {
+	bool shared = scheduler->worker_count > 1;
+	enum filar_status status;
+
 	memset(worker, 0, sizeof *worker);
 	worker->scheduler = scheduler;
 	worker->index = index;
 	worker->turns = WORKER_TURNS;
 	worker->cpu = -1;
 	random_init(&worker->random, random_mix((uint64_t)index + 1));
-	return runq_init(&worker->runq, scheduler->worker_count > 1);
+	status = runq_init(&worker->runq, shared);
+	if (status != FILAR_OK)
+		return status;
+	status = deque_init(&worker->spawners, shared);
+	if (status != FILAR_OK)
+		runq_deinit(&worker->runq);
+	return status;
 }
 
 void worker_deinit(struct worker *worker)
 {
 	runq_deinit(&worker->runq);
+	deque_deinit(&worker->spawners);
 }
 
 static bool begin(struct worker *worker, struct self *self)

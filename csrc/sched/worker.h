@@ -11,6 +11,7 @@
 #include "arch/context.h"
 #include "base/random.h"
 #include "base/self.h"
+#include "sched/deque.h"
 #include "sched/idle.h"
 #include "sched/runq.h"
 
@@ -56,6 +57,8 @@ struct worker {
 	struct work *current;        /* W  what runs; NULL on the worker's own stack */
 	uint32_t turns;              /* W  picks until the next look outside */
 	uint32_t next_streak;        /* W  picks from the next slot in a row */
+	bool has_spawners;           /* W  there may be some */
+	uint32_t spawner_streak;     /* W  picks of spawners since the last look at the queue */
 	bool eager;                  /* W  its last search was answered without a sleep */
 	void *local;                 /* I  the upper layer's part of this worker */
 
@@ -72,6 +75,7 @@ struct worker {
 		next;           /* A  next slot: owner puts, thieves take */
 	_Atomic uint32_t ticks; /* A  owner writes: grows with each pick */
 	struct runq runq;
+	struct deque spawners;                          /* A  whose children run first */
 	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
 	struct kthread *kthread;                        /* I */
@@ -110,14 +114,22 @@ static FILAR_ALWAYS_INLINE void worker_push(struct worker *worker, struct work *
 		worker_push_slow(worker, work);
 }
 
-/* Owner.  Runs next, before what is in the queue: for what was just woken, whose data is warm. */
+/* Owner.  Runs next, before what is in the queue: for what was just woken, whose data is warm.
+ * True: there are others, and it may go on with idle_wake_one_announced(). */
 void worker_push_next_slow(struct worker *worker, struct work *work);
-static FILAR_ALWAYS_INLINE void worker_push_next(struct worker *worker, struct work *work)
+static FILAR_ALWAYS_INLINE bool worker_push_next(struct worker *worker, struct work *work)
 {
 	if (!worker->runq.shared && FILAR_LIKELY(load_relaxed(&worker->next) == NULL))
 		store_relaxed(&worker->next, work);
 	else
 		worker_push_next_slow(worker, work);
+	return worker->runq.shared;
+}
+
+/* Owner.  Something waits behind the next slot. */
+static FILAR_ALWAYS_INLINE bool worker_has_queued(struct worker *worker)
+{
+	return !runq_is_empty(&worker->runq) || worker->has_spawners;
 }
 
 struct work *worker_pick_next_slow(struct worker *worker);
@@ -126,7 +138,7 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick_next(struct worker *worker)
 {
 	struct work *work = load_relaxed(&worker->next);
 
-	if (worker->runq.shared || FILAR_UNLIKELY(!runq_is_empty(&worker->runq)))
+	if (worker->runq.shared || FILAR_UNLIKELY(worker_has_queued(worker)))
 		return worker_pick_next_slow(worker);
 	store_relaxed(&worker->next, NULL);
 	worker->next_streak = 0;
@@ -134,8 +146,30 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick_next(struct worker *worker)
 }
 struct work *worker_pick_outside(struct worker *worker);
 
-/* Owner.  The next piece of work that needs no search: next slot, own queue, inject queue; or NULL.
- */
+/* Owner.  False: no room. */
+static FILAR_ALWAYS_INLINE bool worker_push_spawner(struct worker *worker, struct work *work)
+{
+	worker->has_spawners = true;
+	return deque_push(&worker->spawners, work);
+}
+
+/* Owner.  The youngest spawner, but not for ever while others wait in the queue. */
+static FILAR_ALWAYS_INLINE struct work *worker_pick_spawner(struct worker *worker)
+{
+	struct work *work;
+
+	if (FILAR_UNLIKELY(++worker->spawner_streak >= WORKER_TURNS)) {
+		worker->spawner_streak = 0;
+		if (!runq_is_empty(&worker->runq))
+			return NULL;
+	}
+	work = deque_pop(&worker->spawners);
+	worker->has_spawners = work != NULL;
+	return work;
+}
+
+/* Owner.  The next piece of work that needs no search: next slot, own queues, inject queue; or
+ * NULL. */
 static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 {
 	struct work *work;
@@ -148,6 +182,11 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 	}
 	if (load_relaxed(&worker->next) != NULL) {
 		work = worker_pick_next(worker);
+		if (work != NULL)
+			return work;
+	}
+	if (FILAR_UNLIKELY(worker->has_spawners)) {
+		work = worker_pick_spawner(worker);
 		if (work != NULL)
 			return work;
 	}
