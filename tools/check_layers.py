@@ -28,7 +28,7 @@ PYTHON_LAYERS = [
     "errors _ffi_build _machine _tables",
     "_lib",
     "clock topology threads",
-    "limits",
+    "limits pool",
     "doctor",
     "chart",
     "lab",

@@ -26,6 +26,14 @@ enum { FILAR_PY_STACK_BYTES_MIN = 131072 };
 int filar_py_kthread_create(
 	filar_kthread **thread, const filar_kthread_options *options, void *callable);
 
+/*
+ * The classes and functions that filar.pool is made of, in a new dict (a PyObject *; NULL:
+ * exception).  To be called with the GIL held, that is, not as cffi calls but through
+ * ctypes.PYFUNCTYPE, once.  `settled`: what stands for the condition of a future that is done;
+ * `let_others`: a Python function that does nothing; `main_thread`: its ident.
+ */
+void *filar_py_pool_types(void *settled, void *let_others, unsigned long main_thread);
+
 /* cffi: end */
 
 #endif

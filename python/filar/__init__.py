@@ -28,6 +28,7 @@ from filar.errors import (
     NotPermittedError,
     NotSupportedHereError,
     OutOfMemoryError,
+    RejectedError,
     SystemCallError,
     WrongStateError,
 )
@@ -56,7 +57,9 @@ __all__ = [
     "NotPermittedError",
     "NotSupportedHereError",
     "OutOfMemoryError",
+    "RejectedError",
     "SystemCallError",
+    "ThreadPoolExecutor",
     "ThreadStatistics",
     "Topology",
     "WhyNot",
@@ -70,8 +73,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("chart", "lab", "report"):
+    if name in ("chart", "lab", "pool", "report"):
         return importlib.import_module(f"filar.{name}")
+    if name == "ThreadPoolExecutor":
+        from filar.pool import ThreadPoolExecutor
+
+        globals()[name] = ThreadPoolExecutor
+        return ThreadPoolExecutor
     if name == "__version__":
         globals()[name] = found = _version()
         return found
