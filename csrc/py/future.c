@@ -13,7 +13,6 @@ static PyObject *standard_future;   /* concurrent.futures.Future */
 static PyObject *cancelled_error;   /* concurrent.futures.CancelledError */
 static PyObject *condition_maker;   /* threading.Condition */
 static PyObject *settled_condition; /* for futures whose state cannot change any more */
-static PyObject *log_failure;       /* LOGGER.exception */
 static PyObject *forked_error;
 
 static bool is_done(const struct future *future)
@@ -343,23 +342,6 @@ static PyObject *future_cancel_asked(struct future *self, void *unused)
 	return PyBool_FromLong(self->cancel_asked);
 }
 
-static PyObject *call_back_now(struct future *self, PyObject *callback)
-{
-	PyObject *result = PyObject_CallOneArg(callback, (PyObject *)self);
-
-	if (result == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
-		PyObject *exception = take_exception();
-
-		result = PyObject_CallFunction(
-			log_failure, "sOO", "exception calling callback for %r", self, exception);
-		Py_DECREF(exception);
-	}
-	if (result == NULL)
-		return NULL;
-	Py_DECREF(result);
-	Py_RETURN_NONE;
-}
-
 static PyObject *future_add_done_callback(struct future *self, PyObject *callback)
 {
 	PyObject *list = self->callbacks == NULL ? PyList_New(0) : NULL;
@@ -381,7 +363,7 @@ static PyObject *future_add_done_callback(struct future *self, PyObject *callbac
 	guard_unlock(&self->guard);
 	Py_XDECREF(list);
 	if (done)
-		return call_back_now(self, callback);
+		return standard_method(self, "add_done_callback", callback);
 	if (status != 0)
 		return NULL;
 	Py_RETURN_NONE;
@@ -722,18 +704,11 @@ static bool find_state_names(void)
 
 bool future_set_up(PyObject *settled)
 {
-	PyObject *logger = import_name("concurrent.futures._base", "LOGGER");
-
-	if (logger == NULL)
-		return false;
-	log_failure = PyObject_GetAttrString(logger, "exception");
-	Py_DECREF(logger);
 	standard_future = import_name("concurrent.futures", "Future");
 	cancelled_error = import_name("concurrent.futures", "CancelledError");
 	condition_maker = import_name("threading", "Condition");
 	settled_condition = Py_NewRef(settled);
 	forked_error = import_name("filar.errors", "ForkedError");
-	return log_failure != NULL && standard_future != NULL && cancelled_error != NULL &&
-	       condition_maker != NULL && forked_error != NULL && find_state_names() &&
-	       PyType_Ready(&future_core_type) == 0;
+	return standard_future != NULL && cancelled_error != NULL && condition_maker != NULL &&
+	       forked_error != NULL && find_state_names() && PyType_Ready(&future_core_type) == 0;
 }

@@ -7,6 +7,7 @@
  */
 #include "py/workqueue.h"
 
+#include <pthread.h>
 #include <stddef.h>
 
 #include "base/check.h"
@@ -918,10 +919,26 @@ static PyObject *after_fork_in_child(PyObject *unused, PyObject *none)
 	Py_RETURN_NONE;
 }
 
+/* `ps`, `top` and debuggers show it.  Without letting go of the GIL, so that a new worker takes its
+ * first piece of work before its creator goes on. */
+static PyObject *name_thread(PyObject *unused, PyObject *name)
+{
+	const char *text = PyBytes_AsString(name);
+
+	(void)unused;
+	if (text == NULL)
+		return NULL;
+	/* It is for people: a name that is too long is none. */
+	(void)pthread_setname_np(pthread_self(), text);
+	Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
 	METHOD("is_cancelled", is_cancelled, METH_NOARGS,
 		"is_cancelled()\n--\n\n"
 		"Inside a call that a pool runs: whether somebody wants it to end.  Else False."),
+	METHOD("name_thread", name_thread, METH_O,
+		"name_thread(name, /)\n--\n\nGives the calling thread a name of up to 15 bytes."),
 	METHOD("at_exit", at_exit, METH_NOARGS, "at_exit()\n--\n\nFrom now on no pool takes work."),
 	METHOD("after_fork_in_child", after_fork_in_child, METH_NOARGS,
 		"after_fork_in_child()\n--\n\nFrom now on the pools that exist are the parent's."),

@@ -162,20 +162,10 @@ class _Setup:
     initargs: tuple[Any, ...]
 
 
-def _name_for_system(name: str) -> None:
-    """`ps`, `top` and debuggers show it; Python does so itself from 3.14 on. Best effort: it is for people."""
-    if sys.version_info < (3, 14):
-        try:
-            with open(f"/proc/self/task/{threading.get_native_id()}/comm", "wb") as file:
-                # The end tells workers apart, and the system keeps 15 bytes.
-                file.write(name.encode(errors="replace")[-lib.FILAR_NAME_BYTES_MAX :])
-        except OSError:
-            pass
-
-
 def _worker(executor_reference: "weakref.ref[ThreadPoolExecutor]", setup: _Setup) -> None:
     try:
-        _name_for_system(setup.name)
+        # The end of a name tells workers apart, and the system keeps 15 bytes.
+        _types["name_thread"](setup.name.replace("\0", "").encode(errors="replace")[-lib.FILAR_NAME_BYTES_MAX :])
         if setup.cpus is not None:
             os.sched_setaffinity(0, setup.cpus)
         if setup.initializer is not None:
