@@ -62,9 +62,10 @@ def _holds_suite(folder: Path) -> bool:
     return (folder / f"{NAME}.py").exists() or (folder / NAME / "test_thread_pool.py").exists()
 
 
-def _distance(folder: Path) -> tuple[int, str]:
+def _distance(folder: Path) -> tuple[int, int, str]:
+    """Nearest first; of two equally near the older one, since later suites want helpers that only later Pythons have."""
     minor = int(folder.parent.name.removeprefix("python3."))
-    return abs(minor - sys.version_info.minor), str(folder)
+    return abs(minor - sys.version_info.minor), minor, str(folder)
 
 
 def find_folder() -> Path:
