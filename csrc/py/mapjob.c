@@ -123,6 +123,16 @@ static bool make_room(struct map_job *self)
 	return true;
 }
 
+/* Nobody is there to run them, and the exception says why. */
+static void stop_unattended(struct map_job *self)
+{
+	PyObject *exception = take_exception();
+
+	map_job_stop(self, exception);
+	PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+	Py_DECREF(exception);
+}
+
 /* Takes the argument.  False: exception. */
 static bool add(struct map_job *self, PyObject *executor, PyObject *argument)
 {
@@ -134,7 +144,10 @@ static bool add(struct map_job *self, PyObject *executor, PyObject *argument)
 	self->slots[self->count++] = (struct slot){ argument, SLOT_WAITING };
 	guard_unlock(self->guard);
 	queue_push(self->queue, &self->work);
-	return queue_attend(self->queue, executor);
+	if (queue_attend(self->queue, executor))
+		return true;
+	stop_unattended(self);
+	return false;
 }
 
 static PyObject *job_extend(struct map_job *self, PyObject *const *arguments, Py_ssize_t count)

@@ -122,6 +122,10 @@ static void wake_all(struct work_queue *queue)
 	struct pool_worker *worker;
 	struct sleeper *submitters;
 
+	/* In the child of a fork nobody sleeps: what is on the lists is on stacks that may be used
+	 * for something else by now. */
+	if (queue->generation != process_generation)
+		return;
 	guard_lock(&queue->guard);
 	worker = queue->sleeping;
 	queue->sleeping = NULL;
@@ -145,10 +149,7 @@ static void close_queue(struct work_queue *queue)
 	if (queue->refusal == QUEUE_OPEN)
 		queue->refusal = QUEUE_SHUT_DOWN;
 	guard_unlock(&queue->guard);
-	/* In the child of a fork the sleepers are not there: a wake would go nowhere, but they
-	 * are on stacks that may be used for something else by now. */
-	if (queue->generation == process_generation)
-		wake_all(queue);
+	wake_all(queue);
 }
 
 bool queue_accepts(struct work_queue *queue)
@@ -568,6 +569,13 @@ static PyObject *queue_close(struct work_queue *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+static PyObject *queue_wake(struct work_queue *self, PyObject *unused)
+{
+	(void)unused;
+	wake_all(self);
+	Py_RETURN_NONE;
+}
+
 static PyObject *queue_break(struct work_queue *self, PyObject *sentence)
 {
 	PyObject *before;
@@ -836,6 +844,7 @@ static PyMethodDef queue_methods[] = {
 		"leave($self)\n--\n\nInstead of work(), by a thread that cannot."),
 	METHOD("close", queue_close, METH_NOARGS,
 		"close($self)\n--\n\nNo new work; what is queued still runs."),
+	METHOD("wake", queue_wake, METH_NOARGS, "wake($self)\n--\n\nAll workers look again."),
 	METHOD("break_", queue_break, METH_O,
 		"break_($self, sentence, /)\n--\n\nNo new work, because of that."),
 	METHOD("drain", queue_drain, METH_NOARGS,

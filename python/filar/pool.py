@@ -74,6 +74,8 @@ def _let_others_run() -> None:
 
 
 _types = pool_types(_Settled(), _let_others_run)
+_FutureCore: Any = _types["FutureCore"]
+_ExecutorCore: Any = _types["ExecutorCore"]
 is_cancelled: Callable[[], bool] = _types["is_cancelled"]
 
 
@@ -83,7 +85,7 @@ def check_cancelled() -> None:
         raise futures.CancelledError
 
 
-class Future(_types["FutureCore"], futures.Future):  # type: ignore[misc]
+class Future(_FutureCore, futures.Future):
     """A `concurrent.futures.Future`; `cancel_requested` says whether `cancel()` was called, also too late."""
 
     __slots__ = ()
@@ -133,7 +135,7 @@ def _at_exit() -> None:
     _types["at_exit"]()
     waiting = list(_threads_queues.items())
     for _, queue in waiting:
-        queue.close()
+        queue.wake()
     for thread, _ in waiting:
         thread.join()
 
@@ -188,7 +190,7 @@ _CONTEXTS: dict[str | None, int] = {None: 0, "copy": 1, "empty": 2}
 
 def _default_workers() -> int:
     """What the running Python's own executor takes."""
-    count = os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count()
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
     return min(32, (count or 1) + 4)
 
 
@@ -214,15 +216,15 @@ def _cpus_per_worker(pin: Any) -> list[tuple[int, ...]] | None:
         return None
     if pin == "cores":
         # The first CPU of each core, then the siblings.
-        cpus = sorted((cpu for cpu in topology().cpus if cpu.allowed), key=lambda cpu: (cpu.smt, cpu.cpu))
-        return [(cpu.cpu,) for cpu in cpus]
+        cpus = sorted((cpu for cpu in topology().cpus if cpu.allowed), key=lambda cpu: (cpu.smt, cpu.number))
+        return [(cpu.number,) for cpu in cpus]
     if isinstance(pin, str) or not isinstance(pin, Iterable):
         raise InvalidArgumentError(f'pin is None, "none", "cores" or a list of CPUs, not {pin!r}')
-    numbers = [(operator.index(cpu),) for cpu in pin]
+    numbers: list[tuple[int, ...]] = [(operator.index(cpu),) for cpu in pin]
     if not numbers:
         raise InvalidArgumentError("pin is empty: a worker needs a CPU")
     allowed = os.sched_getaffinity(0)
-    for (cpu,) in numbers:
+    for cpu in itertools.chain.from_iterable(numbers):
         if cpu not in allowed:
             raise NoSuchCPUError(f"this process may not run on CPU {cpu}; it may on {sorted(allowed)}")
     return numbers
@@ -239,7 +241,7 @@ def _results(job: Any) -> Iterator[Any]:
         job.cancel()
 
 
-class ThreadPoolExecutor(_types["ExecutorCore"], futures.ThreadPoolExecutor):  # type: ignore[misc]
+class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
     """The standard ThreadPoolExecutor, faster, and with more to say about it.
 
     `max_workers`, `thread_name_prefix`, `initializer`, `initargs`: as there; threads start when there is work for
@@ -259,6 +261,8 @@ class ThreadPoolExecutor(_types["ExecutorCore"], futures.ThreadPoolExecutor):  #
     """
 
     _counter = itertools.count().__next__
+    _work_queue: Any  # a WorkQueue, kept by the C half
+    _broken: Any  # False, or a sentence
 
     def __init__(
         self,
@@ -287,7 +291,7 @@ class ThreadPoolExecutor(_types["ExecutorCore"], futures.ThreadPoolExecutor):  #
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._threads: set[threading.Thread] = set()
-        self._broken: bool | str = False
+        self._broken = False
         self._shutdown = False
         self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._numbers = itertools.count()

@@ -14,7 +14,6 @@ And the standard class's constructor fails, here and in the children, while a te
 import concurrent.futures
 import contextlib
 import importlib
-import os
 import sys
 import types
 import unittest
@@ -63,7 +62,7 @@ def _holds_suite(folder: Path) -> bool:
 
 
 def _distance(folder: Path) -> tuple[int, int, str]:
-    """Nearest first; of two equally near the older one, since later suites want helpers that only later Pythons have."""
+    """Nearest first; of two equally near the older one: later suites want helpers that only later Pythons have."""
     minor = int(folder.parent.name.removeprefix("python3."))
     return abs(minor - sys.version_info.minor), minor, str(folder)
 
@@ -113,8 +112,6 @@ class Suite:
         for name, value in SUPPORT.items():
             if not hasattr(support, name):
                 setattr(support, name, value)
-        if not hasattr(os, "process_cpu_count"):
-            os.process_cpu_count = os.cpu_count  # type: ignore[attr-defined]
         if (self.folder / NAME).is_dir():
             self._modules = {name: importlib.import_module(f"test.{NAME}.{name}") for name in [*CLASSES, "util"]}
         else:
