@@ -1,6 +1,7 @@
 """Threading primitives in C, and a lab that measures what each costs on this machine.
 
     filar.KernelThread(work, cpu=1)         a thread with a name, CPUs, priority, stack; the habits of threading.Thread
+    filar.ThreadPoolExecutor(4)             the standard library's executor, much faster, with more options
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
