@@ -12,6 +12,20 @@
 
 #define GREEN_STACK_BYTES_DEFAULT ((size_t)64 * 1024)
 
+/*
+ * What a layer above keeps beside its green threads on each worker (the Python border: a thread
+ * state and perhaps the interpreter's lock).  leave() runs on the stack of a pinned green thread
+ * that is about to be left for `next` (NULL: for the worker's loop), arrive() on it when it goes
+ * on, on the same kernel thread.  Neither may wait for a thing that a green thread could hold.
+ * begins() and ends() run on the worker's kernel thread, before and after everything else there.
+ */
+struct attendant {
+	enum filar_status (*begins)(struct worker *worker);
+	void (*ends)(struct worker *worker);
+	void (*leave)(struct green *green, struct work *next);
+	void (*arrive)(struct green *green);
+};
+
 struct runtime_options {
 	uint32_t workers; /* 0: as many as CPUs this process may use */
 	enum worker_pin pin;
@@ -20,6 +34,7 @@ struct runtime_options {
 	size_t stack_bytes;     /* default of its green threads; 0: GREEN_STACK_BYTES_DEFAULT */
 	enum stack_guard guard; /* BEST unless tests or the lab want another */
 	const char *name;       /* of the workers' kernel threads; NULL: "filar" */
+	const struct attendant *attendant; /* NULL: none */
 };
 
 /* What only one worker touches, or under outside_lock those who are none. */
@@ -36,6 +51,7 @@ struct runtime {
 	uint32_t class_index;         /* I  of the default stack */
 	struct green_local *locals;   /* I  one for each worker */
 	void **local_pointers;        /* I */
+	const struct attendant *attendant; /* I  NULL: none */
 	_Atomic uint64_t next_number; /* A */
 	struct spinlock outside_lock;
 	struct green_local outside;      /* L */
