@@ -400,20 +400,23 @@ class TaskGroup:
             if not isinstance(error, CancelledError):
                 self._failures.append(error)
             self.cancel()
+        cancelled = None
         try:
             self._wait_for_children()
-        except CancelledError as cancelled:
-            kind, error, trace = type(cancelled), cancelled, cancelled.__traceback__
+        except CancelledError as came:
+            cancelled = came
             self.cancel()
             self._wait_for_children()
         self._closed = True
         # Whether it was only the group that cancelled the block, or somebody from outside as well.
-        ours = self._scope.__exit__(kind, error, trace)
+        ours = bool(self._scope.__exit__(CancelledError, error or cancelled, trace))
         try:
             self._raise_failures()
+            if cancelled is not None and not ours and error is None:
+                raise cancelled
         finally:
             self._failures.clear()
-            del error, trace
+            del error, trace, cancelled
         return ours
 
     def _raise_failures(self) -> None:
