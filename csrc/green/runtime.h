@@ -48,11 +48,11 @@ struct green_local {
 struct runtime {
 	struct scheduler scheduler;
 	struct stack_pool pool;
-	uint32_t class_index;         /* I  of the default stack */
-	struct green_local *locals;   /* I  one for each worker */
-	void **local_pointers;        /* I */
+	uint32_t class_index;              /* I  of the default stack */
+	struct green_local *locals;        /* I  one for each worker */
+	void **local_pointers;             /* I */
 	const struct attendant *attendant; /* I  NULL: none */
-	_Atomic uint64_t next_number; /* A */
+	_Atomic uint64_t next_number;      /* A */
 	struct spinlock outside_lock;
 	struct green_local outside;      /* L */
 	bool closed;                     /* L  no spawns from outside */

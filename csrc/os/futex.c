@@ -11,8 +11,8 @@
 #include "os/calls.h"
 #include "os/clock.h"
 
-static enum filar_status wait_until(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns,
-	int flag, uint32_t mask)
+static enum filar_status wait_until(
+	_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns, int flag, uint32_t mask)
 {
 	struct timespec deadline = clock_timespec(deadline_ns);
 
@@ -37,16 +37,14 @@ static int wake(_Atomic uint32_t *word, int count, int flag, uint32_t mask)
 
 	/* EINTR here comes only from a failure point; losing a wake-up is never acceptable. */
 	do
-		woken = call_futex(
-			word, FUTEX_WAKE_BITSET | flag, (uint32_t)count, NULL, mask);
+		woken = call_futex(word, FUTEX_WAKE_BITSET | flag, (uint32_t)count, NULL, mask);
 	while (woken < 0 && errno == EINTR);
 	return woken < 0 ? 0 : (int)woken;
 }
 
 enum filar_status futex_wait_until(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
 {
-	return wait_until(
-		word, expected, deadline_ns, FUTEX_PRIVATE_FLAG, FUTEX_BITSET_MATCH_ANY);
+	return wait_until(word, expected, deadline_ns, FUTEX_PRIVATE_FLAG, FUTEX_BITSET_MATCH_ANY);
 }
 
 enum filar_status futex_wait_masked_until(

@@ -11,8 +11,8 @@
  * nothing to gain, so the state is detached and the next one attached.
  *
  * 3.11 keeps PyGILState's idea of "the state of this kernel thread" in a pthread key that it sets
- * only once.  Callbacks from C (ctypes, Cython, NumPy) ask it, and would deadlock.  The key is found
- * by asking all of them, and set before each attach.  Later versions do that themselves.
+ * only once.  Callbacks from C (ctypes, Cython, NumPy) ask it, and would deadlock.  The key is
+ * found by asking all of them, and set before each attach.  Later versions do that themselves.
  */
 #include "py/carrier.h"
 
@@ -147,8 +147,8 @@ enum filar_status carrier_prepare(void)
 
 /*
  * How deep recursion through C may go on this stack, for versions that count levels (call.c has the
- * figures): 3.12 and 3.13 count the levels of C alone, 3.11 those of Python and C together, where the
- * default of 1000 fits in the default stack.
+ * figures): 3.12 and 3.13 count the levels of C alone, 3.11 those of Python and C together, where
+ * the default of 1000 fits in the default stack.
  */
 #define STACK_BYTES_PER_LEVEL 1024
 #define STACK_BYTES_RESERVED  16384

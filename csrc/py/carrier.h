@@ -27,8 +27,8 @@ struct shell {
 	struct carrier *carrier; /* I */
 	struct shell *next;      /* W  in the pool */
 	PyObject *owner;         /* W  whose green thread it is now; borrowed */
-	/* It waits with its state attached: carrier_leave() lets the lock go or hands it over.  False:
-	 * cffi has detached the state around the call, and will attach it again. */
+	/* It waits with its state attached: carrier_leave() lets the lock go or hands it over.
+	 * False: cffi has detached the state around the call, and will attach it again. */
 	bool attached;          /* W */
 	int error;              /* W  errno while it is not running */
 	struct cxx_globals cxx; /* W  likewise */

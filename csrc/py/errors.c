@@ -4,7 +4,7 @@
 #include "py/internal.h"
 
 PyObject *border_cancelled_error;
-static PyObject *error_for;       /* filar._lib.error_for(status) */
+static PyObject *error_for;      /* filar._lib.error_for(status) */
 static PyObject *join_cancelled; /* filar.errors.JoinCancelledError */
 
 int border_install_errors(PyObject *namespace)

@@ -57,10 +57,9 @@ void scopes_end(struct pygreen *green);
 
 /* A Python green thread's handle.  All fields under the GIL, but for `done` and `ref`. */
 struct pygreen {
-	PyObject_HEAD
-	PyObject *callable;  /* until it runs */
-	PyObject *arguments; /* tuple: positional, then the values of the keywords */
-	PyObject *keywords;  /* tuple of names, or NULL */
+	PyObject_HEAD PyObject *callable; /* until it runs */
+	PyObject *arguments;              /* tuple: positional, then the values of the keywords */
+	PyObject *keywords;               /* tuple of names, or NULL */
 	PyObject *context;
 	PyObject *result;
 	PyObject *exception;

@@ -1,9 +1,9 @@
 /*
  * pygreen.c - Python callables on green threads: spawn, run, join, cancel, yield, sleep.
  *
- * A handle (struct pygreen) is held by whoever spawned and by its own body until that has ended; its
- * green thread is detached in the C core, and `done` is what joiners wait for.  So any number may
- * join, any time, also when the stack has long been given back.
+ * A handle (struct pygreen) is held by whoever spawned and by its own body until that has ended;
+ * its green thread is detached in the C core, and `done` is what joiners wait for.  So any number
+ * may join, any time, also when the stack has long been given back.
  *
  * A handle that is dropped with a failure that nobody was told of reports it (sys.unraisablehook).
  */
@@ -113,12 +113,13 @@ static PyObject *call_callable(struct pygreen *self)
 {
 	PyObject *callable = self->callable, *arguments = self->arguments;
 	PyObject *keywords = self->keywords, *result = NULL;
-	Py_ssize_t positional = PyTuple_GET_SIZE(arguments) -
-				(keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0);
+	Py_ssize_t positional =
+		PyTuple_GET_SIZE(arguments) - (keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0);
 
 	/* Not the handle's any more: what they hold should go when the body drops it. */
 	self->callable = self->arguments = self->keywords = NULL;
-	if (set_hook(trace_hook_name, settrace) == 0 && set_hook(profile_hook_name, setprofile) == 0)
+	if (set_hook(trace_hook_name, settrace) == 0 &&
+		set_hook(profile_hook_name, setprofile) == 0)
 		result = PyObject_Vectorcall(
 			callable, &PyTuple_GET_ITEM(arguments, 0), (size_t)positional, keywords);
 	Py_DECREF(callable);
@@ -213,8 +214,8 @@ static struct pygreen *make(PyObject *callable, PyObject *const *values, Py_ssiz
 	struct pygreen *self;
 
 	if (!PyCallable_Check(callable))
-		return (void *)PyErr_Format(PyExc_TypeError, "a green thread needs a callable, not %.100s",
-			Py_TYPE(callable)->tp_name);
+		return (void *)PyErr_Format(PyExc_TypeError,
+			"a green thread needs a callable, not %.100s", Py_TYPE(callable)->tp_name);
 	self = (struct pygreen *)border_green_type->tp_alloc(border_green_type, 0);
 	if (self == NULL)
 		return NULL;
@@ -472,8 +473,8 @@ static PyObject *green_get_state(PyObject *object, void *closure)
 	(void)closure;
 	if (is_done(self))
 		return PyUnicode_FromString(self->exception == NULL ? "done"
-					    : is_cancelled(self)  ? "cancelled"
-								  : "failed");
+					    : is_cancelled(self)    ? "cancelled"
+								    : "failed");
 	if (self->fork_generation != fork_generation)
 		return PyUnicode_FromString("in the parent process");
 	if (self->shell == NULL)
@@ -600,10 +601,11 @@ static void green_dealloc(PyObject *object)
 
 static PyMethodDef green_methods[] = {
 	{ "join", KEYWORDS(green_join),
-		PyDoc_STR("join($self, /, timeout=None)\n--\n\n"
-			  "Waits for the end, at most `timeout` seconds (DeadlineError); raises what the\n"
-			  "body raised, each time it is called; JoinCancelledError if it was cancelled.\n"
-			  "Blocks: parks a green thread, a kernel thread sleeps without the GIL.") },
+		PyDoc_STR(
+			"join($self, /, timeout=None)\n--\n\n"
+			"Waits for the end, at most `timeout` seconds (DeadlineError); raises what the\n"
+			"body raised, each time it is called; JoinCancelledError if it was cancelled.\n"
+			"Blocks: parks a green thread, a kernel thread sleeps without the GIL.") },
 	{ "result", KEYWORDS(green_result),
 		PyDoc_STR("result($self, /, timeout=None)\n--\n\n"
 			  "As join(), and returns what the body returned.") },
@@ -611,16 +613,18 @@ static PyMethodDef green_methods[] = {
 		PyDoc_STR("exception($self, /, timeout=None)\n--\n\n"
 			  "As join(), but returns what the body raised, or None.") },
 	{ "cancel", green_cancel_method, METH_NOARGS,
-		PyDoc_STR("cancel($self, /)\n--\n\n"
-			  "Asks it to stop: every wait of it, and each yield_(), raises CancelledError from\n"
-			  "now on.  False if it has ended.  Does not block.") },
+		PyDoc_STR(
+			"cancel($self, /)\n--\n\n"
+			"Asks it to stop: every wait of it, and each yield_(), raises CancelledError from\n"
+			"now on.  False if it has ended.  Does not block.") },
 	{ "done", green_done, METH_NOARGS,
 		PyDoc_STR("done($self, /)\n--\n\nTrue once the body has ended.") },
 	{ "cancelled", green_cancelled, METH_NOARGS,
 		PyDoc_STR("cancelled($self, /)\n--\n\nTrue if it ended by being cancelled.") },
 	{ "add_done_callback", green_add_done_callback, METH_O,
-		PyDoc_STR("add_done_callback($self, callback, /)\n--\n\n"
-			  "Calls callback(self) when it has ended: at its end, on it; or now, if it has.") },
+		PyDoc_STR(
+			"add_done_callback($self, callback, /)\n--\n\n"
+			"Calls callback(self) when it has ended: at its end, on it; or now, if it has.") },
 	{ "_wait", green_wait, METH_O, NULL },
 	{ "_wait_shielded", green_wait_shielded, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
@@ -631,13 +635,15 @@ static PyGetSetDef green_properties[] = {
 		PyDoc_STR("For people; \"green-<number>\" unless it was set."), NULL },
 	{ "ident", green_get_serial, NULL, PyDoc_STR("1, 2, ... in this process."), NULL },
 	{ "state", green_get_state, NULL,
-		PyDoc_STR("\"not started\", \"runnable\", \"running\", \"parked (<on what>)\", \"done\","
-			  " \"failed\", \"cancelled\"."),
+		PyDoc_STR(
+			"\"not started\", \"runnable\", \"running\", \"parked (<on what>)\", \"done\","
+			" \"failed\", \"cancelled\"."),
 		NULL },
 	{ "frame", green_get_frame, NULL,
 		PyDoc_STR("The frame in which it waits, or None; for dumps."), NULL },
 	{ "worker", green_get_worker, NULL,
-		PyDoc_STR("Number of the worker that it started on and stays on; None before."), NULL },
+		PyDoc_STR("Number of the worker that it started on and stays on; None before."),
+		NULL },
 	{ "_runtime", green_get_runtime, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
@@ -700,10 +706,8 @@ static PyObject *yield_(PyObject *module, PyObject *unused)
 	if (FILAR_UNLIKELY(shell == NULL)) {
 		if (PyErr_Occurred())
 			return NULL;
-		Py_BEGIN_ALLOW_THREADS
-		green_yield();
-		Py_END_ALLOW_THREADS
-		Py_RETURN_NONE;
+		Py_BEGIN_ALLOW_THREADS green_yield();
+		Py_END_ALLOW_THREADS Py_RETURN_NONE;
 	}
 	shell->attached = true;
 	green_yield();
@@ -733,7 +737,8 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 	} else {
 		double number = PyFloat_AsDouble(seconds);
 
-		if ((number == -1.0 && PyErr_Occurred()) || border_deadline(seconds, &deadline_ns) < 0)
+		if ((number == -1.0 && PyErr_Occurred()) ||
+			border_deadline(seconds, &deadline_ns) < 0)
 			return NULL;
 		if (number < 0) {
 			PyErr_SetString(PyExc_ValueError, "a sleep is at least 0 seconds");
@@ -769,7 +774,8 @@ static PyObject *all_green(PyObject *module, PyObject *unused)
 
 	(void)module;
 	(void)unused;
-	LIST_FOR_EACH (link, &live) {
+	LIST_FOR_EACH(link, &live)
+	{
 		struct pygreen *one = FILAR_CONTAINER_OF(link, struct pygreen, link);
 
 		if (found == NULL || PyList_Append(found, (PyObject *)one) == 0)
@@ -781,19 +787,22 @@ static PyObject *all_green(PyObject *module, PyObject *unused)
 
 PyMethodDef border_functions[] = {
 	{ "spawn", KEYWORDS(spawn),
-		PyDoc_STR("spawn(callable, /, *args, **kwargs)\n--\n\n"
-			  "On a green thread: runs callable(*args, **kwargs) on another one of the same\n"
-			  "runtime, in a copy of the caller's context; returns its GreenThread.  Does not\n"
-			  "block.") },
+		PyDoc_STR(
+			"spawn(callable, /, *args, **kwargs)\n--\n\n"
+			"On a green thread: runs callable(*args, **kwargs) on another one of the same\n"
+			"runtime, in a copy of the caller's context; returns its GreenThread.  Does not\n"
+			"block.") },
 	{ "_spawn_on", KEYWORDS(spawn_on), NULL },
 	{ "yield_", yield_, METH_NOARGS,
-		PyDoc_STR("yield_()\n--\n\n"
-			  "Lets the other green threads of this worker run; on a kernel thread, other\n"
-			  "kernel threads.  CancelledError if this green thread was cancelled.") },
+		PyDoc_STR(
+			"yield_()\n--\n\n"
+			"Lets the other green threads of this worker run; on a kernel thread, other\n"
+			"kernel threads.  CancelledError if this green thread was cancelled.") },
 	{ "sleep", sleep_, METH_O,
-		PyDoc_STR("sleep(seconds, /)\n--\n\n"
-			  "Waits so long; None: until cancelled.  Parks a green thread; a kernel thread\n"
-			  "sleeps without the GIL.  CancelledError if this green thread is cancelled.") },
+		PyDoc_STR(
+			"sleep(seconds, /)\n--\n\n"
+			"Waits so long; None: until cancelled.  Parks a green thread; a kernel thread\n"
+			"sleeps without the GIL.  CancelledError if this green thread is cancelled.") },
 	{ "current", current, METH_NOARGS,
 		PyDoc_STR("current()\n--\n\nThe GreenThread that is calling, or None.") },
 	{ "_all_green", all_green, METH_NOARGS, NULL },
@@ -815,7 +824,8 @@ bool border_is_green_state(PyThreadState *state)
 {
 	struct list *link;
 
-	LIST_FOR_EACH (link, &live) {
+	LIST_FOR_EACH(link, &live)
+	{
 		struct pygreen *one = FILAR_CONTAINER_OF(link, struct pygreen, link);
 
 		if (one->shell != NULL && one->shell->state == state)

@@ -19,8 +19,7 @@
 PyTypeObject *border_scope_type;
 
 struct pyscope {
-	PyObject_HEAD
-	struct scope scope;
+	PyObject_HEAD struct scope scope;
 	int64_t deadline_ns; /* DEADLINE_NEVER: only cancel() fires it */
 	double seconds;
 	bool used;
@@ -90,9 +89,10 @@ static PyObject *scope_enter(PyObject *object, PyObject *unused)
 
 	(void)unused;
 	if (green == NULL)
-		return PyErr_Occurred() ? NULL
-					: border_raise(status_detail(FILAR_WRONG_STATE,
-						  "a timeout scope needs a green thread to cancel"));
+		return PyErr_Occurred()
+			       ? NULL
+			       : border_raise(status_detail(FILAR_WRONG_STATE,
+					 "a timeout scope needs a green thread to cancel"));
 	if (self->used)
 		return border_raise(status_detail(
 			FILAR_WRONG_STATE, "a timeout scope is entered once; make a new one"));

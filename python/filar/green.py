@@ -291,9 +291,7 @@ class _Watch:
             )
 
 
-def run(
-    main: Callable[..., Any], /, *args: Any, workers: int = 1, stack_size: int | None = None, **kwargs: Any
-) -> Any:
+def run(main: Callable[..., Any], /, *args: Any, workers: int = 1, stack_size: int | None = None, **kwargs: Any) -> Any:
     """Runs `main(*args, **kwargs)` on a green thread of a runtime of its own; returns what it returns.
 
     What main raises comes out, SystemExit too. When main has ended, the green threads that are left are cancelled

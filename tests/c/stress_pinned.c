@@ -5,7 +5,7 @@
 #include "green/waiter.h"
 #include "stress.h"
 
-#define PINNED 12
+#define PINNED  12
 #define ROAMING 6
 
 /* One pinned green thread: where it lives, and a mailbox for its wait (stress_park.c). */

@@ -417,7 +417,7 @@ def test_a_block_that_ends_in_time_is_left_alone() -> None:
 
 def test_of_nested_timeouts_the_one_that_expired_is_blamed() -> None:
     def main() -> None:
-        with pytest.raises(filar.DeadlineError, match=r"0\.01"):
+        with pytest.raises(filar.DeadlineError, match=r"0\.01"):  # noqa: PT012
             with filar.timeout(0.01):
                 with filar.timeout(60):
                     filar.sleep(None)
@@ -513,7 +513,7 @@ def test_a_failure_cancels_the_siblings_and_the_block(workers: int) -> None:
             started.append(1)
             filar.sleep(None)
 
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
             with filar.TaskGroup() as group:
                 siblings = [group.spawn(sibling) for _ in range(5)]
                 until(lambda: len(started) == 5)
@@ -528,7 +528,7 @@ def test_a_failure_cancels_the_siblings_and_the_block(workers: int) -> None:
 
 def test_the_blocks_own_failure_is_in_the_group() -> None:
     def main() -> None:
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
             with filar.TaskGroup() as group:
                 child = group.spawn(filar.sleep, None)
                 raise KeyError("block")
@@ -545,7 +545,7 @@ def test_groups_nest() -> None:
             group.spawn(lambda: {}["missing"])
 
     def main() -> None:
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
             with filar.TaskGroup() as group:
                 group.spawn(inner)
                 group.spawn(filar.sleep, None)
@@ -890,7 +890,9 @@ def test_the_interpreter_ends_although_one_never_does() -> None:
     assert "stubborn" in done.stderr
 
 
-@pytest.mark.parametrize("wait", ["green.result()", "runtime.close()", "filar.run(filar.sleep, None)", "filar.sleep(60)"])
+@pytest.mark.parametrize(
+    "wait", ["green.result()", "runtime.close()", "filar.run(filar.sleep, None)", "filar.sleep(60)"]
+)
 def test_ctrl_c_ends_every_wait(wait: str) -> None:
     done = script(
         f"""
