@@ -504,7 +504,7 @@ def _dump_text(runtime: GreenRuntime) -> str:
 
 
 def dump(file: IO[str] | None = None) -> None:
-    """Writes every runtime of this process: workers, queues, each green thread, what it waits for, its stack (stderr)."""
+    """Writes every runtime of this process: workers, queues, each green thread with its wait and its stack (stderr)."""
     file = sys.stderr if file is None else file
     if not _open:
         print("no green runtime", file=file)
