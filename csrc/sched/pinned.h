@@ -18,7 +18,6 @@
 #include "sync/spinlock.h"
 
 struct pinned {
-	uint64_t members;        /* W  pieces of work pinned here, wherever they are */
 	struct work *next;       /* W  what was just woken runs next */
 	uint32_t streak;         /* W  picks from it in a row */
 	bool turn;               /* W  the other queue's after this one's */
