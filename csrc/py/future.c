@@ -4,7 +4,8 @@
 #include "py/future.h"
 
 #include <stddef.h>
-#include <structmember.h>
+
+#include "py/internal.h"
 
 uint32_t process_generation;
 
@@ -29,23 +30,6 @@ bool check_process(uint32_t generation, const char *what)
 		"it exists here",
 		what);
 	return false;
-}
-
-PyObject *take_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-	return PyErr_GetRaisedException();
-#else
-	PyObject *type, *value, *traceback;
-
-	PyErr_Fetch(&type, &value, &traceback);
-	PyErr_NormalizeException(&type, &value, &traceback);
-	if (traceback != NULL)
-		(void)PyException_SetTraceback(value, traceback);
-	Py_DECREF(type);
-	Py_XDECREF(traceback);
-	return value;
-#endif
 }
 
 /* ---- the standard class's methods, for futures with a condition ----------------------------- */
@@ -181,12 +165,12 @@ void future_run(struct future *self, struct sleeper **woken)
 		outcome = call(callable, arguments, keywords);
 		failed = outcome == NULL;
 		if (failed)
-			outcome = take_exception();
+			outcome = border_take_exception();
 		if (context != NULL && PyContext_Exit(context) != 0)
 			PyErr_WriteUnraisable(callable);
 	} else {
 		failed = true;
-		outcome = take_exception();
+		outcome = border_take_exception();
 	}
 	/* Before anybody is told: who gets the result may rely on the arguments being let go. */
 	Py_DECREF(callable);
@@ -207,7 +191,7 @@ static enum sleep_end wait_until_done(struct future *self, PyObject *timeout)
 	bool was_woken, done;
 
 	if (!check_process(self->generation, "future") ||
-		!deadline_from_timeout(timeout, &deadline_ns))
+		border_deadline(timeout, &deadline_ns) != 0)
 		return SLEEP_RAISED;
 	waiter_init(&sleeper.waiter);
 	guard_lock(&self->guard);
@@ -223,13 +207,13 @@ static enum sleep_end wait_until_done(struct future *self, PyObject *timeout)
 	return end == SLEEP_TIMED_OUT && is_done(self) ? SLEEP_WOKEN : end;
 }
 
-/* The one argument `timeout`, by position or by name.  NULL in *timeout: not given. */
+/* The one argument `timeout`, by position or by name.  Py_None: not given. */
 static bool parse_timeout(const char *name, PyObject *const *arguments, Py_ssize_t count,
 	PyObject *keywords, PyObject **timeout)
 {
 	Py_ssize_t named = keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords);
 
-	*timeout = NULL;
+	*timeout = Py_None;
 	if (count + named == 0)
 		return true;
 	if (count + named > 1) {

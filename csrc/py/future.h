@@ -69,8 +69,6 @@ bool future_begin(struct future *future);
 void future_complete(struct future *future, PyObject *outcome, bool failed, struct sleeper **woken);
 /* Calls what the future stands for and completes it; for the one who has made it RUNNING. */
 void future_run(struct future *future, struct sleeper **woken);
-/* The exception that is set, as an object with its traceback; none is set then. */
-PyObject *take_exception(void);
 
 /* How many forks lie between the interpreter's start and this process. */
 extern uint32_t process_generation;

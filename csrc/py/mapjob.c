@@ -7,7 +7,7 @@
  */
 #include "py/mapjob.h"
 
-#include "os/clock.h"
+#include "py/internal.h"
 
 #define SLOTS_FIRST 16u
 /* Arguments between two looks whether somebody wants the GIL. */
@@ -57,7 +57,7 @@ void map_job_run(struct map_job *self, size_t index, struct sleeper **woken)
 		self->context == NULL ? call_with(self, argument) : call_in_context(self, argument);
 	failed = outcome == NULL;
 	if (failed)
-		outcome = take_exception();
+		outcome = border_take_exception();
 	Py_DECREF(argument);
 	guard_lock(self->guard);
 	self->slots[index].value = outcome;
@@ -126,7 +126,7 @@ static bool make_room(struct map_job *self)
 /* Nobody is there to run them, and the exception says why. */
 static void stop_unattended(struct map_job *self)
 {
-	PyObject *exception = take_exception();
+	PyObject *exception = border_take_exception();
 
 	map_job_stop(self, exception);
 	PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
@@ -283,7 +283,7 @@ static int job_init(struct map_job *self, PyObject *arguments, PyObject *keyword
 	}
 	if (!PyArg_ParseTuple(
 		    arguments, "O!OOp", &work_queue_type, &queue, &callable, &timeout, &spread) ||
-		!deadline_from_timeout(timeout, &self->deadline_ns))
+		border_deadline(timeout, &self->deadline_ns) != 0)
 		return -1;
 	self->context = queue_make_context((struct work_queue *)(void *)queue);
 	if (self->context == NULL && PyErr_Occurred())

@@ -30,10 +30,4 @@ enum sleep_end sleeper_wait(struct sleeper *sleeper, struct sleeper **list, stru
 /* Wakes all of a list that is the caller's by now. */
 void sleepers_wake(struct sleeper *list);
 
-/* A timeout in seconds (None: never) as a deadline.  False: an exception is set. */
-bool deadline_from_timeout(PyObject *timeout, int64_t *deadline_ns);
-
-/* Which thread runs signal handlers. */
-void sleeper_set_main_thread(unsigned long ident);
-
 #endif

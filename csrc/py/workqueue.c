@@ -924,7 +924,6 @@ static PyObject *after_fork_in_child(PyObject *unused, PyObject *none)
 	(void)unused;
 	(void)none;
 	process_generation++;
-	sleeper_set_main_thread(PyThread_get_thread_ident());
 	Py_RETURN_NONE;
 }
 
@@ -962,9 +961,8 @@ static bool put(PyObject *dict, const char *name, PyObject *object)
 	return status == 0;
 }
 
-static bool set_up(PyObject *settled, PyObject *let_others, unsigned long main_thread)
+static bool set_up(PyObject *settled, PyObject *let_others)
 {
-	sleeper_set_main_thread(main_thread);
 	others = Py_NewRef(let_others);
 	broken_error = import_name("concurrent.futures.thread", "BrokenThreadPool");
 	rejected_error = import_name("filar.errors", "RejectedError");
@@ -975,11 +973,11 @@ static bool set_up(PyObject *settled, PyObject *let_others, unsigned long main_t
 	       PyType_Ready(&work_queue_type) == 0 && PyType_Ready(&executor_core_type) == 0;
 }
 
-void *filar_py_pool_types(void *settled, void *let_others, unsigned long main_thread)
+void *filar_py_pool_types(void *settled, void *let_others)
 {
 	PyObject *types = PyDict_New();
 
-	if (types == NULL || !set_up(settled, let_others, main_thread))
+	if (types == NULL || !set_up(settled, let_others))
 		goto fail;
 	for (PyMethodDef *function = functions; function->ml_name != NULL; function++) {
 		if (!put(types, function->ml_name, PyCFunction_New(function, NULL)))

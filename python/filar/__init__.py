@@ -2,6 +2,7 @@
 
     filar.KernelThread(work, cpu=1)         a thread with a name, CPUs, priority, stack; the habits of threading.Thread
     filar.ThreadPoolExecutor(4)             the standard library's executor, much faster, with more options
+    filar.run(main)                         main() on a green thread; spawn(), TaskGroup, sleep() and so on inside it
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
@@ -23,6 +24,7 @@ from filar.errors import (
     FilarError,
     ForkedError,
     InvalidArgumentError,
+    JoinCancelledError,
     LimitError,
     NoSuchCPUError,
     NotFoundError,
@@ -32,6 +34,19 @@ from filar.errors import (
     RejectedError,
     SystemCallError,
     WrongStateError,
+)
+from filar.green import (
+    GreenRuntime,
+    GreenThread,
+    TaskGroup,
+    blocking,
+    current,
+    dump,
+    run,
+    sleep,
+    spawn,
+    timeout,
+    yield_,
 )
 from filar.limits import Limit, WhyNot, why_not
 from filar.threads import KernelThread, ThreadStatistics
@@ -49,7 +64,10 @@ __all__ = [
     "FilarError",
     "Finding",
     "ForkedError",
+    "GreenRuntime",
+    "GreenThread",
     "InvalidArgumentError",
+    "JoinCancelledError",
     "KernelThread",
     "Limit",
     "LimitError",
@@ -60,21 +78,30 @@ __all__ = [
     "OutOfMemoryError",
     "RejectedError",
     "SystemCallError",
+    "TaskGroup",
     "ThreadPoolExecutor",
     "ThreadStatistics",
     "Topology",
     "WhyNot",
     "WrongStateError",
     "__version__",
+    "blocking",
+    "current",
     "doctor",
+    "dump",
+    "run",
+    "sleep",
+    "spawn",
+    "timeout",
     "topology",
     "why_not",
+    "yield_",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("chart", "lab", "pool", "report"):
+    if name in ("aio", "chart", "lab", "pool", "report"):
         return importlib.import_module(f"filar.{name}")
     if name == "ThreadPoolExecutor":
         from filar.pool import ThreadPoolExecutor

@@ -949,3 +949,42 @@ def test_resizing_while_working():
             pool.resize(1 + n % 4)
             results.append(pool.submit(int, n))
         assert [future.result(60) for future in results] == list(range(200))
+
+
+# ---- green threads ---------------------------------------------------------------------------------------------
+
+
+def test_green_threads_wait_for_futures_without_their_worker(pool, gate):
+    order = []
+
+    def wait_for_it(future):
+        order.append(future.result())
+
+    def main():
+        future = pool.submit(gate, "result")
+        waiting = [filar.spawn(wait_for_it, future) for _ in range(3)]
+        results = filar.spawn(lambda: order.extend(pool.map(gate, [1, 2])))
+        filar.yield_()
+        order.append("first")
+        gate.open.set()
+        for green in [*waiting, results]:
+            green.join()
+
+    filar.run(main, workers=1)
+    assert order[0] == "first"
+    assert sorted(map(str, order[1:])) == ["1", "2", "result", "result", "result"]
+
+
+def test_cancelled_green_thread_leaves_the_wait_and_the_future(pool, gate):
+    future = pool.submit(gate, 5)
+
+    def main():
+        waiting = filar.spawn(future.result)
+        filar.yield_()
+        waiting.cancel()
+        with pytest.raises(filar.JoinCancelledError):
+            waiting.join()
+
+    filar.run(main, workers=1)
+    gate.open.set()
+    assert future.result(60) == 5
