@@ -100,6 +100,8 @@ struct green *waiter_take_parked(struct waiter *waiter, struct worker *worker)
 
 	if (green == NULL || &green->runtime->scheduler != worker->scheduler)
 		return NULL;
+	if (green->work.home != NULL && green->work.home != worker)
+		return NULL;
 	word = load_relaxed(&green->park);
 	if (PARK_STATE(word) != PARK_PARKED)
 		return NULL;
@@ -163,6 +165,7 @@ void waiter_cancel_green(struct green *green)
 	if (exchange_acq_rel(&green->cancel_posted, 1) != 0)
 		return;
 	green->cancel_work.class = &cancel_class;
+	green->cancel_work.home = NULL;
 	scheduler_submit(&green->runtime->scheduler, &green->cancel_work);
 }
 
@@ -187,7 +190,10 @@ void waiter_commit(struct worker *worker, struct green *green)
 	}
 	/* The wake came first: RUNNING -> RUNNABLE. */
 	store_relaxed(&green->state, GREEN_RUNNABLE);
-	worker_push(worker, &green->work);
+	if (green->work.home != NULL)
+		pinned_push(&worker->pinned, &green->work);
+	else
+		worker_push(worker, &green->work);
 }
 
 /* Ends a wait that is not parked, by its owner; false when somebody else was faster. */
@@ -292,6 +298,7 @@ void waiter_init_for(struct waiter *waiter, struct green *green)
 	store_relaxed(&green->park, PARK_WORD(waiter->ticket, PARK_WAITING));
 	/* Here and not by the waker: one line less for one on another CPU to write. */
 	waiter->work.class = &wake_class;
+	waiter->work.home = green->work.home;
 }
 
 void waiter_abandon(struct waiter *waiter)

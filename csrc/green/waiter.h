@@ -71,8 +71,9 @@ enum filar_status waiter_wait_until(struct waiter *waiter, int64_t deadline_ns,
 	enum wait_reason reason, enum wait_shield shield);
 void waiter_wake(struct waiter *waiter);
 
-/* For a waiter that was claimed: if it is a green thread of the caller's scheduler and parked, it
- * is woken and now the caller's, RUNNABLE on no queue; else NULL, and nothing has changed. */
+/* For a waiter that was claimed: if it is a green thread that this worker, the caller's, may run,
+ * and parked, it is woken and now the caller's, RUNNABLE on no queue; else NULL, and nothing has
+ * changed. */
 struct green *waiter_take_parked(struct waiter *waiter, struct worker *worker);
 
 /* For switch.h: the registers are saved. WAITING -> PARKED, or runnable again. */
