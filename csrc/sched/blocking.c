@@ -28,14 +28,25 @@ static void change_active_locked(struct blocking *blocking, int change)
 	store_seq_cst(&blocking->active, load_relaxed(&blocking->active) + (uint32_t)change);
 }
 
-/* Workers that rest are not active; one that is relieved as well counts twice until it comes back.
- */
+/* One that is to rest is not active, relieved or not. */
+static bool counts(const struct worker *worker)
+{
+	return worker->spare || worker->index < load_relaxed(&worker->scheduler->working);
+}
+
 void blocking_set_working(struct scheduler *scheduler, uint32_t working)
 {
 	struct blocking *blocking = &scheduler->blocking;
+	uint32_t before;
 
 	spinlock_lock(&blocking->lock);
-	change_active_locked(blocking, (int)working - (int)load_relaxed(&scheduler->working));
+	before = load_relaxed(&scheduler->working);
+	for (uint32_t i = before; i < working; i++)
+		change_active_locked(
+			blocking, load_relaxed(&scheduler->workers[i].relief) == RELIEF_NONE);
+	for (uint32_t i = working; i < before; i++)
+		change_active_locked(
+			blocking, -(load_relaxed(&scheduler->workers[i].relief) == RELIEF_NONE));
 	store_seq_cst(&scheduler->working, working);
 	spinlock_unlock(&blocking->lock);
 }
@@ -49,8 +60,8 @@ bool blocking_relieve(struct worker *worker, enum worker_relief relief)
 
 	spinlock_lock(&blocking->lock);
 	FILAR_ASSERT(load_relaxed(&worker->relief) == RELIEF_NONE);
-	/* The look is old: it may have come back and retired since. */
-	retired = worker->retired;
+	/* The look is old: it may have come back and retired since, or be one too many. */
+	retired = worker->retired || !counts(worker);
 	if (!retired) {
 		store_relaxed(&worker->relief, relief);
 		if (relief == RELIEF_COMPUTING)
@@ -72,7 +83,7 @@ static void resume_locked(struct blocking *blocking, struct worker *worker)
 	if (load_relaxed(&worker->relief) == RELIEF_COMPUTING)
 		fetch_sub_relaxed(&blocking->computing, 1);
 	store_relaxed(&worker->relief, RELIEF_NONE);
-	change_active_locked(blocking, +1);
+	change_active_locked(blocking, counts(worker));
 	fetch_add_relaxed(&blocking->resumed, 1);
 }
 
