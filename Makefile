@@ -18,6 +18,7 @@ CORE_C  := $(sort $(filter-out csrc/py/%,$(wildcard csrc/*/*.c)))
 CORE_S  := $(sort $(wildcard csrc/*/*.S))
 HEADERS := $(sort $(wildcard csrc/*/*.h))
 TESTS_C := $(sort $(wildcard tests/c/test_*.c))
+INTERLEAVE_C := $(sort $(wildcard tests/c/interleave_*.c))
 STRESS_C := $(sort $(wildcard tests/c/stress_*.c))
 
 # A variant is a folder of objects and flags.
@@ -26,6 +27,7 @@ FLAGS_asan  := -O1 -DFILAR_DEBUG -fsanitize=address,undefined -fno-sanitize-reco
 FLAGS_tsan  := -O1 -DFILAR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 FLAGS_hard  := -O2 -DFILAR_DEBUG -DFILAR_HARD=1
 FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
@@ -107,7 +109,7 @@ c-$(1): $(TESTS_C:tests/c/%.c=$(BUILD)/$(1)/%) $(STRESS_C:tests/c/%.c=$(BUILD)/$
 	bash tools/run_c_tests.sh $$^
 .PHONY: c-$(1)
 endef
-$(foreach variant,plain asan tsan hard fail,$(eval $(call VARIANT,$(variant))))
+$(foreach variant,plain asan tsan hard fail interleave,$(eval $(call VARIANT,$(variant))))
 
 # The second CPU: cross-compiled, run under qemu's user mode.  Sanitizers and qemu do not mix.
 CROSS   := aarch64-linux-gnu-gcc
