@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail aarch64 stress tidy format labels package pythons dev notebooks bench bench-green clean core
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave aarch64 stress tidy format labels package pythons dev notebooks bench bench-green clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -66,7 +66,15 @@ dev: $(VENV)/dev
 # ---- checks -----------------------------------------------------------------------------------
 
 ## make check      C tests, Python tests, layers, headers, labels, exports, lint
-check: check-c check-layers check-headers labels check-lint check-py notebooks
+check: check-c check-interleave check-layers check-headers labels check-lint check-py notebooks
+
+check-interleave: $(INTERLEAVE_C:tests/c/%.c=$(BUILD)/interleave/%)
+	bash tools/run_c_tests.sh $^
+
+## make interleave    the protocols in every interleaving, INTERLEAVE_SECONDS (20) for each scenario
+INTERLEAVE_SECONDS ?= 20
+interleave:
+	FILAR_INTERLEAVE_SECONDS=$(INTERLEAVE_SECONDS) $(MAKE) check-interleave
 
 check-layers:
 	$(PYTHON) tools/check_layers.py

@@ -2,8 +2,9 @@
  * atomic.h - the only door to <stdatomic.h>; the order stands in the name, so grep finds it.
  *
  * Being the only door keeps two ways open: FILAR_HARD builds yield at seeded random places here,
- * and in FILAR_INTERLEAVE builds the operations are calls of a checker.  Fences are avoided: ThreadSanitizer does not
- * understand them.  Where an algorithm wants one, give the access itself the order.
+ * and in FILAR_INTERLEAVE builds the operations are calls of a checker.  Fences are avoided:
+ * ThreadSanitizer does not understand them.  Where an algorithm wants one, give the access itself
+ * the order.
  */
 #ifndef FILAR_BASE_ATOMIC_H
 #define FILAR_BASE_ATOMIC_H

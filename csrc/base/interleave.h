@@ -8,10 +8,7 @@
 #ifndef FILAR_BASE_INTERLEAVE_H
 #define FILAR_BASE_INTERLEAVE_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
-
-#include "base/compiler.h"
+#include "base/atomic.h"
 
 enum interleave_change {
 	INTERLEAVE_EXCHANGE,
@@ -34,6 +31,7 @@ void interleave_pause(void);
 /* Others may run here. */
 void interleave_point(const char *function);
 
+#if FILAR_INTERLEAVE
 #define ATOMIC_POINT() interleave_point(__func__)
 
 /* What `*p` holds, without its qualifiers. */
@@ -42,8 +40,7 @@ void interleave_point(const char *function);
 	((INTERLEAVE_TYPE(p))(uintptr_t)interleave_load(                                           \
 		p, sizeof *(p), memory_order_##order, __func__))
 #define INTERLEAVE_STORE(p, v, order)                                                              \
-	interleave_store(                                                                          \
-		p, sizeof *(p), (uint64_t)(uintptr_t)(v), memory_order_##order, __func__)
+	interleave_store(p, sizeof *(p), (uint64_t)(uintptr_t)(v), memory_order_##order, __func__)
 #define INTERLEAVE_CHANGE(p, change, v, order)                                                     \
 	((INTERLEAVE_TYPE(p))(uintptr_t)interleave_change(p, sizeof *(p), INTERLEAVE_##change,     \
 		(uint64_t)(uintptr_t)(v), memory_order_##order, __func__))
@@ -77,4 +74,5 @@ void interleave_point(const char *function);
 #define cas_acq_rel(p, expected, desired) INTERLEAVE_CAS(p, expected, desired, acq_rel)
 #define cas_seq_cst(p, expected, desired) INTERLEAVE_CAS(p, expected, desired, seq_cst)
 
+#endif
 #endif

@@ -42,17 +42,17 @@
 #include "os/clock.h"
 #include "os/futex.h"
 
-#define THREADS_MAX  8
-#define PLACES_MAX   96  /* shared places in one scenario */
-#define KNOWN_MAX    512 /* places touched by anyone */
-#define PAST_KEPT    6u
-#define CHOICES_MAX  4096
-#define STATES_MAX   (1u << 22)
-#define STACK_BYTES  ((size_t)256 * 1024)
-#define HEAP_BYTES   ((size_t)1 << 20)
-#define BLOCKS_MAX   256
-#define STEPS_KEPT   256u
-#define STEPS_MAX    200000u
+#define THREADS_MAX 8
+#define PLACES_MAX  96   /* shared places in one scenario */
+#define KNOWN_MAX   4096 /* places touched by anyone; a hash table */
+#define PAST_KEPT   6u
+#define CHOICES_MAX 4096
+#define STATES_MAX  (1u << 22)
+#define STACK_BYTES ((size_t)256 * 1024)
+#define HEAP_BYTES  ((size_t)1 << 20)
+#define BLOCKS_MAX  256
+#define STEPS_KEPT  256u
+#define STEPS_MAX   200000u
 
 /* ---- what a thread and a place are ---- */
 
@@ -70,9 +70,9 @@ struct past {
 struct place {
 	const volatile void *address;
 	size_t bytes;
-	uint16_t last;     /* number of the newest value; the first is 0 */
-	uint16_t seq_cst;  /* number of the newest that a seq_cst store wrote */
-	uint64_t history;  /* hash of all writers in order */
+	uint16_t last;    /* number of the newest value; the first is 0 */
+	uint16_t seq_cst; /* number of the newest that a seq_cst store wrote */
+	uint64_t history; /* hash of all writers in order */
 	struct past past[PAST_KEPT];
 };
 
@@ -80,6 +80,8 @@ struct place {
 struct known {
 	const volatile void *address;
 	uint8_t readers, writers;
+	struct place *place; /* in the run of that number */
+	uint64_t run;
 };
 
 enum waiting { WAITS_NOT, WAITS_PAUSE, WAITS_FUTEX, WAITS_END, WAITS_UNTIL };
@@ -153,7 +155,7 @@ static struct explorer {
 
 	/* Learnt over all runs. */
 	struct known known[KNOWN_MAX];
-	int known_count;
+	uint64_t run;
 	bool learnt; /* in this run: begin again */
 
 	/* Of all runs with these bounds. */
@@ -174,12 +176,13 @@ static struct explorer {
 	struct choice choices[CHOICES_MAX];
 	int depth, length;
 
-	/* All states of these bounds: a key, and what was left. */
+	/* All states of these bounds (and of others before: `epoch` is in the key), and what was
+	 * left there. */
 	struct {
 		uint64_t key;
 		struct bounds left;
 	} * states;
-	uint64_t state_count;
+	uint64_t state_count, states_kept, epoch;
 
 	char heap[HEAP_BYTES] __attribute__((aligned(4096)));
 	size_t heap_used;
@@ -238,9 +241,9 @@ __attribute__((noreturn, format(printf, 1, 2))) static void interleave_fail(cons
 
 static void note(const char *function, const char *what, int place, uint64_t value, unsigned age)
 {
-	explorer.steps[explorer.step_count++ % STEPS_KEPT] = (struct step){
-		(uint8_t)thread_index(explorer.current), what, function, place, value, age
-	};
+	explorer.steps[explorer.step_count++ % STEPS_KEPT] =
+		(struct step){ (uint8_t)thread_index(explorer.current), what, function, place,
+			value, age };
 	if (explorer.step_count > STEPS_MAX)
 		interleave_fail("the run does not end: %u steps", STEPS_MAX);
 }
@@ -283,15 +286,15 @@ static bool next_path(void)
 
 static uint64_t state_key(void)
 {
-	uint64_t key = mix(1, (uint64_t)thread_index(explorer.current));
+	uint64_t key = mix(explorer.epoch, (uint64_t)thread_index(explorer.current));
 
 	for (int i = 0; i < explorer.thread_count; i++) {
 		struct thread *thread = &explorer.threads[i].thread;
-		bool paused = thread->waiting == WAITS_PAUSE &&
-			      thread->writes_seen == explorer.writes;
+		bool paused =
+			thread->waiting == WAITS_PAUSE && thread->writes_seen == explorer.writes;
 
-		key += mix(thread->hash,
-			(uint64_t)i * 16 + (thread->ended ? 8 : 0) + (paused ? 7 : thread->waiting));
+		key += mix(thread->hash, (uint64_t)i * 16 + (thread->ended ? 8 : 0) +
+						 (paused ? 7 : thread->waiting));
 	}
 	/* Which place it is, its writers say. */
 	for (int i = 0; i < explorer.place_count; i++)
@@ -317,10 +320,11 @@ static bool seen_before(void)
 			return false;
 		}
 		if (state->key == 0) {
-			if (explorer.state_count < STATES_MAX / 4 * 3) {
+			if (explorer.states_kept < STATES_MAX / 4 * 3) {
 				state->key = key;
 				state->left = explorer.left;
 				explorer.state_count++;
+				explorer.states_kept++;
 			}
 			return false;
 		}
@@ -409,13 +413,24 @@ static void leave(void)
 	int count;
 
 	for (;;) {
+		int taken;
+
 		count = list_others(options);
 		if (count == 0 && !self->ended && can_go_on(self))
 			break;
 		if (count > 0) {
-			if (explorer.window && count > 1)
+			bool may_stay = explorer.window && self->waiting == WAITS_PAUSE &&
+					explorer.left.preemptions > 0;
+
+			if (explorer.window && count + may_stay > 1)
 				look_for_known_state();
-			go_to(options[explorer.window ? choose(count) : 0]);
+			taken = explorer.window ? choose(count + may_stay) : 0;
+			if (taken == count) {
+				/* Others are slow: as good as a preemption of all of them. */
+				explorer.left.preemptions--;
+				break;
+			}
+			go_to(options[taken]);
 			if (can_go_on(self))
 				break;
 			continue;
@@ -464,33 +479,42 @@ void interleave_point(const char *function)
 
 /* ---- places ---- */
 
-static bool place_is_shared(const volatile void *address, bool writes)
+static struct known *find_known(const volatile void *address)
 {
-	uint8_t me = (uint8_t)(1u << thread_index(explorer.current));
+	uint64_t index = random_mix((uint64_t)(uintptr_t)address);
 	struct known *known;
-	bool before, after;
-	int i;
 
-	for (i = 0; i < explorer.known_count && explorer.known[i].address != address; i++)
-		;
-	known = &explorer.known[i];
-	if (i == explorer.known_count) {
-		if (explorer.known_count == KNOWN_MAX)
+	for (int tries = 0;; tries++, index++) {
+		known = &explorer.known[index % KNOWN_MAX];
+		if (known->address == address)
+			return known;
+		if (known->address == NULL)
+			break;
+		if (tries == KNOWN_MAX)
 			interleave_fail("more than %d places", KNOWN_MAX);
-		*known = (struct known){ .address = address };
-		explorer.known_count++;
 	}
-	before = known->writers != 0 && ((known->readers | known->writers) & ~me) != 0 &&
-		 __builtin_popcount((unsigned)(known->readers | known->writers)) > 1;
-	*(writes ? &known->writers : &known->readers) |= me;
-	after = known->writers != 0 &&
-		__builtin_popcount((unsigned)(known->readers | known->writers)) > 1;
-	if (after && !before && !explorer.learnt) {
+	known->address = address;
+	return known;
+}
+
+static bool is_shared(const struct known *known)
+{
+	return known->writers != 0 &&
+	       __builtin_popcount((unsigned)(known->readers | known->writers)) > 1;
+}
+
+static bool place_is_shared(struct known *known, bool writes)
+{
+	bool before = is_shared(known);
+
+	*(writes ? &known->writers : &known->readers) |=
+		(uint8_t)(1u << thread_index(explorer.current));
+	if (!before && is_shared(known)) {
 		/* Its owner's steps were no choices so far: begin again. */
 		explorer.learnt = true;
 		explorer.exploring = false;
 	}
-	return after;
+	return is_shared(known);
 }
 
 static uint64_t read_memory(const volatile void *address, size_t bytes)
@@ -506,14 +530,13 @@ static void write_memory(volatile void *address, size_t bytes, uint64_t value)
 	memcpy((void *)address, &value, bytes);
 }
 
-static struct place *find_place(const volatile void *address, size_t bytes)
+static struct place *find_place(struct known *known, size_t bytes)
 {
+	const volatile void *address = known->address;
 	struct place *place;
 
-	for (int i = 0; i < explorer.place_count; i++) {
-		if (explorer.places[i].address == address)
-			return &explorer.places[i];
-	}
+	if (known->run == explorer.run)
+		return known->place;
 	if (explorer.place_count == PLACES_MAX)
 		interleave_fail("more than %d shared places", PLACES_MAX);
 	place = &explorer.places[explorer.place_count++];
@@ -523,6 +546,8 @@ static struct place *find_place(const volatile void *address, size_t bytes)
 	place->history = 3;
 	memset(&place->past[0], 0, sizeof place->past[0]);
 	place->past[0].value = read_memory(address, bytes);
+	known->place = place;
+	known->run = explorer.run;
 	return place;
 }
 
@@ -541,14 +566,19 @@ static void check_not_freed(const volatile void *address, const char *function)
 static struct place *approach(
 	const volatile void *address, size_t bytes, bool writes, const char *function)
 {
+	struct known *known;
+
 	if (explorer.current == NULL)
 		return NULL;
 	check_not_freed(address, function);
-	if (!explorer.window || !place_is_shared(address, writes))
+	if (!explorer.window)
+		return NULL;
+	known = find_known(address);
+	if (!place_is_shared(known, writes))
 		return NULL;
 	schedule_point();
 	check_not_freed(address, function);
-	return find_place(address, bytes);
+	return find_place(known, bytes);
 }
 
 static int place_index(const struct place *place)
@@ -736,9 +766,9 @@ bool interleave_cas(volatile void *address, size_t bytes, void *expected, uint64
 {
 	struct place *place = approach(address, bytes, true, function);
 	uint64_t wanted = read_memory(expected, bytes), found;
-	memory_order failed = order == memory_order_acq_rel ? memory_order_acquire
+	memory_order failed = order == memory_order_acq_rel   ? memory_order_acquire
 			      : order == memory_order_seq_cst ? order
-							       : memory_order_relaxed;
+							      : memory_order_relaxed;
 	uint16_t number;
 
 	if (place == NULL) {
@@ -800,8 +830,8 @@ enum filar_status futex_wait_until(_Atomic uint32_t *word, uint32_t expected, in
 		/* An order among those that wait and wake, but no view is passed on. */
 		self->hash = mix(self->hash, place->history);
 		place->history = mix(place->history, self->hash);
-		note("futex_wait", "looks at", place_index(place),
-			read_memory(word, sizeof *word), 0);
+		note("futex_wait", "looks at", place_index(place), read_memory(word, sizeof *word),
+			0);
 	}
 	if (read_memory(word, sizeof *word) != expected)
 		return FILAR_OK;
@@ -843,11 +873,11 @@ int futex_wake(_Atomic uint32_t *word, int count)
 	if (explorer.current == NULL)
 		return 0;
 	/* The address of something that is gone may be woken: nobody waits there. */
-	if (explorer.window && place_is_shared(word, true)) {
+	if (explorer.window && place_is_shared(find_known(word), true)) {
 		struct place *place;
 
 		schedule_point();
-		place = find_place(word, sizeof *word);
+		place = find_place(find_known(word), sizeof *word);
 		explorer.current->hash = mix(explorer.current->hash, place->history);
 		place->history = mix(place->history, explorer.current->hash);
 		note("futex_wake", "wakes at", place_index(place), (uint64_t)count, 0);
@@ -855,9 +885,8 @@ int futex_wake(_Atomic uint32_t *word, int count)
 	waiting = list_waiters(word, waiters);
 	while (woken < count && woken < waiting) {
 		/* The kernel's order is not ours to rely on. */
-		int taken = woken + (waiting - woken > 1 && explorer.window
-						    ? choose(waiting - woken)
-						    : 0);
+		int taken = woken +
+			    (waiting - woken > 1 && explorer.window ? choose(waiting - woken) : 0);
 		struct thread *thread = waiters[taken];
 
 		waiters[taken] = waiters[woken];
@@ -885,8 +914,8 @@ int64_t clock_now_ns(void)
 /* Time passes, for all at once. */
 __attribute__((unused)) static void interleave_set_time(int64_t now_ns)
 {
-	struct place *place = approach(
-		&time_cell.touches, sizeof time_cell.touches, true, "interleave_set_time");
+	struct place *place =
+		approach(&time_cell.touches, sizeof time_cell.touches, true, "interleave_set_time");
 
 	if (place != NULL)
 		append(place, (uint64_t)now_ns, memory_order_relaxed, NULL);
@@ -985,8 +1014,8 @@ static struct kthread *start_thread(void (*body)(void *), void *argument)
 	if (explorer.thread_count == THREADS_MAX)
 		interleave_fail("more than %d threads", THREADS_MAX);
 	if (stack == NULL) {
-		stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
 		CHECK(stack != MAP_FAILED);
 	}
 	*thread = (struct thread){ .stack = stack, .body = body, .argument = argument };
@@ -1051,7 +1080,6 @@ bool kthread_is_forked(const struct kthread *kthread)
 __attribute__((unused)) static void interleave_begin(void)
 {
 	explorer.window = true;
-	explorer.place_count = 0;
 	for (int i = 0; i < explorer.thread_count; i++)
 		memset(&explorer.threads[i].thread.view, 0, sizeof(struct view));
 }
@@ -1087,6 +1115,7 @@ static void scenario_body(void *unused)
 
 static void run_once(struct bounds bounds)
 {
+	explorer.run++;
 	explorer.thread_count = 0;
 	explorer.current = NULL;
 	explorer.window = false;
@@ -1111,11 +1140,15 @@ static void run_once(struct bounds bounds)
 
 /* All runs within the bounds; false when the time is over before.  The path may be cut short of
  * choices that a known state made needless. */
-static bool explore_bounds(struct bounds bounds, int64_t (*now_ns)(void), int64_t end_ns,
-	struct explored *explored)
+static bool explore_bounds(
+	struct bounds bounds, int64_t (*now_ns)(void), int64_t end_ns, struct explored *explored)
 {
 	do {
-		memset(explorer.states, 0, STATES_MAX * sizeof *explorer.states);
+		if (explorer.states_kept > STATES_MAX / 4) {
+			memset(explorer.states, 0, STATES_MAX * sizeof *explorer.states);
+			explorer.states_kept = 0;
+		}
+		explorer.epoch++;
 		explorer.state_count = 0;
 		explorer.length = 0;
 		explorer.limited = false;
@@ -1140,13 +1173,13 @@ static int64_t real_now_ns(void)
 	return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-/* Seconds for one scenario: FILAR_INTERLEAVE_SECONDS, 1 by default. */
+/* Seconds for one scenario: FILAR_INTERLEAVE_SECONDS, a quarter by default. */
 static double interleave_seconds(void)
 {
 	const char *text = getenv("FILAR_INTERLEAVE_SECONDS");
-	double seconds = text != NULL ? strtod(text, NULL) : 1;
+	double seconds = text != NULL ? strtod(text, NULL) : 0.25;
 
-	return seconds > 0 ? seconds : 1;
+	return seconds > 0 ? seconds : 0.25;
 }
 
 static const struct bounds bounds_steps[] = { { 0, 0 }, { 1, 0 }, { 1, 1 }, { 2, 0 }, { 2, 1 },
@@ -1164,7 +1197,7 @@ static struct explored explore(const char *name, void (*scenario)(void), double 
 		explorer.states = calloc(STATES_MAX, sizeof *explorer.states);
 	CHECK(explorer.states != NULL);
 	explorer.scenario = scenario;
-	explorer.known_count = 0;
+	memset(explorer.known, 0, sizeof explorer.known);
 	for (size_t i = 0; i < FILAR_COUNT_OF(bounds_steps); i++) {
 		uint64_t runs = explored.runs;
 
@@ -1192,8 +1225,7 @@ static struct explored explore(const char *name, void (*scenario)(void), double 
 }
 
 /* In a process of its own: whether the checker finds what the mutant breaks. */
-__attribute__((unused)) static bool mutant_is_found(
-	const struct mutant *mutant, double seconds)
+__attribute__((unused)) static bool mutant_is_found(const struct mutant *mutant, double seconds)
 {
 	pid_t child;
 	int status;
@@ -1216,7 +1248,7 @@ __attribute__((unused)) static bool mutant_is_found(
 /* Each mutant must be found by its scenario; all that are not are named. */
 __attribute__((unused)) static void check_mutants(const struct mutant *mutants, size_t count)
 {
-	const double seconds = 20;
+	const double seconds = 20 + 10 * interleave_seconds();
 	int missed = 0;
 
 	for (size_t i = 0; i < count; i++) {
