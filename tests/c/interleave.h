@@ -34,6 +34,7 @@
 
 #include "arch/context.h"
 #include "base/atomic.h"
+#include "base/check.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/self.h"
@@ -578,7 +579,8 @@ static struct place *approach(
 		return NULL;
 	schedule_point();
 	check_not_freed(address, function);
-	return find_place(known, bytes);
+	/* The window may have been closed while others ran. */
+	return explorer.window ? find_place(known, bytes) : NULL;
 }
 
 static int place_index(const struct place *place)
@@ -877,11 +879,14 @@ int futex_wake(_Atomic uint32_t *word, int count)
 		struct place *place;
 
 		schedule_point();
+		if (!explorer.window)
+			goto wake;
 		place = find_place(find_known(word), sizeof *word);
 		explorer.current->hash = mix(explorer.current->hash, place->history);
 		place->history = mix(place->history, explorer.current->hash);
 		note("futex_wake", "wakes at", place_index(place), (uint64_t)count, 0);
 	}
+wake:
 	waiting = list_waiters(word, waiters);
 	while (woken < count && woken < waiting) {
 		/* The kernel's order is not ours to rely on. */
@@ -1197,6 +1202,8 @@ static struct explored explore(const char *name, void (*scenario)(void), double 
 		explorer.states = calloc(STATES_MAX, sizeof *explorer.states);
 	CHECK(explorer.states != NULL);
 	explorer.scenario = scenario;
+	if (!explorer.quiet)
+		check_set_last_words(print_steps);
 	memset(explorer.known, 0, sizeof explorer.known);
 	for (size_t i = 0; i < FILAR_COUNT_OF(bounds_steps); i++) {
 		uint64_t runs = explored.runs;
