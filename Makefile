@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million aarch64 stress tidy format labels package pythons dev notebooks bench bench-green clean core
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks bench bench-green clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -79,6 +79,10 @@ interleave:
 ## make million    a million parked green threads, every guard touched (7 GB of memory)
 million: $(BUILD)/plain/million
 	$<
+
+## make hunt       every protocol's stress tests for ten minutes each, under TSan and hard
+hunt:
+	$(PYTHON) tools/hunt.py $(HUNT)
 
 check-layers:
 	$(PYTHON) tools/check_layers.py
