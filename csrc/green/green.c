@@ -28,11 +28,11 @@ _Static_assert(offsetof(struct green, context) == FILAR_CACHELINE_BYTES &&
 struct green *green_self(void)
 {
 	struct worker *worker = worker_current();
+	struct work *current = worker != NULL ? load_relaxed(&worker->current) : NULL;
 
-	if (worker == NULL || worker->current == NULL ||
-		worker->current->class != &green_work_class)
+	if (current == NULL || current->class != &green_work_class)
 		return NULL;
-	return GREEN_OF(worker->current);
+	return GREEN_OF(current);
 }
 
 struct green_ref green_ref_of(struct green *green)
@@ -147,7 +147,7 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 void green_yield(void)
 {
 	struct worker *worker = worker_current();
-	struct work *current = worker != NULL ? worker->current : NULL, *next;
+	struct work *current = worker != NULL ? load_relaxed(&worker->current) : NULL, *next;
 
 	if (current == NULL || current->class != &green_work_class) {
 		sched_yield();
@@ -250,6 +250,7 @@ static enum filar_status spawn_inside(struct green_ref *ref, struct worker *work
 	struct runtime *runtime, const struct green_options *options, green_body *body,
 	void *argument)
 {
+	struct work *current = load_relaxed(&worker->current);
 	struct green *green;
 	enum filar_status status = make(&green, runtime, worker->local, options, body, argument);
 
@@ -258,9 +259,8 @@ static enum filar_status spawn_inside(struct green_ref *ref, struct worker *work
 	give_ref(ref, green);
 	tracepoint_emit(TRACE_GREEN_SPAWN, load_relaxed(&green->number), 0);
 	COUNTER_ADD(worker, spawns, 1);
-	if (options->run_first && worker->current != NULL &&
-		worker->current->class == &green_work_class)
-		switch_away(worker, GREEN_OF(worker->current), &green->work, LEAVING_FORK);
+	if (options->run_first && current != NULL && current->class == &green_work_class)
+		switch_away(worker, GREEN_OF(current), &green->work, LEAVING_FORK);
 	else
 		scheduler_ready(worker, &green->work);
 	return FILAR_OK;

@@ -53,11 +53,11 @@ static FILAR_ALWAYS_INLINE struct context *switch_target(struct worker *worker, 
 
 	if (FILAR_UNLIKELY(next == NULL || next->class != &green_work_class)) {
 		worker_hand_over(worker, next);
-		worker->current = NULL;
+		store_relaxed(&worker->current, NULL);
 		return &worker->loop;
 	}
 	green = GREEN_OF(next);
-	worker->current = next;
+	store_relaxed(&worker->current, next);
 	store_relaxed(&green->state, GREEN_RUNNING);
 	tracepoint_emit(TRACE_GREEN_RUN, load_relaxed(&green->number), (int32_t)worker->index);
 	return &green->context;

@@ -13,9 +13,11 @@
 #include "base/self.h"
 #include "sched/idle.h"
 #include "sched/runq.h"
+#include "sync/parker.h"
 
 struct kthread;
 struct scheduler;
+struct watch;
 
 /* Picks between two looks at what is not in the own queue: inject queue, deadlines.  A prime, so
  * that programs with a rhythm of their own do not fall in step with it (as Go's 61). */
@@ -29,6 +31,7 @@ enum worker_doing {
 	WORKER_RUNNING,
 	WORKER_SEARCHING,
 	WORKER_SLEEPING,
+	WORKER_RETIRED, /* a spare that nobody needs now */
 	WORKER_ENDED
 };
 
@@ -43,7 +46,8 @@ enum worker_doing {
 	X(spills)   /* pieces moved to the inject queue because the own one was full */            \
 	X(injected) /* pieces taken from the inject queue */                                       \
 	X(searches) /* times it began to search */                                                 \
-	X(sleeps)   /* times it slept */
+	X(sleeps)   /* times it slept */                                                           \
+	X(sections) /* calls of blocking_begin(), nested ones not counted */
 
 struct counters {
 #define X(name) _Atomic uint64_t name;
@@ -52,11 +56,11 @@ struct counters {
 };
 
 struct worker {
-	struct scheduler *scheduler; /* I */
-	struct work *current;        /* W  what runs; NULL on the worker's own stack */
-	uint32_t turns;              /* W  picks until the next look outside */
-	uint32_t next_streak;        /* W  picks from the next slot in a row */
-	void *local;                 /* I  the upper layer's part of this worker */
+	struct scheduler *scheduler;    /* I */
+	_Atomic(struct work *) current; /* A  owner writes: what runs; NULL on its own stack */
+	uint32_t turns;                 /* W  picks until the next look outside */
+	uint32_t next_streak;           /* W  picks from the next slot in a row */
+	void *local;                    /* I  the upper layer's part of this worker */
 
 	/* For the layer that switches stacks: who was left, and what to do with it on the next
 	 * stack. */
@@ -67,15 +71,34 @@ struct worker {
 	struct context loop;  /* W  the worker's own stack */
 	struct random random; /* W  victims */
 
+	/* Blocking (blocking.h, README.md "Blocking"). */
+	struct watch *watch;       /* I */
+	uint32_t section_depth;    /* W  blocking_begin() without blocking_end() */
+	uint32_t anchored;         /* W  pieces of work that can only run here: no retiring */
+	struct work *section_work; /* W  whose section it is */
+
 	FILAR_CACHELINE_BREAK _Atomic(struct work *)
-		next;           /* A  next slot: owner puts, thieves take */
-	_Atomic uint32_t ticks; /* A  owner writes: grows with each pick */
+		next;             /* A  next slot: owner puts, thieves take */
+	_Atomic uint32_t ticks;   /* A  owner writes: grows with each pick */
+	_Atomic uint32_t section; /* A  owner writes: odd between blocking_begin() and _end() */
+	_Atomic uint32_t relief;  /* A  enum worker_relief, written under blocking.lock */
 	struct runq runq;
 	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
 	struct kthread *kthread;                        /* I */
 	int32_t cpu;                                    /* I  pinned to; -1: not */
 	enum filar_status status;                       /* S  the worker's until it runs its loop */
+	bool spare;                                     /* I  stands in for blocked workers */
+	bool retired;                                   /* L */
+	struct worker *retired_next;                    /* L */
+	struct work retirement; /* I  the loop runs it on a spare's own stack */
+	struct parker parker;   /* A  a retired spare sleeps here */
+	/* The watcher's view of the piece of work that runs. */
+	uint32_t seen_ticks;   /* the watcher's alone; so are the next two */
+	uint32_t seen_section; /*   */
+	int64_t seen_cpu_ns;   /*   */
+	_Atomic int64_t
+		seen_since_ns; /* A  watcher writes: since then it has been the same; 0: none */
 };
 
 /* Owner adds; readers may see it late, never half. */
@@ -111,6 +134,9 @@ static FILAR_ALWAYS_INLINE void worker_push(struct worker *worker, struct work *
 
 /* Owner.  Runs next, before what is in the queue: for what was just woken, whose data is warm. */
 void worker_push_next(struct worker *worker, struct work *work);
+
+/* Owner.  Moves all that is queued here to the inject queue, and says how much; wakes nobody. */
+uint64_t worker_give_away(struct worker *worker);
 
 struct work *worker_pick_next(struct worker *worker);
 struct work *worker_pick_outside(struct worker *worker);
