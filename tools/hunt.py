@@ -94,7 +94,8 @@ class Hunt:
     def row(self) -> str:
         result = "ok" if self.runs and not self.failures else "FAILED" if self.failures else "did not run"
         seeds = f"{self.first_seed}..{self.last_seed}"
-        return f"{self.protocol:<10} {self.variant:<6} {self.seconds:8.0f} s {self.runs:7} runs  seeds {seeds:<24} {result}"
+        effort = f"{self.seconds:8.0f} s {self.runs:7} runs"
+        return f"{self.protocol:<10} {self.variant:<6} {effort}  seeds {seeds:<24} {result}"
 
 
 class Hunters:

@@ -20,6 +20,7 @@ static void begin(uint32_t workers)
 
 	runtime_options_init(&options);
 	options.workers = workers;
+	options.spares_max = 0;
 	CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
 	atomic_init(&box, NULL);
 	outcome = FILAR_BUSY;
@@ -46,6 +47,7 @@ static void wait_in_box(int64_t deadline_ns)
 	touch(&stack_cell);
 	waiter_init(&waiter);
 	store_release(&box, &waiter);
+	touch(&stack_cell); /* it stands on its stack until G1 */
 	outcome = waiter_wait_until(&waiter, deadline_ns, WAIT_EVENT, WAIT_CANCELLABLE);
 	if (outcome != FILAR_OK && !cas_acq_rel(&box, &mine, NULL))
 		outcome = waiter_wait_until(&waiter, DEADLINE_NEVER, WAIT_EVENT, WAIT_SHIELDED);
