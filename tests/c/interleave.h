@@ -96,6 +96,7 @@ struct thread {
 	bool ended;
 	enum waiting waiting;
 	const volatile void *futex; /* WAITS_FUTEX */
+	uint32_t futex_mask;
 	int64_t deadline_ns;
 	uint64_t queued;       /* order of arrival at a futex */
 	bool woken;            /* by a wake, not by its deadline */
@@ -844,7 +845,8 @@ __attribute__((unused)) static void touch(struct cell *cell)
 
 /* ---- what the library stands on ---- */
 
-enum filar_status futex_wait_until(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
+enum filar_status futex_wait_masked_until(
+	_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns, uint32_t mask)
 {
 	struct place *place = approach(word, sizeof *word, true, "futex_wait");
 	struct thread *self = explorer.current;
@@ -860,6 +862,7 @@ enum filar_status futex_wait_until(_Atomic uint32_t *word, uint32_t expected, in
 		return FILAR_OK;
 	self->waiting = WAITS_FUTEX;
 	self->futex = word;
+	self->futex_mask = mask;
 	self->deadline_ns = deadline_ns;
 	self->woken = false;
 	self->queued = explorer.arrivals++;
@@ -870,7 +873,7 @@ enum filar_status futex_wait_until(_Atomic uint32_t *word, uint32_t expected, in
 }
 
 /* Those that wait at the word and were not woken, in the order in which they came. */
-static int list_waiters(const volatile void *word, struct thread **waiters)
+static int list_waiters(const volatile void *word, uint32_t mask, struct thread **waiters)
 {
 	int count = 0;
 
@@ -878,7 +881,8 @@ static int list_waiters(const volatile void *word, struct thread **waiters)
 		struct thread *thread = &explorer.threads[i].thread;
 		int at = count;
 
-		if (thread->waiting != WAITS_FUTEX || thread->futex != word || thread->woken)
+		if (thread->waiting != WAITS_FUTEX || thread->futex != word || thread->woken ||
+			(thread->futex_mask & mask) == 0)
 			continue;
 		for (; at > 0 && waiters[at - 1]->queued > thread->queued; at--)
 			waiters[at] = waiters[at - 1];
@@ -888,7 +892,7 @@ static int list_waiters(const volatile void *word, struct thread **waiters)
 	return count;
 }
 
-int futex_wake(_Atomic uint32_t *word, int count)
+int futex_wake_masked(_Atomic uint32_t *word, int count, uint32_t mask)
 {
 	struct thread *waiters[THREADS_MAX];
 	int waiting, woken = 0;
@@ -908,7 +912,7 @@ int futex_wake(_Atomic uint32_t *word, int count)
 		note("futex_wake", "wakes at", place_index(place), (uint64_t)count, 0);
 	}
 wake:
-	waiting = list_waiters(word, waiters);
+	waiting = list_waiters(word, mask, waiters);
 	while (woken < count && woken < waiting) {
 		/* The kernel's order is not ours to rely on. */
 		int taken = woken +
@@ -921,6 +925,16 @@ wake:
 		woken++;
 	}
 	return woken;
+}
+
+enum filar_status futex_wait_until(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
+{
+	return futex_wait_masked_until(word, expected, deadline_ns, UINT32_MAX);
+}
+
+int futex_wake(_Atomic uint32_t *word, int count)
+{
+	return futex_wake_masked(word, count, UINT32_MAX);
 }
 
 static struct cell time_cell;

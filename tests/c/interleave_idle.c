@@ -164,6 +164,44 @@ static void two_that_need_two_workers(void)
 	finish(1);
 }
 
+/* "Pinned work": sent to a worker that goes to sleep, while the other one is free. */
+static struct worker *home;
+static struct cell letter;
+static int deliveries;
+
+static void run_pinned(struct worker *worker, struct work *work)
+{
+	touch(&letter);
+	if (deliveries++ == 0) {
+		home = worker;
+		worker_pin(worker, work);
+	} else {
+		CHECK(worker == home);
+		worker_unpin(worker, work);
+	}
+	explorer.writes++;
+}
+
+static const struct work_class pinned_class = { .name = "pinned", .run = run_pinned };
+
+static bool is_delivered(void *times)
+{
+	return deliveries == (int)(intptr_t)times;
+}
+
+static void a_letter_for_one_of_two_workers(void)
+{
+	deliveries = 0;
+	begin(2, ASLEEP);
+	parent = (struct work){ .class = &pinned_class };
+	touch(&letter);
+	scheduler_submit(&scheduler, &parent);
+	interleave_until(is_delivered, (void *)1);
+	scheduler_submit(&scheduler, &parent);
+	interleave_until(is_delivered, (void *)2);
+	finish(0);
+}
+
 /* The eventcount alone: sync/README.md. */
 static struct eventcount eventcount;
 static _Atomic bool flag;
@@ -311,6 +349,11 @@ TEST(the_last_searcher_wakes_the_next)
 			.finished);
 }
 
+TEST(pinned_work_reaches_its_worker)
+{
+	CHECK(explore("a letter", a_letter_for_one_of_two_workers, interleave_seconds()).finished);
+}
+
 TEST(nobody_sleeps_through_a_notify)
 {
 	CHECK(explore("a flag and a notify", a_flag_and_a_notify, interleave_seconds()).finished);
@@ -339,6 +382,9 @@ TEST(a_look_or_an_order_that_is_missing_is_found)
 		{ "scheduler_add_deadline", WEAKEN_FENCE, "D1", an_earlier_deadline },
 		{ "spinlock_unlock", WEAKEN_ORDER, "S1", a_piece_for_one_worker },
 		{ "exchange_next", WEAKEN_ORDER, "W1", a_busy_worker },
+		{ "pinned_send_locked", WEAKEN_ORDER, "P1, P2", a_letter_for_one_of_two_workers },
+		{ "pinned_was_sent", WEAKEN_BLIND, "P4", a_letter_for_one_of_two_workers },
+		{ "pinned_begin_sleep", WEAKEN_ORDER, "P3", a_letter_for_one_of_two_workers },
 		{ "eventcount_prepare_wait", WEAKEN_ORDER, "E1", a_flag_and_a_notify },
 		{ "notify", WEAKEN_FENCE, "E3", a_flag_and_a_notify },
 		{ "notify", WEAKEN_ORDER, "E4", a_flag_and_a_notify },
