@@ -315,39 +315,57 @@ TEST(a_recursive_lock_is_not_unlocked_by_a_stranger)
 
 /* ---- idle ---- */
 
-/* Switches of all kernel threads of this process but the caller: each sleep and each wake is one.
- */
+/* Of the workers and the watcher: each sleep and each wake is a switch. */
 struct activity {
 	int64_t switches, cpu_ns, threads;
 };
 
+static void add_activity(struct activity *sum, struct kthread *kthread)
+{
+	char path[64], text[8192];
+	int64_t voluntary = 0, forced = 0;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/status", kthread_tid(kthread));
+	CHECK_EQ(textfile_read_into(text, sizeof text, path), FILAR_OK);
+	CHECK(text_number_after(text, "\nvoluntary_ctxt_switches:", &voluntary));
+	CHECK(text_number_after(text, "nonvoluntary_ctxt_switches:", &forced));
+	sum->switches += voluntary + forced;
+	sum->cpu_ns += kthread_cpu_ns(kthread);
+	sum->threads++;
+}
+
 static struct activity activity_of_others(void)
 {
+	struct scheduler *scheduler = &runtime->scheduler;
 	struct activity sum = { 0, 0, 0 };
 
-	for (uint32_t i = 0; i < runtime->scheduler.worker_count; i++) {
-		struct kthread *kthread = runtime->scheduler.workers[i].kthread;
-		char path[64], text[8192];
-		int64_t voluntary = 0, forced = 0;
-
-		snprintf(path, sizeof path, "/proc/self/task/%d/status", kthread_tid(kthread));
-		CHECK_EQ(textfile_read_into(text, sizeof text, path), FILAR_OK);
-		CHECK(text_number_after(text, "\nvoluntary_ctxt_switches:", &voluntary));
-		CHECK(text_number_after(text, "nonvoluntary_ctxt_switches:", &forced));
-		sum.switches += voluntary + forced;
-		sum.cpu_ns += kthread_cpu_ns(kthread);
-		sum.threads++;
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
+		if (scheduler->workers[i].kthread != NULL)
+			add_activity(&sum, scheduler->workers[i].kthread);
 	}
+	if (load_seq_cst(&scheduler->blocking.watch.mood) == WATCH_DEEP)
+		add_activity(&sum, scheduler->blocking.watch.kthread);
 	return sum;
+}
+
+/* With one worker there is none. */
+static bool watcher_sleeps_or_is_not_there(void)
+{
+	uint32_t mood = load_relaxed(&runtime->scheduler.blocking.watch.mood);
+
+	return mood == WATCH_DEEP || mood == WATCH_NONE;
 }
 
 static void wait_until_all_sleep(void)
 {
-	uint32_t workers = runtime->scheduler.worker_count;
+	struct scheduler *scheduler = &runtime->scheduler;
 	struct activity before, after;
 
-	/* In the idle word first, then in the kernel as well: nothing changes between two looks. */
-	WAIT_UNTIL(IDLE_SLEEPING(load_relaxed(&runtime->scheduler.idle.word)) == workers);
+	/* In the idle word and the watcher's mood first, then in the kernel as well: nothing
+	 * changes between two looks. */
+	WAIT_UNTIL(IDLE_SLEEPING(load_relaxed(&scheduler->idle.word)) ==
+			   load_relaxed(&scheduler->blocking.active) &&
+		   watcher_sleeps_or_is_not_there());
 	after = activity_of_others();
 	do {
 		before = after;
@@ -377,6 +395,8 @@ TEST(an_idle_runtime_does_nothing_and_wakes_after_it)
 		before = activity_of_others();
 		usleep(300 * 1000);
 		after = activity_of_others();
+		CHECK_EQ(after.threads, before.threads);
+		CHECK_GE(after.threads, workers + (workers > 1));
 		CHECK_EQ(after.switches, before.switches);
 		CHECK_EQ(after.cpu_ns, before.cpu_ns);
 		join(spawn(sleep_a_little, NULL));
