@@ -30,7 +30,7 @@ PYTHON_LAYERS = [
     "clock topology threads",
     "green",
     "aio",
-    "limits",
+    "limits pool",
     "doctor",
     "chart",
     "lab",

@@ -1,5 +1,7 @@
 """Exceptions, and the one place where a status of the C core becomes one."""
 
+import queue
+
 
 class FilarError(Exception):
     """Base of all exceptions of filar; `status` is the name of the C status, such as "FILAR_LIMIT"."""
@@ -105,6 +107,12 @@ class ClosedError(FilarError):
     """The channel is closed."""
 
     status = "FILAR_CLOSED"
+
+
+class RejectedError(FilarError, queue.Full):
+    """The queue of a pool is full, and the pool was told to refuse then."""
+
+    status = "FILAR_BUSY"
 
 
 class ResultFileError(FilarError, ValueError):
