@@ -11,9 +11,10 @@
 #include "base/tracepoint.h"
 #include "kthread/kthread.h"
 #include "os/clock.h"
+#include "os/futex.h"
 #include "sched/scheduler.h"
 
-#if FILAR_HARD
+#if FILAR_HARD || FILAR_INTERLEAVE
 #define SEARCH_ROUNDS   1u
 #define SEARCH_EAGER_NS 0
 #else
@@ -21,7 +22,7 @@
 #define SEARCH_EAGER_NS (30 * NS_PER_US)
 #endif
 /* Pauses between two rounds: some 0.3 to 2 us; all rounds together stay below 50. */
-#define SEARCH_PAUSES 32u
+#define SEARCH_PAUSES (FILAR_INTERLEAVE ? 1u : 32u)
 
 /* ---- pushing ---- */
 
@@ -149,7 +150,9 @@ struct work *worker_pick_outside(struct worker *worker)
 		return work;
 	/* A deadline may have put something there. */
 	work = exchange_next(worker, NULL);
-	return work != NULL ? work : pinned_pop(&worker->pinned);
+	if (work == NULL)
+		work = pinned_pop(&worker->pinned);
+	return work == NULL && scheduler->find != NULL ? scheduler->find(worker) : work;
 }
 
 /* In turns: neither kind keeps the other waiting. */
@@ -247,12 +250,17 @@ static struct work *steal_round(struct worker *thief)
 
 /* As long as pause_a_little(), unless something comes from outside: a kernel thread or another
  * runtime that plays ping-pong with us answers in a fraction of that time. */
-static void pause_until_submitted(struct scheduler *scheduler)
+static void pause_until_submitted(struct worker *worker)
 {
+	struct scheduler *scheduler = worker->scheduler;
+
 	for (uint32_t i = 0; i < SEARCH_PAUSES && !mailbox_is_full(&scheduler->mailbox) &&
 			     inject_count(&scheduler->inject) == 0;
-		i++)
+		i++) {
+		if (scheduler->has_more != NULL && scheduler->has_more(worker))
+			return;
 		cpu_pause();
+	}
 }
 
 /* The mailbox is shut again; what came in together with something else waits for its turn. */
@@ -295,7 +303,7 @@ static struct work *search(struct worker *worker)
 	mailbox_open(&scheduler->mailbox);
 	for (uint32_t round = 0; work == NULL && goes_on(worker, round, &until_ns); round++) {
 		if (round > 0)
-			pause_until_submitted(scheduler);
+			pause_until_submitted(worker);
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared)
 			work = steal_round(worker);
@@ -315,7 +323,10 @@ static bool anything_to_do(struct worker *worker)
 	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping) ||
 		pinned_was_sent(&worker->pinned))
 		return true;
-	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
+	if (scheduler->has_more != NULL && scheduler->has_more(worker))
+		return true;
+	/* A layer with queues of its own leaves these empty. */
+	for (uint32_t i = 0; scheduler->find == NULL && i < scheduler_made(scheduler); i++) {
 		struct worker *victim = &scheduler->workers[i];
 
 		if (runq_length(&victim->runq) > 0 || deque_length(&victim->spawners) > 0 ||
@@ -366,14 +377,40 @@ static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (idle_end_search(&scheduler->idle) && worker->runq.shared &&
+	if (idle_end_search(&scheduler->idle) && scheduler->worker_limit > 1 &&
 		(anything_to_do(worker) ||
 			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER))
 		idle_wake_one(&scheduler->idle);
 }
 
+/* ---- resting ---- */
+
+static bool is_surplus(struct worker *worker)
+{
+	return !worker->spare && worker->index >= load_relaxed(&worker->scheduler->working);
+}
+
+/* Until it is needed again, or the scheduler stops.  It is neither searching nor sleeping. */
+static void rest(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	uint32_t working;
+
+	blocking_look(worker);
+	if (scheduler->rests != NULL)
+		scheduler->rests(worker, true);
+	/* I2: somebody else must look after this one's last step, as if it had made work. */
+	idle_wake_one(&scheduler->idle);
+	store_relaxed(&worker->doing, WORKER_RESTING);
+	while (worker->index >= (working = load_acquire(&scheduler->working)))
+		(void)futex_wait_until(&scheduler->working, working, DEADLINE_NEVER);
+	if (scheduler->rests != NULL)
+		scheduler->rests(worker, false);
+}
+
 /*
- * The next piece of work, or NULL when the scheduler stops.  Sleeps if need be.
+ * The next piece of work, or NULL: the scheduler stops, or the worker is to rest.  Sleeps if need
+ * be.
  *
  * 1. what was handed over      5. search: others' queues, inject queue, deadlines, for a while
  * 2. now and then, outside     6. announce sleep, look at everything once more
@@ -387,6 +424,8 @@ static struct work *worker_find_work(struct worker *worker)
 	bool searching;
 
 	worker->handed = NULL;
+	if (FILAR_UNLIKELY(is_surplus(worker)) && work == NULL)
+		rest(worker);
 	if (work == NULL)
 		work = worker_pick(worker);
 	if (work != NULL || load_relaxed(&scheduler->stopping)) {
@@ -399,7 +438,7 @@ static struct work *worker_find_work(struct worker *worker)
 		if (searching)
 			work = search(worker);
 		worker->eager = work != NULL && !slept;
-		if (work != NULL || load_relaxed(&scheduler->stopping))
+		if (work != NULL || load_relaxed(&scheduler->stopping) || is_surplus(worker))
 			break;
 		sleep_once(worker, searching);
 		searching = true;
@@ -424,7 +463,7 @@ static const struct work_class retirement_class = { .name = "retirement", .run =
 
 enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index)
 {
-	bool shared = scheduler->worker_limit > 1;
+	bool shared = scheduler->worker_limit > 1 && scheduler->find == NULL;
 	enum filar_status status;
 
 	memset(worker, 0, sizeof *worker);
@@ -478,7 +517,10 @@ void worker_main(void *pointer)
 	scheduler_worker_is_up(scheduler);
 	if (begun) {
 		store_relaxed(&worker->doing, WORKER_RUNNING);
-		while ((work = worker_find_work(worker)) != NULL) {
+		while ((work = worker_find_work(worker)) != NULL ||
+			!load_relaxed(&scheduler->stopping)) {
+			if (work == NULL)
+				continue;
 			store_relaxed(&worker->doing, WORKER_RUNNING);
 			if (FILAR_UNLIKELY(work == &worker->retirement))
 				blocking_retire(worker);
