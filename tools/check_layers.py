@@ -27,8 +27,8 @@ C_LAYERS = [
 PYTHON_LAYERS = [
     "errors _ffi_build _machine _tables",
     "_lib",
-    "clock topology threads",
-    "limits",
+    "clock topology threads sync",
+    "limits queue channel",
     "doctor",
     "chart",
     "lab",

@@ -17,6 +17,7 @@
 #include "sched/work.h"
 
 struct runtime;
+struct wait_around;
 struct waiter;
 
 enum green_state {
@@ -76,9 +77,10 @@ struct green {
 	_Atomic uint64_t cancel_number; /* A  cancelled if it equals `number` */
 	_Atomic uint32_t has_name;      /* A  0: `name` is somebody else's */
 
-	struct deadline deadline; /* S  of the current wait */
-	uint64_t deadline_ticket; /* S  the wait it belongs to */
-	_Atomic uint64_t name[3]; /* A  text, in words so that a dump may read it any time */
+	struct deadline deadline;   /* S  of the current wait */
+	uint64_t deadline_ticket;   /* S  the wait it belongs to */
+	struct wait_around *around; /* S  NULL, or what goes on around its waits: waiter.h */
+	_Atomic uint64_t name[3];   /* A  text, in words so that a dump may read it any time */
 };
 
 #define JOINER_ENDED    ((struct waiter *)1)

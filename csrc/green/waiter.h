@@ -54,6 +54,28 @@ struct waiter {
 
 enum wait_shield { WAIT_CANCELLABLE, WAIT_SHIELDED };
 
+/*
+ * What goes on around the waits of a thread: for a caller that must let go of something while it
+ * sleeps, and look at its signals now and then (py/wait.c and the interpreter lock).  Every wait of
+ * the thread calls leave(), sleeps or parks, and calls come_back(), between wait_around_set() and
+ * the next one; so an operation needs not know whether it will have to wait.
+ *
+ * Kernel threads only: a wait that is not shielded is cut into slices; after each, and after a
+ * signal, look() says whether the wait ends with FILAR_INTERRUPTED.  It may call anything, also
+ * wait, but with another `around`.
+ */
+struct wait_around {
+	void (*leave)(struct wait_around *around);
+	void (*come_back)(struct wait_around *around);
+	bool (*look)(struct wait_around *around, bool signalled);
+	int64_t slice_ns; /* DEADLINE_NEVER: one slice */
+};
+
+/* For the calling thread, NULL: nothing more; returns the one before.  A kernel thread without
+ * memory for it keeps none: false. */
+bool wait_around_set(struct wait_around *around, struct wait_around **before);
+struct wait_around *wait_around_of_caller(void);
+
 /* For the calling thread. */
 void waiter_init(struct waiter *waiter);
 /* For the caller that knows already who it is: green_self(). */

@@ -26,6 +26,13 @@ enum { FILAR_PY_STACK_BYTES_MIN = 131072 };
 int filar_py_kthread_create(
 	filar_kthread **thread, const filar_kthread_options *options, void *callable);
 
+/*
+ * Adds the types of this folder (Lock, Queue, ...) to the extension module, once.  All are PyObject
+ * *, borrowed: the module; a dict of exceptions by the names of their statuses, with Empty, Full
+ * and ShutDown; the tuple type of what select() returns.
+ */
+int filar_py_install(void *module, void *exceptions, void *selected);
+
 /* cffi: end */
 
 #endif

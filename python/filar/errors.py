@@ -1,5 +1,15 @@
 """Exceptions, and the one place where a status of the C core becomes one."""
 
+import sys
+
+if sys.version_info >= (3, 13):
+    from queue import ShutDown as ShutDown
+else:
+
+    class ShutDown(Exception):  # noqa: N818 (the name of the standard library's, from 3.13 on)
+        """A queue was shut down: nothing can be put into it, and nothing is left to get."""
+
+
 
 class FilarError(Exception):
     """Base of all exceptions of filar; `status` is the name of the C status, such as "FILAR_LIMIT"."""
@@ -92,9 +102,10 @@ class SystemCallError(FilarError, OSError):
 
 
 class ClosedError(FilarError):
-    """The channel is closed."""
+    """The channel is closed. `index` is the case of select() that it came to, else None."""
 
     status = "FILAR_CLOSED"
+    index: int | None = None
 
 
 class ResultFileError(FilarError, ValueError):
