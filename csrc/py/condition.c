@@ -105,7 +105,7 @@ static int truth_of(PyObject *answer)
 
 static int try_and_release(struct condition *condition)
 {
-	int taken = truth_of(PyObject_CallMethod(condition->lock, "acquire", "O", Py_False));
+	int taken = truth_of(PyObject_CallMethod(condition->lock, "acquire", "(O)", Py_False));
 	PyObject *released;
 
 	if (taken <= 0)
@@ -200,7 +200,7 @@ static void take_back_foreign(struct released *released)
 
 	PyErr_Fetch(&type, &value, &traceback);
 	answer = released->state != NULL ? PyObject_CallMethod(released->lock, "_acquire_restore",
-						   "O", released->state)
+						   "(O)", released->state)
 					 : PyObject_CallMethod(released->lock, "acquire", NULL);
 	Py_XDECREF(answer);
 	Py_CLEAR(released->state);
