@@ -71,14 +71,15 @@ static int condition_traverse(PyObject *self, visitproc visit, void *arg)
 
 static int condition_clear(PyObject *self)
 {
-	Py_CLEAR(condition_of(self)->lock);
+	/* Never NULL: a finalizer may still call our methods. */
+	Py_XSETREF(condition_of(self)->lock, Py_NewRef(Py_None));
 	return 0;
 }
 
 static void condition_dealloc(PyObject *self)
 {
 	PyObject_GC_UnTrack(self);
-	(void)condition_clear(self);
+	Py_XDECREF(condition_of(self)->lock);
 	py_free(self, condition_of(self)->weakrefs);
 }
 
@@ -87,10 +88,6 @@ static void condition_dealloc(PyObject *self)
 /* Returns a new reference or NULL: a method of the lock without arguments. */
 static PyObject *ask_lock(struct condition *condition, const char *method)
 {
-	if (condition->lock == NULL) {
-		PyErr_SetString(PyExc_RuntimeError, "the condition was cleared");
-		return NULL;
-	}
 	return PyObject_CallMethod(condition->lock, method, NULL);
 }
 
@@ -120,8 +117,6 @@ static int is_owned(struct condition *condition)
 {
 	PyObject *lock = condition->lock;
 
-	if (lock == NULL)
-		return 0;
 	switch (kind_of(lock)) {
 	case LOCK_RECURSIVE:
 		return recursive_is_mine(py_recursive_of(lock));
@@ -168,7 +163,9 @@ static bool release_lock(struct condition *condition, struct released *released)
 {
 	struct recursive *recursive;
 
-	*released = (struct released){ .lock = condition->lock, .kind = kind_of(condition->lock) };
+	/* A foreign release() may give the condition another lock. */
+	*released = (struct released){ .lock = Py_NewRef(condition->lock),
+		.kind = kind_of(condition->lock) };
 	switch (released->kind) {
 	case LOCK_RECURSIVE:
 		recursive = py_recursive_of(released->lock);
@@ -285,9 +282,9 @@ static enum filar_status wait_until(struct condition *condition, int64_t deadlin
 	if (!release_lock(condition, &released)) {
 		if (!withdraw(condition, &entry))
 			wake(condition, 1);
+		Py_DECREF(released.lock);
 		return FILAR_INTERRUPTED;
 	}
-	Py_INCREF(released.lock);
 	status = py_wait_staying(wait_for_notify, &wait, deadline_ns);
 	/* Who raises instead of returning leaves its notification to the next. */
 	if (status == FILAR_INTERRUPTED && entry.granted)
@@ -389,6 +386,18 @@ static PyObject *condition_notify_all(PyObject *self, PyObject *unused)
 
 /* ---- as the lock ---- */
 
+static PyObject *lock_release(struct condition *condition, PyObject *unused)
+{
+	switch (kind_of(condition->lock)) {
+	case LOCK_RECURSIVE:
+		return py_rlock_release(condition->lock, unused);
+	case LOCK_OURS:
+		return py_lock_release(condition->lock, unused);
+	default:
+		return ask_lock(condition, "release");
+	}
+}
+
 static PyObject *condition_acquire(PyObject *self, PyObject *args, PyObject *kwargs)
 {
 	PyObject *method = PyObject_GetAttrString(condition_of(self)->lock, "acquire"), *answer;
@@ -402,20 +411,30 @@ static PyObject *condition_acquire(PyObject *self, PyObject *args, PyObject *kwa
 
 static PyObject *condition_release(PyObject *self, PyObject *unused)
 {
-	(void)unused;
-	return ask_lock(condition_of(self), "release");
+	return lock_release(condition_of(self), unused);
 }
 
 static PyObject *condition_enter(PyObject *self, PyObject *unused)
 {
-	(void)unused;
-	return ask_lock(condition_of(self), "__enter__");
+	PyObject *lock = condition_of(self)->lock;
+
+	switch (kind_of(lock)) {
+	case LOCK_RECURSIVE:
+		return py_rlock_enter(lock, unused);
+	case LOCK_OURS:
+		return py_lock_enter(lock, unused);
+	default:
+		return ask_lock(condition_of(self), "__enter__");
+	}
 }
 
 static PyObject *condition_exit(PyObject *self, PyObject *args)
 {
-	PyObject *method = PyObject_GetAttrString(condition_of(self)->lock, "__exit__"), *answer;
+	PyObject *lock = condition_of(self)->lock, *method, *answer;
 
+	if (kind_of(lock) != LOCK_FOREIGN)
+		return lock_release(condition_of(self), NULL);
+	method = PyObject_GetAttrString(lock, "__exit__");
 	if (method == NULL)
 		return NULL;
 	answer = PyObject_Call(method, args, NULL);

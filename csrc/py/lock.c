@@ -68,7 +68,7 @@ static PyObject *lock_acquire(
 	return py_outcome(py_wait_leaving(wait_for_lock, mutex, deadline_ns));
 }
 
-static PyObject *lock_enter(PyObject *self, PyObject *unused)
+PyObject *py_lock_enter(PyObject *self, PyObject *unused)
 {
 	struct mutex *mutex = py_mutex_of(self);
 
@@ -82,7 +82,7 @@ PyDoc_STRVAR(lock_release_doc, "release($self, /)\n--\n\n"
 			       "Lets the lock go; whoever calls, also if another took it.\n\n"
 			       "RuntimeError if it is not locked.");
 
-static PyObject *lock_release(PyObject *self, PyObject *unused)
+PyObject *py_lock_release(PyObject *self, PyObject *unused)
 {
 	(void)unused;
 	if (mutex_unlock_unowned(py_mutex_of(self)) == FILAR_OK)
@@ -94,7 +94,7 @@ static PyObject *lock_release(PyObject *self, PyObject *unused)
 static PyObject *lock_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
 	(void)args, (void)nargs;
-	return lock_release(self, NULL);
+	return py_lock_release(self, NULL);
 }
 
 static PyObject *lock_locked(PyObject *self, PyObject *unused)
@@ -123,9 +123,9 @@ PyDoc_STRVAR(fork_doc, "_at_fork_reinit($self, /)\n--\n\n"
 
 static PyMethodDef lock_methods[] = {
 	{ "acquire", PY_FAST(lock_acquire), lock_acquire_doc },
-	{ "release", lock_release, METH_NOARGS, lock_release_doc },
+	{ "release", py_lock_release, METH_NOARGS, lock_release_doc },
 	{ "locked", lock_locked, METH_NOARGS, locked_doc },
-	{ "__enter__", lock_enter, METH_NOARGS, NULL },
+	{ "__enter__", py_lock_enter, METH_NOARGS, NULL },
 	{ "__exit__", (PyCFunction)(void (*)(void))lock_exit, METH_FASTCALL, NULL },
 	{ "_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS, fork_doc },
 	{ NULL, NULL, 0, NULL },
@@ -223,7 +223,7 @@ PyDoc_STRVAR(rlock_release_doc,
 	"Undoes one acquire(); the last one lets the lock go.\n\n"
 	"WrongStateError, a RuntimeError, unless the calling thread holds it.");
 
-static PyObject *rlock_release(PyObject *self, PyObject *unused)
+PyObject *py_rlock_release(PyObject *self, PyObject *unused)
 {
 	enum filar_status status = recursive_unlock(py_recursive_of(self));
 
@@ -233,7 +233,7 @@ static PyObject *rlock_release(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
-static PyObject *rlock_enter(PyObject *self, PyObject *unused)
+PyObject *py_rlock_enter(PyObject *self, PyObject *unused)
 {
 	(void)unused;
 	return rlock_acquire(self, NULL, 0, NULL);
@@ -242,7 +242,7 @@ static PyObject *rlock_enter(PyObject *self, PyObject *unused)
 static PyObject *rlock_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
 	(void)args, (void)nargs;
-	return rlock_release(self, NULL);
+	return py_rlock_release(self, NULL);
 }
 
 static PyObject *rlock_locked(PyObject *self, PyObject *unused)
@@ -322,9 +322,9 @@ static PyObject *rlock_repr(PyObject *self)
 
 static PyMethodDef rlock_methods[] = {
 	{ "acquire", PY_FAST(rlock_acquire), rlock_acquire_doc },
-	{ "release", rlock_release, METH_NOARGS, rlock_release_doc },
+	{ "release", py_rlock_release, METH_NOARGS, rlock_release_doc },
 	{ "locked", rlock_locked, METH_NOARGS, locked_doc },
-	{ "__enter__", rlock_enter, METH_NOARGS, NULL },
+	{ "__enter__", py_rlock_enter, METH_NOARGS, NULL },
 	{ "__exit__", (PyCFunction)(void (*)(void))rlock_exit, METH_FASTCALL, NULL },
 	{ "_is_owned", rlock_is_owned, METH_NOARGS, NULL },
 	{ "_recursion_count", rlock_recursion_count, METH_NOARGS, NULL },

@@ -50,6 +50,12 @@ static inline struct recursive *py_recursive_of(PyObject *lock)
 	return &self->recursive;
 }
 
+/* Methods of exactly these types, for Condition. */
+PyObject *py_lock_enter(PyObject *self, PyObject *unused);
+PyObject *py_lock_release(PyObject *self, PyObject *unused);
+PyObject *py_rlock_enter(PyObject *self, PyObject *unused);
+PyObject *py_rlock_release(PyObject *self, PyObject *unused);
+
 /* Made once, at import; the module and these keep them for the life of the process. */
 extern PyTypeObject *py_lock_type, *py_rlock_type;
 

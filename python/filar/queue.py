@@ -92,9 +92,7 @@ class Queue(extension.QueueCore[T]):
         timeout: float | None,
         exception: type[Exception],
     ) -> None:
-        """Until `ready()` or the shutdown; raises `exception` when it would have to wait longer than it may."""
-        if block and timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
+        """Not ready: waits until it is, or for the shutdown; raises `exception` where that takes longer than it may."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not ready() and not self._hooked_is_shutdown:
             left = None if deadline is None else deadline - time.monotonic()
@@ -103,8 +101,9 @@ class Queue(extension.QueueCore[T]):
             condition.wait(left)
 
     def _hooked_put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        with self.not_full:
-            if self.maxsize > 0:
+        _check_timeout(timeout)
+        with self.mutex:
+            if 0 < self.maxsize <= self._qsize():
                 self._hooked_wait(self.not_full, lambda: self._qsize() < self.maxsize, block, timeout, Full)
             if self._hooked_is_shutdown:
                 raise ShutDown
@@ -113,10 +112,12 @@ class Queue(extension.QueueCore[T]):
             self.not_empty.notify()
 
     def _hooked_get(self, block: bool = True, timeout: float | None = None) -> T:
-        with self.not_empty:
-            self._hooked_wait(self.not_empty, lambda: self._qsize() > 0, block, timeout, Empty)
+        _check_timeout(timeout)
+        with self.mutex:
             if not self._qsize():
-                raise ShutDown
+                self._hooked_wait(self.not_empty, lambda: self._qsize() > 0, block, timeout, Empty)
+                if not self._qsize():
+                    raise ShutDown
             item = self._get()
             self.not_full.notify()
             return item
@@ -126,7 +127,7 @@ class Queue(extension.QueueCore[T]):
             return self._qsize()
 
     def _hooked_task_done(self) -> None:
-        with self.all_tasks_done:
+        with self.mutex:
             if self._hooked_unfinished <= 0:
                 raise ValueError("task_done() called too many times")
             self._hooked_unfinished -= 1
@@ -134,7 +135,7 @@ class Queue(extension.QueueCore[T]):
                 self.all_tasks_done.notify_all()
 
     def _hooked_join(self) -> None:
-        with self.all_tasks_done:
+        with self.mutex:
             while self._hooked_unfinished:
                 self.all_tasks_done.wait()
 
@@ -146,6 +147,11 @@ class Queue(extension.QueueCore[T]):
                 self._hooked_unfinished = max(0, self._hooked_unfinished - 1)
             for condition in (self.not_empty, self.not_full, self.all_tasks_done):
                 condition.notify_all()
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
 
 
 class LifoQueue(Queue[T]):

@@ -126,6 +126,9 @@ class Barrier:
         """Whether it is broken."""
         return self._round.broken
 
+    def __reduce__(self) -> str:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
     def __repr__(self) -> str:
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         state = "broken" if self.broken else f"waiters={self.n_waiting}/{self.parties}"
