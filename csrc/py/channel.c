@@ -368,17 +368,17 @@ static PyObject *selected(struct selecting *selecting)
 /* ClosedError says which case it was. */
 static PyObject *raise_for_case(enum filar_status status, uint32_t chosen)
 {
-	PyObject *type, *value, *traceback, *index;
+	PyObject *type, *value, *traceback, *number;
 
 	(void)py_raise(status);
 	if (status != FILAR_CLOSED)
 		return NULL;
 	PyErr_Fetch(&type, &value, &traceback);
 	PyErr_NormalizeException(&type, &value, &traceback);
-	index = PyLong_FromUnsignedLong(chosen);
-	if (index == NULL || PyObject_SetAttrString(value, "index", index) < 0)
+	number = PyLong_FromUnsignedLong(chosen);
+	if (number == NULL || PyObject_SetAttrString(value, "case", number) < 0)
 		PyErr_Clear();
-	Py_XDECREF(index);
+	Py_XDECREF(number);
 	PyErr_Restore(type, value, traceback);
 	return NULL;
 }
@@ -415,17 +415,17 @@ static bool parse_select(
 
 PyDoc_STRVAR(select_doc,
 	"select($module, /, *cases, timeout=None)\n--\n\n"
-	"Does exactly one of the cases, the first that is possible: (index, value).\n\n"
+	"Does exactly one of the cases, the first that is possible: (case, value).\n\n"
 	"A case is a channel (receive from it), a pair (channel, item) (send it), or None (never "
 	"possible).\nOf several that are possible, one by chance. Waits; DeadlineError, a "
-	"TimeoutError, after `timeout`\nseconds. ClosedError, with `index`, if it came to a channel "
+	"TimeoutError, after `timeout`\nseconds. ClosedError, with `case`, if it came to a channel "
 	"that is closed (and, to receive, empty).\n\n"
 	">>> numbers, words = Channel(1), Channel(1)\n"
 	">>> words.send(\"a\")\n"
 	">>> select(numbers, words)\n"
-	"Selected(index=1, value='a')\n"
+	"Selected(case=1, value='a')\n"
 	">>> select((numbers, 7), words)\n"
-	"Selected(index=0, value=None)\n"
+	"Selected(case=0, value=None)\n"
 	">>> select(words, timeout=0)\n"
 	"Traceback (most recent call last):\n"
 	"filar.errors.DeadlineError: the deadline passed first\n");

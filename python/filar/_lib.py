@@ -71,7 +71,7 @@ def wait(call: Callable[[int], int], timeout: float | None) -> bool:
 class Selected(NamedTuple):
     """What select() did: which case, and what was received (None where something was sent)."""
 
-    index: int
+    case: int
     value: Any
 
 

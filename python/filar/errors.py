@@ -10,7 +10,6 @@ else:
         """A queue was shut down: nothing can be put into it, and nothing is left to get."""
 
 
-
 class FilarError(Exception):
     """Base of all exceptions of filar; `status` is the name of the C status, such as "FILAR_LIMIT"."""
 
@@ -102,10 +101,10 @@ class SystemCallError(FilarError, OSError):
 
 
 class ClosedError(FilarError):
-    """The channel is closed. `index` is the case of select() that it came to, else None."""
+    """The channel is closed. `case` is the one of select() that it came to, else None."""
 
     status = "FILAR_CLOSED"
-    index: int | None = None
+    case: int | None = None
 
 
 class ResultFileError(FilarError, ValueError):

@@ -10,10 +10,11 @@ import threading
 import time
 import weakref
 
+import pytest
+
 import filar
 import filar.queue
 import filar.sync
-import pytest
 
 LOCKS = [filar.Lock, filar.RLock]
 MADE = {
@@ -122,7 +123,9 @@ def test_a_subclass_adds_arguments_and_attributes(name):
     assert weak() is None
 
 
-@pytest.mark.parametrize("kind", [filar.Lock, filar.RLock, filar.Event, filar.WaitGroup, filar.SimpleQueue, filar.RWLock])
+@pytest.mark.parametrize(
+    "kind", [filar.Lock, filar.RLock, filar.Event, filar.WaitGroup, filar.SimpleQueue, filar.RWLock]
+)
 def test_arguments_that_mean_nothing_are_refused(kind):
     with pytest.raises(TypeError, match="no arguments"):
         kind(1)
@@ -280,9 +283,9 @@ def test_stress_one_at_a_time(kind):
             how = chance.randrange(3)
             if how == 0:
                 lock.acquire()
-            elif how == 1 and not lock.acquire(timeout=chance.random() / 1000):
-                continue
-            elif how == 2 and not lock.acquire(blocking=False):
+            elif (how == 1 and not lock.acquire(timeout=chance.random() / 1000)) or (
+                how == 2 and not lock.acquire(blocking=False)
+            ):
                 continue
             inside.append(seed)
             assert inside == [seed]
@@ -496,12 +499,15 @@ def test_latch_and_waitgroup_open_for_all_at_once():
 
 def test_what_threads_wait_for_cannot_begin_anew():
     semaphore, latch, queue, channel = filar.Semaphore(0), filar.Latch(1), filar.Queue(), filar.Channel()
-    threads = [
-        threading.Thread(target=wait) for wait in (semaphore.acquire, latch.wait, queue.get, channel.receive)
-    ]
+    threads = [threading.Thread(target=wait) for wait in (semaphore.acquire, latch.wait, queue.get, channel.receive)]
     for thread in threads:
         thread.start()
-    for again in (lambda: semaphore.__init__(1), lambda: latch.__init__(1), queue.__init__, lambda: channel.__init__(2)):
+    for again in (
+        lambda: semaphore.__init__(1),
+        lambda: latch.__init__(1),
+        queue.__init__,
+        lambda: channel.__init__(2),
+    ):
         wait_until(lambda again=again: _is_refused(again))
     semaphore.release()
     latch.count_down()

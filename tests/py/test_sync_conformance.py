@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import conformance
 import pytest
+
+import conformance
 
 
 @pytest.mark.parametrize("case", conformance.CASES)
