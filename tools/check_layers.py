@@ -28,6 +28,8 @@ PYTHON_LAYERS = [
     "errors _ffi_build _machine _tables",
     "_lib",
     "clock topology threads sync",
+    "green",
+    "aio",
     "limits queue channel",
     "doctor",
     "chart",

@@ -71,11 +71,11 @@ static bool spin(struct mutex *mutex, struct owner owner)
 	struct runtime *runtime = runtime_of_worker(worker_current());
 	struct backoff backoff;
 
-	/* On the only worker, another green thread cannot unlock while this one spins; and who lets
-	 * go of something around a wait has it still, and the holder may need it. */
-	if (FILAR_HARD || wait_around_of_caller() != NULL ||
-		(runtime != NULL &&
-			(!runtime->scheduler.spin || runtime->scheduler.worker_count == 1)))
+	/* On the only worker, another green thread cannot unlock while this one spins. */
+	if (FILAR_HARD || (runtime != NULL && (!runtime->scheduler.spin ||
+						      runtime->scheduler.worker_count == 1)))
+		return false;
+	if (waiter_holds_something())
 		return false;
 	backoff_init(&backoff);
 	while (backoff.rounds < BACKOFF_ROUNDS) {

@@ -15,6 +15,13 @@
 
 enum { KERNEL_WAITING, KERNEL_SLEEPING, KERNEL_WOKEN };
 
+static struct wait_around *around_here(void)
+{
+	struct self *self = self_get();
+
+	return self != NULL ? self->around : NULL;
+}
+
 /* One sleep, with what goes on around it; FILAR_INTERRUPTED only if the wait is to end. */
 static enum filar_status sleep_once(struct waiter *waiter, int64_t deadline_ns,
 	struct wait_around *around, enum wait_shield shield)
@@ -43,7 +50,7 @@ static enum filar_status sleep_once(struct waiter *waiter, int64_t deadline_ns,
 static enum filar_status kernel_wait_until(
 	struct waiter *waiter, int64_t deadline_ns, enum wait_shield shield)
 {
-	struct wait_around *around = wait_around_of_caller();
+	struct wait_around *around = around_here();
 	enum filar_status status = FILAR_OK;
 	uint32_t found = KERNEL_WAITING;
 
@@ -106,12 +113,14 @@ static bool settle_wait(struct green *green, uint64_t ticket, enum park_state ou
 	return true;
 }
 
-struct green *waiter_take_parked(struct waiter *waiter, const struct scheduler *scheduler)
+struct green *waiter_take_parked(struct waiter *waiter, const struct worker *worker)
 {
 	struct green *green = waiter->green;
 	uint64_t word;
 
-	if (green == NULL || &green->runtime->scheduler != scheduler)
+	if (green == NULL || &green->runtime->scheduler != worker->scheduler)
+		return NULL;
+	if (green->work.home != NULL && green->work.home != worker)
 		return NULL;
 	word = load_relaxed(&green->park);
 	if (PARK_STATE(word) != PARK_PARKED)
@@ -160,7 +169,10 @@ void waiter_commit(struct worker *worker, struct green *green)
 	}
 	/* The wake came first: RUNNING -> RUNNABLE. */
 	store_relaxed(&green->state, GREEN_RUNNABLE);
-	worker_push(worker, &green->work);
+	if (green->work.home != NULL)
+		pinned_push(&worker->pinned, &green->work);
+	else
+		worker_push(worker, &green->work);
 }
 
 /* Ends a wait that is not parked, by its owner; false when somebody else was faster. */
@@ -190,18 +202,6 @@ static void park(struct green *green, const struct waiter *waiter, int64_t deadl
 	switch_away(worker, green, worker_pick(worker), LEAVING_PARK);
 	if (timed)
 		deadlines_cancel(&green->runtime->scheduler.deadlines, &green->deadline);
-}
-
-/* Its worker may run others that have another `around`, or none: so it is the green thread's. */
-static void park_around(struct green *green, const struct waiter *waiter, int64_t deadline_ns)
-{
-	struct wait_around *around = green->around;
-
-	if (FILAR_UNLIKELY(around != NULL))
-		around->leave(around);
-	park(green, waiter, deadline_ns);
-	if (FILAR_UNLIKELY(around != NULL))
-		around->come_back(around);
 }
 
 /* What a wait that was ended means, or FILAR_BUSY: it goes on. */
@@ -248,7 +248,7 @@ static enum filar_status green_wait_until(struct green *green, struct waiter *wa
 				return FILAR_TIMED_OUT;
 			continue;
 		}
-		park_around(green, waiter, deadline_ns);
+		park(green, waiter, deadline_ns);
 		/* G3: acquire; pairs with G2. */
 		status = outcome_of(green, load_acquire(&green->park));
 	}
@@ -258,33 +258,22 @@ static enum filar_status green_wait_until(struct green *green, struct waiter *wa
 
 /* ---- both ---- */
 
-struct wait_around *wait_around_of_caller(void)
-{
-	struct green *green = green_self();
-	struct self *self;
-
-	if (green != NULL)
-		return green->around;
-	self = self_get();
-	return self != NULL ? self->around : NULL;
-}
-
 bool wait_around_set(struct wait_around *around, struct wait_around **before)
 {
-	struct green *green = green_self();
-	struct self *self;
+	struct self *self = self_get_or_create();
 
-	if (green != NULL) {
-		*before = green->around;
-		green->around = around;
-		return true;
-	}
-	self = self_get_or_create();
 	if (self == NULL)
 		return false;
 	*before = self->around;
 	self->around = around;
 	return true;
+}
+
+bool waiter_holds_something(void)
+{
+	struct green *green = green_self();
+
+	return green != NULL ? green->work.home != NULL : around_here() != NULL;
 }
 
 void waiter_init(struct waiter *waiter)

@@ -55,14 +55,15 @@ struct waiter {
 enum wait_shield { WAIT_CANCELLABLE, WAIT_SHIELDED };
 
 /*
- * What goes on around the waits of a thread: for a caller that must let go of something while it
- * sleeps, and look at its signals now and then (py/wait.c and the interpreter lock).  Every wait of
- * the thread calls leave(), sleeps or parks, and calls come_back(), between wait_around_set() and
- * the next one; so an operation needs not know whether it will have to wait.
+ * What goes on around the waits of a kernel thread: for a caller that must let go of something
+ * while it sleeps, and look at its signals now and then (py/park.c and the interpreter lock). Every
+ * wait calls leave(), sleeps, and calls come_back(), between wait_around_set() and the next one; so
+ * an operation needs not know whether it will have to wait.  (Green threads have attendants for
+ * that.)
  *
- * Kernel threads only: a wait that is not shielded is cut into slices; after each, and after a
- * signal, look() says whether the wait ends with FILAR_INTERRUPTED.  It may call anything, also
- * wait, but with another `around`.
+ * A wait that is not shielded is cut into slices; after each, and after a signal, look() says
+ * whether the wait ends with FILAR_INTERRUPTED.  It may call anything, also wait, but with another
+ * `around`.
  */
 struct wait_around {
 	void (*leave)(struct wait_around *around);
@@ -71,10 +72,13 @@ struct wait_around {
 	int64_t slice_ns; /* DEADLINE_NEVER: one slice */
 };
 
-/* For the calling thread, NULL: nothing more; returns the one before.  A kernel thread without
- * memory for it keeps none: false. */
+/* For the calling kernel thread, NULL: nothing more; *before is the one before.  False: no memory
+ * for it. */
 bool wait_around_set(struct wait_around *around, struct wait_around **before);
-struct wait_around *wait_around_of_caller(void);
+
+/* Whether the caller holds something that it lets go of only while it waits, and that others may
+ * need in order to wake it: then spinning is in vain. */
+bool waiter_holds_something(void);
 
 /* For the calling thread. */
 void waiter_init(struct waiter *waiter);
@@ -88,9 +92,10 @@ enum filar_status waiter_wait_until(struct waiter *waiter, int64_t deadline_ns,
 	enum wait_reason reason, enum wait_shield shield);
 void waiter_wake(struct waiter *waiter);
 
-/* For a waiter that was claimed: if it is a green thread of this scheduler and parked, it is woken
- * and now the caller's, RUNNABLE on no queue; else NULL, and nothing has changed. */
-struct green *waiter_take_parked(struct waiter *waiter, const struct scheduler *scheduler);
+/* For a waiter that was claimed: if it is a green thread that this worker, the caller's, may run,
+ * and parked, it is woken and now the caller's, RUNNABLE on no queue; else NULL, and nothing has
+ * changed. */
+struct green *waiter_take_parked(struct waiter *waiter, const struct worker *worker);
 
 /* For switch.h: the registers are saved. WAITING -> PARKED, or runnable again. */
 void waiter_commit(struct worker *worker, struct green *green);

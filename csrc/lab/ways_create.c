@@ -29,6 +29,7 @@ struct create_state {
 	size_t stack_bytes;           /* I */
 	struct cpu_mask all;          /* I  every CPU the process may use */
 	int64_t first_instruction_ns; /* S  the child's until joined */
+	int32_t child_cpu;            /* S  likewise: where that was */
 };
 
 static void *child(void *pointer)
@@ -36,6 +37,7 @@ static void *child(void *pointer)
 	struct create_state *state = pointer;
 
 	state->first_instruction_ns = clock_now_ns();
+	state->child_cpu = affinity_current_cpu();
 	return NULL;
 }
 
@@ -116,7 +118,9 @@ static enum filar_status sample_create(struct way_run *run)
 	double create_ns = 0, first_ns = 0;
 	int64_t start, now, begun;
 	enum filar_status status;
+	uint32_t elsewhere = 0;
 	pthread_t thread;
+	int32_t cpu;
 	int error;
 
 	if (run->params[PARAM_DRIVER_FREE] != 0) {
@@ -131,13 +135,16 @@ static enum filar_status sample_create(struct way_run *run)
 		if (error != 0)
 			return status_from_errno(error, "pthread_create");
 		now = clock_now_ns();
+		cpu = affinity_current_cpu();
 		pthread_join(thread, NULL);
+		elsewhere += state->child_cpu != cpu;
 		create_ns += (double)(now - begun);
 		first_ns += (double)(state->first_instruction_ns - begun);
 	}
 	run->values[0] = (double)(clock_now_ns() - start) / run->batch;
 	run->values[1] = create_ns / run->batch;
 	run->values[2] = first_ns / run->batch;
+	run->values[3] = 100.0 * elsewhere / run->batch;
 	return FILAR_OK;
 }
 
@@ -237,7 +244,7 @@ const struct way ways_create[] = {
 		.params = { { "stack_bytes", 0 }, { "own_stack", 0 }, { "child_cpu", -1 },
 			{ "driver_free", 0 } },
 		.metrics = { { "create+join", "ns" }, { "create call", "ns" },
-			{ "first instruction", "ns" } },
+			{ "first instruction", "ns" }, { "on another core", "percent" } },
 		.setup = setup_create,
 		.sample = sample_create,
 		.teardown = teardown_create },

@@ -4,7 +4,7 @@
 #ifndef FILAR_PY_ARGUMENTS_H
 #define FILAR_PY_ARGUMENTS_H
 
-#include "py/wait.h"
+#include "py/park.h"
 
 #define PY_FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 

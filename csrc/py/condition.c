@@ -273,9 +273,12 @@ static enum filar_status wait_until(struct condition *condition, int64_t deadlin
 	struct waitq_entry entry = { .kind = 0 };
 	struct condition_wait wait = { .queue = &condition->queue, .entry = &entry };
 	struct released released;
-	uint64_t word = waitq_lock(&condition->queue);
 	enum filar_status status;
+	uint64_t word;
 
+	if (!py_may_wait())
+		return FILAR_INTERRUPTED;
+	word = waitq_lock(&condition->queue);
 	waitq_push(&condition->queue, &entry);
 	waitq_unlock(&condition->queue, word);
 	/* A foreign release() runs Python, and may let others run: the entry is there already. */

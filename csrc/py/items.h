@@ -2,14 +2,14 @@
  * items.h - a channel of Python objects: what queues and channels have in common.
  *
  * A block/chan.h whose items are references.  send passes a reference in, receive passes it out;
- * one that is not sent stays the caller's.  All of it happens under the GIL (wait.h), so the
+ * one that is not sent stays the caller's.  All of it happens under the GIL (park.h), so the
  * collector sees every item that is in the ring; one in the hands of a thread that waits is held by
  * that thread.
  */
 #ifndef FILAR_PY_ITEMS_H
 #define FILAR_PY_ITEMS_H
 
-#include "py/wait.h"
+#include "py/park.h"
 
 #include "block/chan.h"
 

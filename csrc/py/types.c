@@ -79,7 +79,7 @@ static bool install(PyObject *module, PyObject *exceptions, PyObject *selected)
 	return true;
 }
 
-int filar_py_install(void *module, void *exceptions, void *selected)
+int filar_py_install_types(void *module, void *exceptions, void *selected)
 {
 	PyGILState_STATE state = PyGILState_Ensure();
 	bool done = py_lock_type != NULL || install(module, exceptions, selected);

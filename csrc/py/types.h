@@ -4,7 +4,7 @@
 #ifndef FILAR_PY_TYPES_H
 #define FILAR_PY_TYPES_H
 
-#include "py/wait.h"
+#include "py/park.h"
 
 #include "block/recursive.h"
 #include "py/arguments.h"

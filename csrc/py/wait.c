@@ -1,217 +1,83 @@
 /*
- * wait.c - lets go of the GIL around a wait, looks at signals, makes exceptions of statuses.
+ * wait.c - waiting, from Python, on whatever kind of thread is calling.
  */
-#include "py/wait.h"
+#include "py/internal.h"
 
-#include <pthread.h>
+#include <math.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "green/waiter.h"
+#include "os/clock.h"
 
-/* As _lib.py says: a signal that arrives between Python's last look and the sleep ends no sleep. */
+/* As in _lib.py: a signal may arrive between Python's look at its signals and the wait in C. */
 #define SLICE_NS (40 * NS_PER_MS)
+/* Seconds; from here on (30 years, infinity) a timeout is none. */
+#define TIMEOUT_MAX 1e9
 
-struct around {
-	struct wait_around around;
-	PyThreadState *state; /* while it is let go of */
-	bool handles_signals;
-	bool stays;
-};
-
-static pthread_t main_thread;
-static PyObject *exceptions_by_name;
-uint32_t py_forks;
-
-/* ---- around a sleep ---- */
-
-static void leave(struct wait_around *around)
+int border_deadline(PyObject *timeout, int64_t *deadline_ns)
 {
-	FILAR_CONTAINER_OF(around, struct around, around)->state = PyEval_SaveThread();
+	double seconds;
+
+	*deadline_ns = DEADLINE_NEVER;
+	if (timeout == Py_None)
+		return 0;
+	seconds = PyFloat_AsDouble(timeout);
+	if (seconds == -1.0 && PyErr_Occurred())
+		return -1;
+	if (isnan(seconds)) {
+		PyErr_SetString(PyExc_ValueError, "a timeout is a number of seconds, not NaN");
+		return -1;
+	}
+	if (seconds < TIMEOUT_MAX)
+		*deadline_ns = clock_now_ns() + (seconds > 0 ? (int64_t)(seconds * 1e9) : 0);
+	return 0;
 }
 
-#if PY_VERSION_HEX < 0x030E0000
-static void sleep_for_ever(void *unused)
+int border_check_cancelled(void)
 {
-	(void)unused;
-	for (;;)
-		pause();
-}
-#endif
+	struct green *green = green_self();
 
-/*
- * An interpreter that is shutting down ends, up to 3.13, a thread that asks for the GIL.  But the
- * thread may still stand in a queue, with an entry on its stack: so it sleeps instead, as from 3.14
- * on.
- */
-static void come_back(struct wait_around *around)
-{
-	PyThreadState *state = FILAR_CONTAINER_OF(around, struct around, around)->state;
-
-#if PY_VERSION_HEX < 0x030E0000
-	pthread_cleanup_push(sleep_for_ever, NULL);
-	PyEval_RestoreThread(state);
-	pthread_cleanup_pop(0);
-#else
-	PyEval_RestoreThread(state);
-#endif
+	if (green == NULL || FILAR_LIKELY(!green_is_cancelled(green)))
+		return 0;
+	border_raise(status_detail(FILAR_CANCELLED, "the green thread was cancelled"));
+	return -1;
 }
 
-static bool run_handlers(void)
+/* Python's handlers run in the main thread only: nobody else need come back for them. */
+static bool is_main_thread(void)
 {
-	struct wait_around *ours, *none;
-	bool raised;
-
-	/* A handler runs Python, which may wait on its own account. */
-	(void)wait_around_set(NULL, &ours);
-	raised = PyErr_CheckSignals() < 0;
-	(void)wait_around_set(ours, &none);
-	return raised;
+	return (pid_t)syscall(SYS_gettid) == getpid();
 }
 
-static bool look(struct wait_around *around, bool signalled)
+static int wait_on_kernel_thread(
+	wait_call *call, void *argument, int64_t deadline_ns, enum filar_status *status)
 {
-	struct around *self = FILAR_CONTAINER_OF(around, struct around, around);
+	bool slices = is_main_thread();
 
-	if (!self->handles_signals)
-		return false;
-	if (self->stays)
-		return run_handlers();
-	if (signalled)
-		return true;
-	/* Only a slice has passed: leaving now would lose the place in the queue for nothing. */
-	if (!PyOS_InterruptOccurred())
-		return false;
-	PyErr_SetInterrupt();
-	return true;
-}
+	for (;;) {
+		int64_t slice_ns = slices ? clock_now_ns() + SLICE_NS : DEADLINE_NEVER;
 
-static void around_init(struct around *self, bool stays)
-{
-	self->handles_signals = pthread_equal(pthread_self(), main_thread);
-	self->stays = stays;
-	self->around = (struct wait_around){ .leave = leave,
-		.come_back = come_back,
-		.look = look,
-		.slice_ns = self->handles_signals ? SLICE_NS : DEADLINE_NEVER };
-}
-
-static enum filar_status call_around(
-	struct around *self, py_wait_call *call, void *object, int64_t deadline_ns)
-{
-	struct wait_around *before, *ours;
-	enum filar_status status;
-
-	if (!wait_around_set(&self->around, &before))
-		return status_detail(FILAR_NO_MEMORY, "no memory to wait");
-	status = call(object, deadline_ns);
-	(void)wait_around_set(before, &ours);
-	return status;
-}
-
-/* ---- waiting ---- */
-
-enum filar_status py_wait_leaving(py_wait_call *call, void *object, int64_t deadline_ns)
-{
-	struct around around;
-	enum filar_status status;
-
-	around_init(&around, false);
-	do {
-		status = call_around(&around, call, object, deadline_ns);
-	} while (status == FILAR_INTERRUPTED && PyErr_CheckSignals() == 0);
-	return status;
-}
-
-enum filar_status py_wait_staying(py_wait_call *call, void *object, int64_t deadline_ns)
-{
-	struct around around;
-	enum filar_status status;
-
-	around_init(&around, true);
-	status = call_around(&around, call, object, deadline_ns);
-	/* A handler raised, and what was waited for came before it could be said. */
-	return PyErr_Occurred() != NULL ? FILAR_INTERRUPTED : status;
-}
-
-void py_wait_shielded(void (*call)(void *object), void *object)
-{
-	struct wait_around *before, *ours;
-	struct around around;
-
-	around_init(&around, false);
-	/* Without memory for it the GIL is kept, and a holder that needs it would never let go; but
-	 * this comes after a wait of the same thread, which has made the memory. */
-	if (!wait_around_set(&around.around, &before))
-		Py_FatalError("filar: no memory to wait");
-	call(object);
-	(void)wait_around_set(before, &ours);
-}
-
-/* ---- what came of it ---- */
-
-PyObject *py_raise_named(const char *name, const char *text)
-{
-	PyObject *type = PyDict_GetItemString(exceptions_by_name, name);
-
-	PyErr_SetString(type != NULL ? type : PyExc_SystemError, text);
-	return NULL;
-}
-
-PyObject *py_raise(enum filar_status status)
-{
-	const char *detail = filar_status_detail();
-
-	if (status == FILAR_INTERRUPTED)
-		return NULL;
-	/* Of these nothing more is known, and the detail is that of an earlier call. */
-	if (status == FILAR_TIMED_OUT || status == FILAR_CANCELLED || status == FILAR_BUSY ||
-		detail[0] == '\0')
-		detail = filar_status_sentence(status);
-	return py_raise_named(filar_status_name(status), detail);
-}
-
-PyObject *py_outcome(enum filar_status status)
-{
-	switch (status) {
-	case FILAR_OK:
-		Py_RETURN_TRUE;
-	case FILAR_TIMED_OUT:
-	case FILAR_BUSY:
-		Py_RETURN_FALSE;
-	default:
-		return py_raise(status);
+		if (slice_ns > deadline_ns)
+			slice_ns = deadline_ns;
+		Py_BEGIN_ALLOW_THREADS *status = call(argument, slice_ns);
+		Py_END_ALLOW_THREADS if (*status != FILAR_INTERRUPTED &&
+					 (*status != FILAR_TIMED_OUT ||
+						 slice_ns >= deadline_ns)) return 0;
+		if (PyErr_CheckSignals() < 0)
+			return -1;
 	}
 }
 
-/* ---- once ---- */
-
-static void become_main(void)
+int border_wait(wait_call *call, void *argument, int64_t deadline_ns, enum filar_status *status)
 {
-	py_forks++;
-	main_thread = pthread_self();
-}
+	struct shell *shell = carrier_shell_here();
 
-/* The child's only thread is its main one. */
-static int find_main_thread(void)
-{
-	PyObject *threading = PyImport_ImportModule("threading"), *thread = NULL, *ident = NULL;
-
-	if (threading != NULL)
-		thread = PyObject_CallMethod(threading, "main_thread", NULL);
-	if (thread != NULL)
-		ident = PyObject_GetAttrString(thread, "ident");
-	if (ident != NULL)
-		main_thread = (pthread_t)PyLong_AsUnsignedLong(ident);
-	Py_XDECREF(ident);
-	Py_XDECREF(thread);
-	Py_XDECREF(threading);
-	return PyErr_Occurred() != NULL ? -1 : pthread_atfork(NULL, NULL, become_main);
-}
-
-int py_wait_prepare(PyObject *exceptions)
-{
-	if (exceptions_by_name != NULL)
-		return 0;
-	exceptions_by_name = Py_NewRef(exceptions);
-	return find_main_thread();
+	if (shell == NULL)
+		return PyErr_Occurred()
+			       ? -1
+			       : wait_on_kernel_thread(call, argument, deadline_ns, status);
+	shell->attached = true;
+	*status = call(argument, deadline_ns);
+	shell->attached = false;
+	return 0;
 }

@@ -1,6 +1,7 @@
 """Threading primitives in C, and a lab that measures what each costs on this machine.
 
     filar.KernelThread(work, cpu=1)         a thread with a name, CPUs, priority, stack; the habits of threading.Thread
+    filar.run(main)                         main() on a green thread; spawn(), TaskGroup, sleep() and so on inside it
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.Lock(), RLock, Condition, ...     what threads wait for, with the shapes of `threading` and `queue`
     filar.Channel(16), filar.select(...)    items from sender to receiver, and waiting for the first of several
@@ -25,6 +26,7 @@ from filar.errors import (
     FilarError,
     ForkedError,
     InvalidArgumentError,
+    JoinCancelledError,
     LimitError,
     NoSuchCPUError,
     NotFoundError,
@@ -33,6 +35,19 @@ from filar.errors import (
     OutOfMemoryError,
     SystemCallError,
     WrongStateError,
+)
+from filar.green import (
+    GreenRuntime,
+    GreenThread,
+    TaskGroup,
+    blocking,
+    current,
+    dump,
+    run,
+    sleep,
+    spawn,
+    timeout,
+    yield_,
 )
 from filar.limits import Limit, WhyNot, why_not
 from filar.queue import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
@@ -72,7 +87,10 @@ __all__ = [
     "Finding",
     "ForkedError",
     "Full",
+    "GreenRuntime",
+    "GreenThread",
     "InvalidArgumentError",
+    "JoinCancelledError",
     "KernelThread",
     "Latch",
     "LifoQueue",
@@ -93,22 +111,31 @@ __all__ = [
     "ShutDown",
     "SimpleQueue",
     "SystemCallError",
+    "TaskGroup",
     "ThreadStatistics",
     "Topology",
     "WaitGroup",
     "WhyNot",
     "WrongStateError",
     "__version__",
+    "blocking",
+    "current",
     "doctor",
+    "dump",
+    "run",
     "select",
+    "sleep",
+    "spawn",
+    "timeout",
     "topology",
     "why_not",
+    "yield_",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("chart", "lab", "report"):
+    if name in ("aio", "chart", "lab", "report"):
         return importlib.import_module(f"filar.{name}")
     if name == "__version__":
         globals()[name] = found = _version()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from filar import _filar as extension
 from filar._filar import ffi, lib
-from filar.errors import BY_STATUS, FilarError, ShutDown, SystemCallError
+from filar.errors import BY_STATUS, CancelledError, FilarError, ShutDown, SystemCallError
 
 __all__ = ["FOREVER", "Selected", "check", "error_for", "extension", "ffi", "lib", "now_ns", "text", "wait"]
 
@@ -34,7 +34,7 @@ def now_ns() -> int:
     return int(lib.filar_now_ns())
 
 
-def error_for(status: int, detail: str | None = None) -> FilarError:
+def error_for(status: int, detail: str | None = None) -> FilarError | CancelledError:
     """The exception that says what `status` says, with the detail of this thread's last failed call."""
     kind = BY_STATUS.get(text(lib.filar_status_name(status)), SystemCallError)
     detail = text(lib.filar_status_detail()) if detail is None else detail
@@ -55,7 +55,8 @@ def wait(call: Callable[[int], int], timeout: float | None) -> bool:
     deadline_ns = FOREVER
     if timeout is not None and timeout < _TIMEOUT_MAX:
         deadline_ns = now_ns() + max(0, int(timeout * 1e9))
-    in_main_thread = threading.current_thread() is threading.main_thread()
+    # Not current_thread(): it would make a stand-in object on a green thread.
+    in_main_thread = threading.get_ident() == threading.main_thread().ident
     while True:
         slice_ns = min(deadline_ns, now_ns() + _SLICE_NS) if in_main_thread else deadline_ns
         status = call(slice_ns)
@@ -79,7 +80,7 @@ def _install_types() -> None:
     """Adds the types of csrc/py to the extension module: cffi, which writes its start, cannot."""
     exceptions = {**BY_STATUS, "Empty": queue.Empty, "Full": queue.Full, "ShutDown": ShutDown}
     pointers = [ffi.cast("void *", id(thing)) for thing in (extension, exceptions, Selected)]
-    check(lib.filar_py_install(*pointers))
+    check(lib.filar_py_install_types(*pointers))
 
 
 _install_types()

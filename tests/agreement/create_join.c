@@ -1,16 +1,31 @@
 /*
  * create_join.c - an independent measurement of pthread_create + pthread_join, for test_agreement.py.
  *
- * Plain attributes, no pinning, no header of filar.  Prints the median, over rounds, of ns per
- * create+join in batches of twenty.
+ *     create_join [CREATOR_CPU CHILD_CPU] ROUNDS
+ *
+ * No header of filar.  Without CPUs plain attributes and no pinning; with them the creator is
+ * pinned to the first and the child, by its attributes, to the second.  Prints the median, over
+ * rounds, of ns per create+join in batches of twenty.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #define BATCH 20
+
+static pthread_attr_t attributes;
+
+static cpu_set_t only(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return set;
+}
 
 static void *nothing(void *unused)
 {
@@ -32,7 +47,7 @@ static double one_batch(void)
 	for (int i = 0; i < BATCH; i++) {
 		pthread_t thread;
 
-		if (pthread_create(&thread, NULL, nothing, NULL) != 0) {
+		if (pthread_create(&thread, &attributes, nothing, NULL) != 0) {
 			perror("pthread_create");
 			exit(1);
 		}
@@ -50,11 +65,23 @@ static int by_size(const void *left, const void *right)
 
 int main(int argc, char **argv)
 {
-	int rounds = argc > 1 ? atoi(argv[1]) : 200;
-	double *times = calloc((size_t)rounds, sizeof *times);
+	int rounds = argc == 2 || argc == 4 ? atoi(argv[argc - 1]) : 0;
+	double *times = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *times);
 
-	if (rounds < 1 || times == NULL)
+	if (rounds < 1 || times == NULL) {
+		fprintf(stderr, "usage: create_join [CREATOR_CPU CHILD_CPU] ROUNDS\n");
 		return 1;
+	}
+	pthread_attr_init(&attributes);
+	if (argc == 4) {
+		cpu_set_t creator = only(atoi(argv[1])), child = only(atoi(argv[2]));
+
+		if (sched_setaffinity(0, sizeof creator, &creator) != 0) {
+			perror("sched_setaffinity");
+			return 1;
+		}
+		pthread_attr_setaffinity_np(&attributes, sizeof child, &child);
+	}
 	one_batch();
 	for (int i = 0; i < rounds; i++)
 		times[i] = one_batch();

@@ -25,6 +25,12 @@ def test_creation_holds_within_a_factor_of_two(default_ns, one_core_ns, word):
     assert "µs" in verdict.reason or "ns" in verdict.reason
 
 
+def test_creation_says_where_the_kernel_put_the_children():
+    placed = row("default", "on another core", 95, unit="percent")
+    verdict = judge("kthread-create", Rows([row("default", "create+join", 40_000), placed]))
+    assert "95 % of the children on another core" in verdict.reason
+
+
 def test_creation_dear_across_cores_is_not_blamed_on_other_work():
     unpinned = Row("default", "create+join", "ns", np.array([9_000.0, *[45_000.0] * 39]))
     verdict = judge("kthread-create", Rows([unpinned, row("one core", "create+join", 9_000)]))
@@ -107,8 +113,11 @@ def test_runs_for_real(name):
     assert result.rows or result.notes
     for each in result.rows:
         assert np.isfinite(each.samples).all()
-        assert (each.samples > 0).all()
-        assert each.unit in ("ns", "ratio")
+        if each.unit == "percent":
+            assert ((each.samples >= 0) & (each.samples <= 100)).all()
+        else:
+            assert (each.samples > 0).all()
+            assert each.unit in ("ns", "ratio")
     assert all("<svg" in picture.svg() for picture in lab.find(name).charts(result))
 
 
@@ -118,4 +127,5 @@ def test_creation_has_the_public_words():
         "create+join",
         "create call",
         "first instruction",
+        "on another core",
     }

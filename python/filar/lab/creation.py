@@ -64,7 +64,7 @@ class KthreadCreate(Experiment):
         "All variants run in every round in shuffled order; the driver thread is pinned except for `default`, where "
         "driver and child go where the kernel puts them. "
         "create+join is the whole operation, create call the creator's part, first instruction the delay until the "
-        "child runs."
+        "child runs, on another core the share of children that did not begin on their creator's."
     )
 
     def ways(self, bench: Bench) -> list[Way]:
@@ -89,6 +89,9 @@ class KthreadCreate(Experiment):
         if default is None or default.n < N_MIN:
             return Verdict(UNDECIDED, "the default variant was not measured")
         reason = f"create and join take {_with_interval(default)} unpinned"
+        elsewhere = rows.find("default", "on another core")
+        if elsewhere is not None:
+            reason += f" ({elsewhere.median:.0f} % of the children on another core)"
         if near is not None:
             reason += f", {_with_interval(near)} with both on one core"
         headline = f"{_ns(default.median)} to create and join one"

@@ -1,12 +1,12 @@
 /*
- * wait.h - how a Python thread waits for something of csrc/block, and hears of signals.
+ * park.h - how a Python thread waits for something of csrc/block, and hears of signals.
  *
  * A call into csrc/block is made with the interpreter lock (GIL) held and lets go of it only while
- * it sleeps or parks (wait_around, green/waiter.h).  So what an object of ours holds for Python
- * (items in a channel, for one) changes only under the GIL: the garbage collector and a fork find
- * it whole, and a call that does not have to wait costs no hand-over of the GIL.  A thread that was
- * woken takes what it waited for only once it has the GIL, so nobody holds a lock while it queues
- * for the GIL.
+ * it sleeps (wait_around, green/waiter.h) or parks (carrier.h, `attached`).  So what an object of
+ * ours holds for Python (items in a channel, for one) changes only under the GIL: the garbage
+ * collector and a fork find it whole, and a call that does not have to wait costs no hand-over of
+ * the GIL.  A thread that was woken takes what it waited for only once it has the GIL, so nobody
+ * holds a lock while it queues for the GIL.
  *
  * Signals (the main thread, the only one that runs handlers):
  *   leaving   a signal ends the wait, the handler runs, and it is asked for again.  For what is
@@ -16,8 +16,8 @@
  *
  * Included by the .c files of this folder only, first of all: it includes Python.h.
  */
-#ifndef FILAR_PY_WAIT_H
-#define FILAR_PY_WAIT_H
+#ifndef FILAR_PY_PARK_H
+#define FILAR_PY_PARK_H
 
 #include <Python.h>
 
@@ -30,7 +30,9 @@ typedef enum filar_status py_wait_call(void *object, int64_t deadline_ns);
  * is set. */
 enum filar_status py_wait_leaving(py_wait_call *call, void *object, int64_t deadline_ns);
 enum filar_status py_wait_staying(py_wait_call *call, void *object, int64_t deadline_ns);
-/* For calls that are shielded: no handler runs. */
+/* Whether the caller can wait at all; else it has raised, as the two above would. */
+bool py_may_wait(void);
+/* For calls that are shielded: no handler runs.  After py_may_wait(). */
 void py_wait_shielded(void (*call)(void *object), void *object);
 
 /* Sets the exception that belongs to the status, with the detail of the last failed call; NULL. */
