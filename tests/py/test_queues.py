@@ -312,26 +312,29 @@ def test_stress_signals_lose_no_item():
     assert next(rung) > 0
 
 
-class Rung(Exception):
+WAITS = """
+    Lock RLock Semaphore Event Condition Queue.get Queue.put Queue.join LifoQueue.get Channel.send Channel.receive
+    select Barrier RWLock Latch WaitGroup
+"""
+
+
+class RungError(Exception):
     """What a handler raises."""
 
 
-@pytest.mark.parametrize(
-    "name", ["Lock", "RLock", "Semaphore", "Event", "Condition", "Queue.get", "Queue.put", "Queue.join", "LifoQueue.get",
-             "Channel.send", "Channel.receive", "select", "Barrier", "RWLock", "Latch", "WaitGroup"]
-)  # fmt: skip
+@pytest.mark.parametrize("name", WAITS.split())
 def test_an_exception_of_a_handler_ends_the_wait_and_takes_nothing(name):
     """Every kind of wait, in the main thread, again and again; afterwards the object works as before."""
     wait, works = _waits()[name]
 
     def raise_it(*_):
-        raise Rung
+        raise RungError
 
     previous = signal.signal(signal.SIGALRM, raise_it)
     try:
         for _ in range(5):
-            with pytest.raises(Rung):
-                signal.setitimer(signal.ITIMER_REAL, 0.002)
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            with pytest.raises(RungError):
                 wait()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
