@@ -38,6 +38,14 @@ int filar_py_kthread_create(
 	filar_kthread **thread, const filar_kthread_options *options, void *callable);
 
 /*
+ * The classes and functions that filar.pool is made of, in a new dict (a PyObject *; NULL:
+ * exception).  To be called with the GIL held, that is, not as cffi calls but through
+ * ctypes.PYFUNCTYPE, once.  `settled`: what stands for the condition of a future that is done;
+ * `let_others`: a Python function that does nothing.
+ */
+void *filar_py_pool_types(void *settled, void *let_others);
+
+/*
  * The smallest stack of a green thread that runs Python; and what it gets if nothing is asked for:
  * address space, of which only what is used costs memory.
  */

@@ -14,7 +14,19 @@ from filar import _filar as extension
 from filar._filar import ffi, lib
 from filar.errors import BY_STATUS, CancelledError, FilarError, ShutDown, SystemCallError
 
-__all__ = ["FOREVER", "Selected", "check", "error_for", "extension", "ffi", "lib", "now_ns", "text", "wait"]
+__all__ = [
+    "FOREVER",
+    "Selected",
+    "check",
+    "error_for",
+    "extension",
+    "ffi",
+    "lib",
+    "now_ns",
+    "pool_types",
+    "text",
+    "wait",
+]
 
 FOREVER: int = 2**63 - 1
 # A signal that arrives between Python's look at its signals and the wait inside C does not end that wait; the
@@ -67,6 +79,16 @@ def wait(call: Callable[[int], int], timeout: float | None) -> bool:
                 return False
         elif status != lib.FILAR_INTERRUPTED:
             raise error_for(status)
+
+
+def pool_types(settled: Any, let_others: Callable[[], None]) -> dict[str, Any]:
+    """The C halves of `filar.pool`, made once; what the arguments are stands in csrc/py/border.h."""
+    # cffi lets go of the GIL around a call; ctypes has a kind of function that keeps it.
+    import ctypes
+
+    prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.py_object)
+    make = prototype(int(ffi.cast("uintptr_t", ffi.addressof(lib, "filar_py_pool_types"))))
+    return make(settled, let_others)
 
 
 class Selected(NamedTuple):

@@ -1,9 +1,10 @@
 """Exceptions, and the one place where a status of the C core becomes one."""
 
+import queue
 import sys
 
 if sys.version_info >= (3, 13):
-    from queue import ShutDown as ShutDown
+    ShutDown = queue.ShutDown
 else:
 
     class ShutDown(Exception):  # noqa: N818 (the name of the standard library's, from 3.13 on)
@@ -115,6 +116,12 @@ class ClosedError(FilarError):
 
     status = "FILAR_CLOSED"
     case: int | None = None
+
+
+class RejectedError(FilarError, queue.Full):
+    """The queue of a pool is full, and the pool was told to refuse then."""
+
+    status = "FILAR_BUSY"
 
 
 class ResultFileError(FilarError, ValueError):
