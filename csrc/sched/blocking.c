@@ -185,8 +185,9 @@ bool blocking_fill_up(struct scheduler *scheduler)
 	enum filar_status status = FILAR_OK;
 	bool at_limit;
 
+	/* At the end all that rest are called, which is no want of workers. */
 	while (load_relaxed(&blocking->active) < load_relaxed(&scheduler->working) &&
-		status == FILAR_OK)
+		status == FILAR_OK && !load_seq_cst(&scheduler->stopping))
 		status = stand_in(scheduler);
 	at_limit = scheduler->worker_count + blocking->spares_started == scheduler->worker_limit;
 	/* Our own limit is no reason to try again: who comes back makes up for it. */
@@ -220,7 +221,8 @@ static bool enlist(struct worker *worker)
 	/* Relieved by an old look, a moment ago. */
 	if (load_relaxed(&worker->relief) != RELIEF_NONE)
 		resume_locked(blocking, worker);
-	surplus = is_surplus(worker);
+	/* At the end it comes back from its rest without having been taken off the list. */
+	surplus = is_surplus(worker) && !worker->retired;
 	if (surplus) {
 		change_active_locked(blocking, -1);
 		worker->retired = true;

@@ -216,7 +216,7 @@ enum filar_status scheduler_make_worker(struct scheduler *scheduler)
 
 	if (status == FILAR_OK)
 		/* K1: release; pairs with K2. */
-		store_release(&scheduler->made, index + 1);
+		store_seq_cst(&scheduler->made, index + 1);
 	return status;
 }
 
@@ -371,7 +371,8 @@ void scheduler_submit(struct scheduler *scheduler, struct work *work)
 		scheduler_ready_pinned(NULL, work);
 		return;
 	}
-	if (mailbox_post(&scheduler->mailbox, work))
+	/* Not past what is in the queue: one that submits two finds the second behind the first. */
+	if (inject_count(&scheduler->inject) == 0 && mailbox_post(&scheduler->mailbox, work))
 		return;
 	work_chain_push(&chain, work);
 	inject_lock(&scheduler->inject);

@@ -135,8 +135,9 @@ static inline void scheduler_fire_deadlines(struct scheduler *scheduler)
 /* Workers that exist, with the spares made so far: those whose queues must be looked at. */
 static inline uint32_t scheduler_made(struct scheduler *scheduler)
 {
-	/* K2: acquire; pairs with K1: their queues are initialised. */
-	return load_acquire(&scheduler->made);
+	/* K2: acquire; pairs with K1: their queues are initialised.  seq_cst, as the looks into
+	 * those queues are: one about to sleep sees whoever announced work there. */
+	return load_seq_cst(&scheduler->made);
 }
 
 /* For worker.c. */
