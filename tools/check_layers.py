@@ -25,12 +25,13 @@ C_LAYERS = [
     "py",
 ]
 PYTHON_LAYERS = [
-    "errors _ffi_build _machine _tables",
+    "errors _budget _ffi_build _machine _tables",
     "_lib",
     "clock topology threads",
     "green",
     "aio",
     "limits pool",
+    "joblib",
     "doctor",
     "chart",
     "lab",

@@ -152,10 +152,14 @@ static void close_queue(struct work_queue *queue)
 	wake_all(queue);
 }
 
+static bool is_open(const struct work_queue *queue)
+{
+	return queue->refusal == QUEUE_OPEN && !exiting && queue->generation == process_generation;
+}
+
 bool queue_accepts(struct work_queue *queue)
 {
-	if (FILAR_LIKELY(queue->refusal == QUEUE_OPEN && !exiting &&
-			 queue->generation == process_generation))
+	if (FILAR_LIKELY(is_open(queue)))
 		return true;
 	if (queue->refusal == QUEUE_BROKEN)
 		PyErr_SetObject(broken_error, queue->broken);
@@ -659,6 +663,12 @@ static PyObject *queue_resize(struct work_queue *self, PyObject *threads)
 	Py_RETURN_NONE;
 }
 
+static PyObject *queue_is_open(struct work_queue *self, PyObject *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(is_open(self));
+}
+
 static PyObject *queue_size(struct work_queue *self, PyObject *unused)
 {
 	(void)unused;
@@ -853,6 +863,8 @@ static PyMethodDef queue_methods[] = {
 		"cancel_running($self)\n--\n\nTells the calls that run."),
 	METHOD("resize", queue_resize, METH_O,
 		"resize($self, threads, /)\n--\n\nHow many threads there may be."),
+	METHOD("is_open", queue_is_open, METH_NOARGS,
+		"is_open($self)\n--\n\nWhether it takes work."),
 	METHOD("qsize", queue_size, METH_NOARGS, "qsize($self)\n--\n\nHow many calls wait."),
 	METHOD("statistics", queue_statistics, METH_NOARGS,
 		"statistics($self)\n--\n\nA dict of counters."),

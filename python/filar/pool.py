@@ -7,6 +7,7 @@ one object here, without locks of its own; submitting, taking and waiting are do
 On builds with a GIL the fast paths rely on it; on free-threaded builds the same places take a mutex each.
 """
 
+import contextlib
 import itertools
 import logging
 import operator
@@ -22,6 +23,7 @@ from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from filar._budget import native_threads_limited, require_threadpoolctl
 from filar._lib import lib, pool_types
 from filar.errors import DeadlineError, InvalidArgumentError, NoSuchCPUError, RejectedError
 from filar.topology import topology
@@ -160,26 +162,31 @@ class _Setup:
     queue: Any
     name: str
     cpus: tuple[int, ...] | None
+    native_threads: int | None
     initializer: Callable[..., Any] | None
     initargs: tuple[Any, ...]
 
 
 def _worker(executor_reference: "weakref.ref[ThreadPoolExecutor]", setup: _Setup) -> None:
-    try:
-        # The end of a name tells workers apart, and the system keeps 15 bytes.
-        _types["name_thread"](setup.name.replace("\0", "").encode(errors="replace")[-lib.FILAR_NAME_BYTES_MAX :])
-        if setup.cpus is not None:
-            os.sched_setaffinity(0, setup.cpus)
-        if setup.initializer is not None:
-            setup.initializer(*setup.initargs)
-    except BaseException:
-        _LOGGER.critical("Exception in initializer:", exc_info=True)
-        setup.queue.leave()
-        executor = executor_reference()
-        if executor is not None:
-            executor._initializer_failed()
-        return
-    setup.queue.work()
+    with contextlib.ExitStack() as stack:
+        try:
+            # The end of a name tells workers apart, and the system keeps 15 bytes.
+            name = setup.name.replace("\0", "").encode(errors="replace")[-lib.FILAR_NAME_BYTES_MAX :]
+            _types["name_thread"](name)
+            if setup.cpus is not None:
+                os.sched_setaffinity(0, setup.cpus)
+            if setup.native_threads is not None:
+                stack.enter_context(native_threads_limited(setup.native_threads))
+            if setup.initializer is not None:
+                setup.initializer(*setup.initargs)
+        except BaseException:
+            _LOGGER.critical("Exception in initializer:", exc_info=True)
+            setup.queue.leave()
+            executor = executor_reference()
+            if executor is not None:
+                executor._initializer_failed()
+            return
+        setup.queue.work()
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------
@@ -207,6 +214,16 @@ def _queue_limit(size: Any) -> int:
     number = operator.index(size)
     if number < 1:
         raise InvalidArgumentError(f"queue_size is None or at least 1, not {number}")
+    return number
+
+
+def _native_threads(threads: Any, workers: int) -> int | None:
+    if threads is None:
+        return None
+    number = max(1, len(os.sched_getaffinity(0)) // workers) if threads == "share" else operator.index(threads)
+    if number < 1:
+        raise InvalidArgumentError(f'native_threads is None, "share" or at least 1, not {number}')
+    require_threadpoolctl()
     return number
 
 
@@ -255,6 +272,9 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
     - `pin`: "cores" (one worker per core, then the siblings, then from the start), a list of CPUs for the workers in
       turn, or None.
     - `daemon`: the interpreter does not wait for the workers at exit.
+    - `native_threads`: how many threads BLAS and OpenMP may use inside a call; "share" divides this process's CPUs
+      among the workers. Needs threadpoolctl. BLAS libraries know only one number for the whole process: it holds while
+      there are workers, and the least of all pools counts.
 
     A running call may ask `filar.pool.is_cancelled()`: true once somebody has called its future's `cancel()` (which
     returns False all the same), closed its `map`, or shut the pool down with `cancel_futures`.
@@ -276,6 +296,7 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         context: str | None = None,
         pin: str | Iterable[int] | None = None,
         daemon: bool | None = None,
+        native_threads: int | str | None = None,
     ) -> None:
         # Not the parent's: it would make a queue and locks that nobody uses.
         if max_workers is None:
@@ -288,6 +309,7 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         self._limit = _queue_limit(queue_size)
         self._cpus = _cpus_per_worker(pin)
         self._daemon = daemon
+        self._native_threads = _native_threads(native_threads, self._max_workers)
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._threads: set[threading.Thread] = set()
@@ -334,7 +356,7 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         number = next(self._numbers)
         name = f"{self._thread_name_prefix}_{number}"
         cpus = self._cpus[number % len(self._cpus)] if self._cpus else None
-        setup = _Setup(self._work_queue, name, cpus, self._initializer, self._initargs)
+        setup = _Setup(self._work_queue, name, cpus, self._native_threads, self._initializer, self._initargs)
         thread = threading.Thread(name=name, target=_worker, args=(weakref.ref(self), setup), daemon=self._daemon)
         self._threads.add(thread)
         try:
