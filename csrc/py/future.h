@@ -7,8 +7,8 @@
  *
  * Two ways of changing the state:
  *   - nobody has asked for _condition or _waiters: here, under the guard, waking sleepers directly;
- *   - otherwise the standard class's own method does it, with the condition held; the setter of
- *     _state then wakes our sleepers.
+ *   - otherwise with the condition held: also here when it is ours and a worker does it, else by
+ *     the standard class's own method; the setter of _state then wakes our sleepers.
  * Once there is a condition it stays, so that nobody who holds it sees a state change beside it.
  */
 #ifndef FILAR_PY_FUTURE_H
