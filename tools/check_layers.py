@@ -28,7 +28,7 @@ C_LAYERS = [
 PYTHON_LAYERS = [
     "errors _budget _ffi_build _machine _tables",
     "_lib",
-    "clock topology threads",
+    "clock native topology threads",
     "green",
     "aio",
     "limits pool",

@@ -23,9 +23,12 @@ from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from filar._budget import native_threads_limited, require_threadpoolctl
 from filar._lib import lib, pool_types
-from filar.errors import DeadlineError, InvalidArgumentError, NoSuchCPUError, RejectedError
+from filar.errors import DeadlineError, InvalidArgumentError, RejectedError
+from filar.native import Kernel, NativePool, allowed_cpus
 from filar.topology import topology
 
 __all__ = [
@@ -237,14 +240,10 @@ def _cpus_per_worker(pin: Any) -> list[tuple[int, ...]] | None:
         return [(cpu.number,) for cpu in cpus]
     if isinstance(pin, str) or not isinstance(pin, Iterable):
         raise InvalidArgumentError(f'pin is None, "none", "cores" or a list of CPUs, not {pin!r}')
-    numbers: list[tuple[int, ...]] = [(operator.index(cpu),) for cpu in pin]
+    numbers = allowed_cpus(pin)
     if not numbers:
         raise InvalidArgumentError("pin is empty: a worker needs a CPU")
-    allowed = os.sched_getaffinity(0)
-    for cpu in itertools.chain.from_iterable(numbers):
-        if cpu not in allowed:
-            raise NoSuchCPUError(f"this process may not run on CPU {cpu}; it may on {sorted(allowed)}")
-    return numbers
+    return [(cpu,) for cpu in numbers]
 
 
 # ---- the executor ----------------------------------------------------------------------------------------------
@@ -256,6 +255,62 @@ def _results(job: Any) -> Iterator[Any]:
         yield from job
     finally:
         job.cancel()
+
+
+# Below so many elements of the result starting a piece costs more than it saves.
+_ELEMENTS_WORTH_A_PIECE = 32_768
+
+
+def _check_map_array(ufunc: Any, arrays: tuple[Any, ...], out: Any) -> None:
+    if not isinstance(ufunc, np.ufunc):
+        raise TypeError(f"map_array() takes a NumPy ufunc, not {type(ufunc).__name__}")
+    if ufunc.nout != 1 or ufunc.signature is not None:
+        raise InvalidArgumentError(f"map_array() takes a ufunc from numbers to one number; {ufunc.__name__} is none")
+    if len(arrays) != ufunc.nin:
+        raise TypeError(f"{ufunc.__name__} takes {ufunc.nin} arrays, not {len(arrays)}")
+    if out is not None and not isinstance(out, np.ndarray):
+        raise TypeError(f"out is an array, not {type(out).__name__}")
+    if out is not None and not out.flags.writeable:
+        raise InvalidArgumentError("out is read-only")
+
+
+def _map_array(pool: "ThreadPoolExecutor", ufunc: Any, arrays: tuple[Any, ...], out: Any, grain: Any) -> np.ndarray:
+    _check_map_array(ufunc, arrays, out)
+    inputs = [np.asanyarray(array) for array in arrays]
+    shape = np.broadcast_shapes(*(array.shape for array in inputs))
+    if out is None:
+        # What the ufunc makes of no elements has the type that it makes of all.
+        out = np.empty(shape, ufunc(*(np.empty(0, array.dtype) for array in inputs)).dtype)
+    elif out.shape != shape:
+        raise InvalidArgumentError(f"out has the shape {out.shape}; the result has {shape}")
+    rows = shape[0] if shape else 0
+    if grain is None:
+        pieces = min(4 * len(os.sched_getaffinity(0)), out.size // _ELEMENTS_WORTH_A_PIECE, rows)
+        step = -(-rows // pieces) if pieces else rows
+    elif (step := operator.index(grain)) < 1:
+        raise InvalidArgumentError(f"grain is None or at least 1, not {step}")
+    if step >= rows or any(np.may_share_memory(out, array) and not _same_place(out, array) for array in inputs):
+        ufunc(*inputs, out=out)
+        return out
+    views = [np.broadcast_to(array, shape, subok=True) for array in inputs]
+
+    def piece(begin: int) -> None:
+        part = slice(begin, begin + step)
+        ufunc(*(view[part] for view in views), out=out[part])
+
+    for _ in pool.map(piece, range(0, rows, step)):
+        pass
+    return out
+
+
+def _same_place(out: Any, array: Any) -> bool:
+    """Element i of one is element i of the other: then no piece reads what another one writes."""
+    return (
+        out.__array_interface__["data"] == array.__array_interface__["data"]
+        and out.strides == array.strides
+        and out.shape == array.shape
+        and out.dtype == array.dtype
+    )
 
 
 class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
@@ -317,6 +372,7 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         self._shutdown = False
         self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._numbers = itertools.count()
+        self._native_pool: NativePool | None = None
         self._work_queue = _types["WorkQueue"](
             Future,
             self._max_workers,
@@ -348,6 +404,47 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         job = _types["MapJob"](self._work_queue, fn, timeout, spread)
         job.extend(self, zip(*iterables, strict=False) if spread else iterables[0])
         return _results(job)
+
+    # ---- native work ----
+
+    def _natives(self) -> NativePool:
+        """The native workers, made with the first loop: no more than CPUs, pinned as the others are."""
+        found = self._native_pool
+        if found is None:
+            if not self._work_queue.is_open():
+                self.submit(int)  # raises what a submission raises
+            workers = min(self._max_workers, len(os.sched_getaffinity(0)))
+            cpus = None if self._cpus is None else list(itertools.chain.from_iterable(self._cpus))
+            prefix = str(self._thread_name_prefix)
+            # Two threads may both make one; the one that is not kept ends unused.
+            made = NativePool(workers, cpus=cpus, name=prefix[-lib.FILAR_NAME_BYTES_MAX :])
+            found = self.__dict__.setdefault("_native_kept", made)
+            self._native_pool = found
+        return found
+
+    def parallel_for(self, kernel: Any, n: int, grain: int | None = None, ctx: Any = None, **options: Any) -> None:
+        """Runs a native kernel over [0, n) without the GIL; see `filar.native.NativePool.parallel_for()`. Blocks."""
+        (self._native_pool or self._natives()).parallel_for(kernel, n, grain, ctx, **options)
+
+    def parallel_reduce(self, kernel: Any, combine: Any, n: int, identity: Any, **options: Any) -> np.ndarray:
+        """A native reduction; see `filar.native.NativePool.parallel_reduce()`. Blocks."""
+        return self._natives().parallel_reduce(kernel, combine, n, identity, **options)
+
+    def submit_native(self, kernel: Any, begin: int, end: int, ctx: Any = None, *, writes: bool = True) -> Any:
+        """Schedules one call `kernel(begin, end, ctx)` on a worker of this pool, without the GIL.
+
+        The arguments are those of `filar.native.NativePool.parallel_for()`, checked now and kept alive until the call
+        has ended. Returns a Future, whose result is None.
+        """
+        return self.submit(Kernel.of(kernel).prepare(begin, end, ctx, writes))
+
+    def map_array(self, ufunc: np.ufunc, /, *arrays: Any, out: Any = None, grain: int | None = None) -> np.ndarray:
+        """`ufunc(*arrays, out=out)`, in pieces along the first axis on this pool's workers.
+
+        NumPy lets go of the GIL for numbers, so the pieces run in parallel. `grain`: rows in a piece; None: four
+        pieces per CPU, and one for all if there is little to do. Blocks; raises what the ufunc raises.
+        """
+        return _map_array(self, ufunc, arrays, out, grain)
 
     # ---- threads ----
 
@@ -386,6 +483,8 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         self._threads = {thread for thread in self._threads if thread.is_alive()}
         for _ in range(number):
             self._attend()
+        if self._native_pool is not None:
+            self._native_pool.resize(min(number, len(os.sched_getaffinity(0))))
 
     def statistics(self) -> PoolStatistics:
         """A snapshot; does not block."""
@@ -409,6 +508,8 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
                     work.set_running_or_notify_cancel()
         if not wait:
             return
+        if self._native_pool is not None:
+            self._native_pool.shutdown(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         for thread in list(self._threads):
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
