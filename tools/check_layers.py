@@ -28,10 +28,10 @@ C_LAYERS = [
 PYTHON_LAYERS = [
     "errors _budget _ffi_build _machine _tables",
     "_lib",
-    "clock native topology threads",
+    "clock native topology threads sync",
     "green",
     "aio",
-    "limits pool",
+    "limits pool queue channel",
     "joblib",
     "doctor",
     "chart",

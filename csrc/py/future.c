@@ -5,14 +5,15 @@
 
 #include <stddef.h>
 
-#include "py/condition.h"
 #include "py/internal.h"
 
 uint32_t process_generation;
 
 static PyObject *state_names[FUTURE_STATE_COUNT];
-static PyObject *standard_future;   /* concurrent.futures.Future */
-static PyObject *cancelled_error;   /* concurrent.futures.CancelledError */
+static PyObject *standard_future; /* concurrent.futures.Future */
+static PyObject *cancelled_error; /* concurrent.futures.CancelledError */
+static PyObject *condition_type;  /* filar.Condition */
+static PyObject *acquire_name, *release_name, *notify_all_name;
 static PyObject *settled_condition; /* for futures whose state cannot change any more */
 static PyObject *forked_error;
 
@@ -72,15 +73,27 @@ static struct sleeper *settle(struct future *self, enum future_state state)
 	return sleepers;
 }
 
-/* Ours, held; NULL without an exception: the standard methods are to do it. */
-static struct condition *hold(struct future *self)
+static bool ask(PyObject *object, PyObject *method)
 {
-	struct condition *condition;
+	PyObject *answer = PyObject_CallMethodNoArgs(object, method);
 
-	if (self->condition == NULL || !Py_IS_TYPE(self->condition, &condition_type))
+	Py_XDECREF(answer);
+	return answer != NULL;
+}
+
+/* The condition, held, if it is of our making; NULL, perhaps with an exception: the standard
+ * methods are to do it. */
+static PyObject *hold(struct future *self)
+{
+	if (self->condition == NULL || !Py_IS_TYPE(self->condition, (PyTypeObject *)condition_type))
 		return NULL;
-	condition = (struct condition *)(void *)self->condition;
-	return condition_acquire(condition) ? condition : NULL;
+	return ask(self->condition, acquire_name) ? self->condition : NULL;
+}
+
+static void let_go(PyObject *condition)
+{
+	if (!ask(condition, release_name))
+		PyErr_WriteUnraisable(condition);
 }
 
 /* wait() and as_completed() are told, under the condition.  False: exception. */
@@ -103,7 +116,7 @@ static bool tell_waiters(struct future *self, const char *method)
 /* As future_begin(), for a future that has a condition of ours; false: it could not be done. */
 static bool begin_shared(struct future *self, bool *run)
 {
-	struct condition *condition = hold(self);
+	PyObject *condition = hold(self);
 	bool known = false;
 
 	if (condition == NULL)
@@ -116,7 +129,7 @@ static bool begin_shared(struct future *self, bool *run)
 		known = tell_waiters(self, "add_cancelled");
 		*run = false;
 	}
-	condition_release(condition);
+	let_go(condition);
 	return known;
 }
 
@@ -170,7 +183,7 @@ static bool finish_private(
 static bool finish_shared(
 	struct future *self, PyObject *outcome, bool failed, struct sleeper **sleepers)
 {
-	struct condition *condition = hold(self);
+	PyObject *condition = hold(self);
 	bool possible;
 
 	if (condition == NULL)
@@ -184,10 +197,10 @@ static bool finish_shared(
 		guard_unlock(&self->guard);
 		/* What these may raise is no reason to undo it. */
 		if (!tell_waiters(self, failed ? "add_exception" : "add_result") ||
-			!condition_notify_all(condition))
+			!ask(condition, notify_all_name))
 			PyErr_WriteUnraisable((PyObject *)self);
 	}
-	condition_release(condition);
+	let_go(condition);
 	return possible;
 }
 
@@ -547,7 +560,7 @@ static PyObject *get_condition(struct future *self, void *unused)
 	if (self->condition == NULL) {
 		if (self->state == FUTURE_FINISHED || self->state == FUTURE_CANCELLED_AND_NOTIFIED)
 			return Py_NewRef(settled_condition);
-		made = condition_new();
+		made = PyObject_CallNoArgs(condition_type);
 		if (made == NULL)
 			return NULL;
 		guard_lock(&self->guard);
@@ -762,12 +775,17 @@ static bool find_state_names(void)
 	return true;
 }
 
-bool future_set_up(PyObject *settled)
+bool future_set_up(PyObject *settled, PyObject *condition)
 {
 	standard_future = import_name("concurrent.futures", "Future");
 	cancelled_error = import_name("concurrent.futures", "CancelledError");
 	settled_condition = Py_NewRef(settled);
+	condition_type = Py_NewRef(condition);
+	acquire_name = PyUnicode_InternFromString("acquire");
+	release_name = PyUnicode_InternFromString("release");
+	notify_all_name = PyUnicode_InternFromString("notify_all");
 	forked_error = import_name("filar.errors", "ForkedError");
 	return standard_future != NULL && cancelled_error != NULL && forked_error != NULL &&
-	       condition_set_up() && find_state_names() && PyType_Ready(&future_core_type) == 0;
+	       acquire_name != NULL && release_name != NULL && notify_all_name != NULL &&
+	       find_state_names() && PyType_Ready(&future_core_type) == 0;
 }

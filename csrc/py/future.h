@@ -77,8 +77,9 @@ bool check_process(uint32_t generation, const char *what);
 
 /* module.name, or NULL and an exception. */
 PyObject *import_name(const char *module_name, const char *name);
-/* Finds what is needed of the standard library; `settled` stands for the condition of all futures
- * that are done and never had one.  False: exception. */
-bool future_set_up(PyObject *settled);
+/* Finds what is needed of the standard library; `condition` is the type of futures'
+ * conditions, `settled` stands for that of all futures that are done and never had one.  False:
+ * exception. */
+bool future_set_up(PyObject *settled, PyObject *condition);
 
 #endif

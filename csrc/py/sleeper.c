@@ -28,20 +28,6 @@ static bool take_back(struct sleeper **list, struct sleeper *sleeper, struct gua
 	return found;
 }
 
-struct sleeper *sleepers_pop(struct sleeper **list, struct guard *guard)
-{
-	struct sleeper *first;
-
-	guard_lock(guard);
-	first = *list;
-	if (first != NULL) {
-		*list = first->next;
-		first->next = NULL;
-	}
-	guard_unlock(guard);
-	return first;
-}
-
 void sleepers_wake(struct sleeper *list)
 {
 	while (list != NULL) {

@@ -27,8 +27,6 @@ void sleeper_push(struct sleeper **list, struct sleeper *sleeper);
  */
 enum sleep_end sleeper_wait(struct sleeper *sleeper, struct sleeper **list, struct guard *guard,
 	int64_t deadline_ns, bool *was_woken);
-/* The one that came last, as a list of its own; NULL: nobody. */
-struct sleeper *sleepers_pop(struct sleeper **list, struct guard *guard);
 /* Wakes all of a list that is the caller's by now. */
 void sleepers_wake(struct sleeper *list);
 

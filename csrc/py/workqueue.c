@@ -973,7 +973,7 @@ static bool put(PyObject *dict, const char *name, PyObject *object)
 	return status == 0;
 }
 
-static bool set_up(PyObject *settled, PyObject *let_others)
+static bool set_up(PyObject *settled, PyObject *condition, PyObject *let_others)
 {
 	others = Py_NewRef(let_others);
 	broken_error = import_name("concurrent.futures.thread", "BrokenThreadPool");
@@ -981,15 +981,15 @@ static bool set_up(PyObject *settled, PyObject *let_others)
 	worker_key = PyUnicode_InternFromString("filar.pool.worker");
 	spawn_name = PyUnicode_InternFromString("_spawn");
 	return broken_error != NULL && rejected_error != NULL && worker_key != NULL &&
-	       spawn_name != NULL && future_set_up(settled) && map_job_set_up() &&
+	       spawn_name != NULL && future_set_up(settled, condition) && map_job_set_up() &&
 	       PyType_Ready(&work_queue_type) == 0 && PyType_Ready(&executor_core_type) == 0;
 }
 
-void *filar_py_pool_types(void *settled, void *let_others)
+void *filar_py_pool_types(void *settled, void *condition, void *let_others)
 {
 	PyObject *types = PyDict_New();
 
-	if (types == NULL || !set_up(settled, let_others))
+	if (types == NULL || !set_up(settled, condition, let_others))
 		goto fail;
 	for (PyMethodDef *function = functions; function->ml_name != NULL; function++) {
 		if (!put(types, function->ml_name, PyCFunction_New(function, NULL)))
