@@ -27,7 +27,7 @@ for version in 3.12 3.13 3.14 3.15; do
 	fi
 	folder=build/python$version
 	"$python" -m venv "$folder"
-	"$folder/bin/python" -m pip install --quiet --disable-pip-version-check . pytest pytest-timeout hypothesis
+	"$folder/bin/python" -m pip install --quiet --disable-pip-version-check . pytest pytest-timeout hypothesis joblib threadpoolctl
 	bash tools/executor_suite.sh "$folder/bin/python"
 	echo "pythons: $("$folder/bin/python" --version)"
 	"$folder/bin/python" -m pytest -q -p no:cacheprovider "${tests[@]}"
