@@ -29,7 +29,8 @@
 
 /* What one look has found. */
 struct sight {
-	bool eager; /* a section is open, or somebody was relieved: look again soon */
+	bool acted; /* somebody was relieved: there may be more of that */
+	bool open;  /* a section is open, too young to be called blocking */
 	bool quiet; /* nobody runs, and nobody has run since the last look */
 };
 
@@ -124,8 +125,9 @@ static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
 	sight->quiet = false;
 	relief = needs_relief(worker, now_ns - load_relaxed(&worker->seen_since_ns));
 	if (relief != RELIEF_NONE && blocking_relieve(worker, relief))
-		sight->eager = true;
-	sight->eager |= (section & 1) != 0;
+		sight->acted = true;
+	else
+		sight->open |= (section & 1) != 0;
 }
 
 static struct sight look_around(struct scheduler *scheduler)
@@ -181,34 +183,50 @@ static int64_t longest_period(const struct watch *watch)
 	return WATCH_LONGEST_NS;
 }
 
-static int64_t next_period(const struct watch *watch, int64_t period_ns)
+/* When it looks again.  After it has acted: soon.  An open section gets a second look soon, to see
+ * whether it is still the same; if it is not, sections are short here, and the looks grow rarer. */
+struct rhythm {
+	int64_t period_ns;
+	bool second_look;
+};
+
+static int64_t next_look(const struct watch *watch, struct rhythm *rhythm, struct sight sight)
 {
 	int64_t longest_ns = longest_period(watch);
 
-	return period_ns * 2 < longest_ns ? period_ns * 2 : longest_ns;
+	rhythm->second_look = sight.open && !rhythm->second_look;
+	if (sight.acted)
+		rhythm->period_ns = WATCH_FIRST_NS;
+	else if (rhythm->second_look)
+		return WATCH_FIRST_NS;
+	else if (rhythm->period_ns * 2 < longest_ns)
+		rhythm->period_ns *= 2;
+	else
+		rhythm->period_ns = longest_ns;
+	return rhythm->period_ns;
 }
 
 void watch_main(void *pointer)
 {
 	struct scheduler *scheduler = pointer;
 	struct watch *watch = &scheduler->blocking.watch;
-	int64_t period_ns = longest_period(watch);
+	struct rhythm rhythm = { .period_ns = longest_period(watch) };
 	uint32_t mood = load_acquire(&watch->mood), quiet_looks = 0;
 
 	while (mood != WATCH_STOP) {
 		struct sight sight = look_around(scheduler);
+		int64_t wait_ns = next_look(watch, &rhythm, sight);
 
 		quiet_looks = sight.quiet ? quiet_looks + 1 : 0;
-		period_ns = sight.eager ? WATCH_FIRST_NS : next_period(watch, period_ns);
 		if (quiet_looks >= WATCH_QUIET)
 			(void)sleep_deeply(scheduler, &mood);
 		else
 			(void)doze(watch, &mood,
-				period_ns >= WATCH_SLOW_NS ? WATCH_SLOW : WATCH_ALERT,
-				clock_now_ns() + period_ns);
+				wait_ns >= WATCH_SLOW_NS ? WATCH_SLOW : WATCH_ALERT,
+				clock_now_ns() + wait_ns);
 		mood = load_acquire(&watch->mood);
 		if (mood == WATCH_KICKED)
-			period_ns = WATCH_FIRST_NS / 2;
+			rhythm = (struct rhythm){ .period_ns = WATCH_FIRST_NS / 2 };
 	}
 }
 
