@@ -101,6 +101,19 @@ static inline uint32_t scheduler_made(struct scheduler *scheduler)
 	return load_acquire(&scheduler->made);
 }
 
+/* From any thread, once, at any time: idle_source.h. */
+static inline void scheduler_attach_source(struct scheduler *scheduler, struct idle_source *source)
+{
+	idle_attach_source(&scheduler->idle, source);
+}
+
+static inline bool watch_exists(struct scheduler *scheduler)
+{
+	uint32_t mood = load_relaxed(&scheduler->blocking.watch.mood);
+
+	return mood != WATCH_NONE && mood != WATCH_OFF;
+}
+
 /* For worker.c. */
 void scheduler_worker_is_up(struct scheduler *scheduler);
 /* For blocking.c and watch.c.  One worker more, without kernel thread. */

@@ -130,6 +130,13 @@ static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
 		sight->open |= (section & 1) != 0;
 }
 
+/* Whoever kept it found work, and has not looked at the source since: another sleeper keeps it. */
+static void see_to_source(struct scheduler *scheduler)
+{
+	if (idle_source_is_wanted(&scheduler->idle) && load_relaxed(&scheduler->idle.keeper) == 0)
+		idle_wake_one(&scheduler->idle);
+}
+
 static struct sight look_around(struct scheduler *scheduler)
 {
 	struct sight sight = { .quiet = true };
@@ -138,6 +145,7 @@ static struct sight look_around(struct scheduler *scheduler)
 	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
 		look_at(&scheduler->workers[i], now_ns, &sight);
 	(void)blocking_fill_up(scheduler);
+	see_to_source(scheduler);
 	sight.quiet &= !scheduler->blocking.wants_thread;
 	return sight;
 }

@@ -118,6 +118,14 @@ static uint64_t fair_share(struct scheduler *scheduler)
 	return share < RUNQ_STEAL_MAX ? share : RUNQ_STEAL_MAX;
 }
 
+static void poll_source(struct worker *worker, enum idle_poll when)
+{
+	struct idle_source *source = load_acquire(&worker->scheduler->idle.source);
+
+	if (FILAR_UNLIKELY(source != NULL) && load_relaxed(&source->wanted) > 0)
+		source->poll(source, worker, when);
+}
+
 /* Called when it is time to look outside, and when there is nothing inside. */
 struct work *worker_pick_outside(struct worker *worker)
 {
@@ -129,6 +137,7 @@ struct work *worker_pick_outside(struct worker *worker)
 		worker->turns = WORKER_TURNS;
 	blocking_look(worker);
 	scheduler_fire_deadlines(scheduler);
+	poll_source(worker, on_time ? IDLE_POLL_ON_TIME : IDLE_POLL_EMPTY);
 	if (FILAR_UNLIKELY(worker->spare)) {
 		work = blocking_retirement(worker);
 		if (work != NULL)
@@ -138,7 +147,7 @@ struct work *worker_pick_outside(struct worker *worker)
 		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
 	if (work != NULL || on_time)
 		return work;
-	/* A deadline may have put something there. */
+	/* A deadline or the source may have put something there. */
 	return exchange_next(worker, NULL);
 }
 
@@ -278,7 +287,7 @@ static void sleep_once(struct worker *worker, bool was_searching)
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
 		tracepoint_emit(TRACE_WORKER_SLEEP, worker->index, 0);
-		idle_sleep_until(&scheduler->idle, ticket, until_ns);
+		idle_sleep_until(&scheduler->idle, ticket, until_ns, keeper);
 		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
 	}
 	if (keeper)
@@ -288,14 +297,16 @@ static void sleep_once(struct worker *worker, bool was_searching)
 }
 
 /* Found something; the last searcher sees to it that somebody searches if there is more, or keeps
- * the time. */
+ * the time.  The source can do without a keeper for a while: this worker polls it now and then, and
+ * if it does not, the watcher wakes one. */
 static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
 	if (idle_end_search(&scheduler->idle) && worker->runq.shared &&
 		(anything_to_do(worker) ||
-			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER))
+			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER ||
+			(idle_source_is_wanted(&scheduler->idle) && !watch_exists(scheduler))))
 		idle_wake_one(&scheduler->idle);
 }
 

@@ -42,23 +42,23 @@ enum filar_status eventcount_commit_wait_until(
 	return status;
 }
 
-static void notify(struct eventcount *eventcount, int count)
+static int notify(struct eventcount *eventcount, int count)
 {
 	/* E3: an RMW, not a load: it orders the caller's change (any order, even a plain store
 	 * under a release) before the look at `waiters`.  Pairs with E1. */
 	if (FILAR_LIKELY(fetch_add_seq_cst(&eventcount->waiters, 0) == 0))
-		return;
+		return 0;
 	/* E4: release; pairs with E2. */
 	fetch_add_seq_cst(&eventcount->epoch, 1);
-	futex_wake(&eventcount->epoch, count);
+	return futex_wake(&eventcount->epoch, count);
 }
 
-void eventcount_notify_one(struct eventcount *eventcount)
+bool eventcount_notify_one(struct eventcount *eventcount)
 {
-	notify(eventcount, 1);
+	return notify(eventcount, 1) > 0;
 }
 
 void eventcount_notify_all(struct eventcount *eventcount)
 {
-	notify(eventcount, INT_MAX);
+	(void)notify(eventcount, INT_MAX);
 }
