@@ -28,6 +28,8 @@ PYTHON_LAYERS = [
     "errors _ffi_build _machine _tables",
     "_lib",
     "clock topology threads",
+    "green",
+    "aio",
     "limits",
     "doctor",
     "chart",

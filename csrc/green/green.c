@@ -93,6 +93,17 @@ const char *wait_reason_name(uint32_t reason)
 	return reason < WAIT_REASON_COUNT ? names[reason] : "?";
 }
 
+void green_pin(struct green *green, void *attended)
+{
+	green->attended = attended;
+	worker_pin(worker_here(), &green->work);
+}
+
+void green_unpin(struct green *green)
+{
+	worker_unpin(worker_here(), &green->work);
+}
+
 /* ---- running and leaving ---- */
 
 static void run_on_worker(struct worker *worker, struct work *work)
@@ -104,6 +115,18 @@ static void run_on_worker(struct worker *worker, struct work *work)
 }
 
 const struct work_class green_work_class = { .name = "green", .run = run_on_worker };
+
+void switch_away_attended(
+	struct worker *worker, struct green *green, struct work *next, enum leaving how)
+{
+	const struct attendant *attendant = green->runtime->attendant;
+
+	if (attendant != NULL)
+		attendant->leave(green, next);
+	switch_registers(worker, green, next, how);
+	if (attendant != NULL)
+		attendant->arrive(green);
+}
 
 void switch_wake_for_yielded(struct worker *worker)
 {
@@ -175,7 +198,7 @@ static struct work *take_joiner(struct worker *worker, struct green *green)
 	if (waiter == NULL || waiter == JOINER_DETACHED ||
 		!cas_acq_rel(&green->joiner, &waiter, JOINER_WOKEN))
 		return NULL;
-	joiner = waiter_take_parked(waiter, worker->scheduler);
+	joiner = waiter_take_parked(waiter, worker);
 	if (joiner != NULL)
 		return &joiner->work;
 	/* Elsewhere, or still on its way: settle_end() wakes it. */
@@ -226,6 +249,7 @@ static enum filar_status make(struct green **result, struct runtime *runtime,
 		return status;
 	green = (struct green *)slot;
 	green->work.class = &green_work_class;
+	green->work.home = NULL;
 	green->runtime = runtime;
 	green->body = body;
 	green->argument = argument;

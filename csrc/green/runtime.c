@@ -43,7 +43,9 @@ bool runtime_is_forked(const struct runtime *runtime)
  * thread, which cannot run on the stack that has overflowed. */
 static enum filar_status worker_begins(struct worker *worker)
 {
+	const struct attendant *attendant = runtime_of_scheduler(worker->scheduler)->attendant;
 	struct green_local *local = worker->local;
+	enum filar_status status;
 	sigset_t faults;
 	int error;
 
@@ -63,13 +65,22 @@ static enum filar_status worker_begins(struct worker *worker)
 	error = call_sigmask(SIG_UNBLOCK, &faults, NULL);
 	if (error != 0)
 		return status_from_errno(error, "pthread_sigmask");
-	return signal_stack_install(&local->signal_stack);
+	status = signal_stack_install(&local->signal_stack);
+	if (status != FILAR_OK || attendant == NULL)
+		return status;
+	status = attendant->begins(worker);
+	if (status != FILAR_OK)
+		signal_stack_remove(&local->signal_stack);
+	return status;
 }
 
 static void worker_ends(struct worker *worker)
 {
+	const struct attendant *attendant = runtime_of_scheduler(worker->scheduler)->attendant;
 	struct green_local *local = worker->local;
 
+	if (attendant != NULL)
+		attendant->ends(worker);
 	signal_stack_remove(&local->signal_stack);
 }
 
@@ -180,6 +191,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		return status_detail(FILAR_NO_MEMORY, "no memory for a runtime");
 	spinlock_init(&runtime->outside_lock);
 	eventcount_init(&runtime->drained_event);
+	runtime->attendant = options->attendant;
 	atomic_init(&runtime->next_number, 1);
 	runtime->class_index = stack_class_index(
 		options->stack_bytes > 0 ? options->stack_bytes : GREEN_STACK_BYTES_DEFAULT);

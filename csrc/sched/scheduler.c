@@ -297,10 +297,29 @@ void scheduler_deinit(struct scheduler *scheduler)
 
 /* ---- work from outside, deadlines ---- */
 
+void scheduler_ready_pinned(struct worker *worker, struct work *work)
+{
+	struct worker *home = work->home;
+
+	if (home == worker) {
+		pinned_push_next(&home->pinned, work);
+		return;
+	}
+	pinned_lock(&home->pinned);
+	if (pinned_send_locked(&home->pinned, work))
+		idle_wake_worker(&home->scheduler->idle, home->index);
+	/* Nothing of the scheduler is touched after this. */
+	pinned_unlock(&home->pinned);
+}
+
 void scheduler_submit(struct scheduler *scheduler, struct work *work)
 {
 	struct work_chain chain = { 0 };
 
+	if (work->home != NULL) {
+		scheduler_ready_pinned(NULL, work);
+		return;
+	}
 	work_chain_push(&chain, work);
 	inject_lock(&scheduler->inject);
 	inject_push_locked(&scheduler->inject, &chain);
@@ -395,6 +414,9 @@ static void dump_worker(struct worker *worker, int fd)
 		worker_doing_name(load_relaxed(&worker->doing)), worker->spare ? " (spare)" : "",
 		piece, (unsigned long long)runq_length(&worker->runq),
 		load_relaxed(&worker->next) != NULL ? " and one next" : "");
+	if (load_relaxed(&worker->pinned.count) > 0)
+		dprintf(fd, ", %llu in its inbox",
+			(unsigned long long)load_relaxed(&worker->pinned.count));
 	if (worker->cpu >= 0)
 		dprintf(fd, ", pinned to CPU %d", worker->cpu);
 #define X(name)                                                                                    \

@@ -7,6 +7,7 @@
 #ifndef FILAR_SCHED_SCHEDULER_H
 #define FILAR_SCHED_SCHEDULER_H
 
+#include "base/check.h"
 #include "sched/blocking.h"
 #include "sched/deadline.h"
 #include "sched/inject.h"
@@ -70,16 +71,23 @@ bool scheduler_is_forked(const struct scheduler *scheduler);
 
 /* From any kernel thread.  After this the scheduler may be gone, if the work could end it. */
 void scheduler_submit(struct scheduler *scheduler, struct work *work);
+/* Pinned work: to its worker's queue or inbox.  `worker` is the caller's, or NULL outside. */
+void scheduler_ready_pinned(struct worker *worker, struct work *work);
 /* On a worker of this scheduler: makes work runnable, in the next slot or at the end of the queue.
  */
 static inline void scheduler_ready_next(struct worker *worker, struct work *work)
 {
+	if (FILAR_UNLIKELY(work->home != NULL)) {
+		scheduler_ready_pinned(worker, work);
+		return;
+	}
 	worker_push_next(worker, work);
 	if (worker->runq.shared)
 		idle_wake_one(&worker->scheduler->idle);
 }
 static inline void scheduler_ready(struct worker *worker, struct work *work)
 {
+	FILAR_ASSERT(work->home == NULL);
 	worker_push(worker, work);
 	if (worker->runq.shared)
 		idle_wake_one(&worker->scheduler->idle);

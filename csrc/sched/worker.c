@@ -148,7 +148,23 @@ struct work *worker_pick_outside(struct worker *worker)
 	if (work != NULL || on_time)
 		return work;
 	/* A deadline or the source may have put something there. */
-	return exchange_next(worker, NULL);
+	work = exchange_next(worker, NULL);
+	return work != NULL ? work : pinned_pop(&worker->pinned);
+}
+
+/* In turns: neither kind keeps the other waiting. */
+struct work *worker_pick_with_pinned(struct worker *worker)
+{
+	struct pinned *pinned = &worker->pinned;
+	struct work *work = NULL;
+
+	pinned_read_inbox(pinned);
+	pinned->turn = !pinned->turn;
+	if (pinned->turn)
+		work = pinned_pop(pinned);
+	if (work == NULL)
+		work = worker_pick_shared(worker);
+	return work != NULL ? work : pinned_pop(pinned);
 }
 
 /* ---- stealing ---- */
@@ -251,7 +267,8 @@ static bool anything_to_do(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping))
+	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping) ||
+		pinned_was_sent(&worker->pinned))
 		return true;
 	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
 		struct worker *victim = &scheduler->workers[i];
@@ -282,14 +299,15 @@ static void sleep_once(struct worker *worker, bool was_searching)
 	store_relaxed(&worker->doing, WORKER_SLEEPING);
 	if (load_seq_cst(&scheduler->closing))
 		scheduler->quiet(scheduler);
-	if (anything_to_do(worker)) {
+	if (pinned_begin_sleep(&worker->pinned) || anything_to_do(worker)) {
 		idle_cancel_sleep(&scheduler->idle);
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
 		tracepoint_emit(TRACE_WORKER_SLEEP, worker->index, 0);
-		idle_sleep_until(&scheduler->idle, ticket, until_ns, keeper);
+		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index, keeper);
 		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
 	}
+	pinned_end_sleep(&worker->pinned);
 	if (keeper)
 		store_seq_cst(&scheduler->idle.keeper, 0);
 	idle_get_up(&scheduler->idle);
@@ -366,6 +384,7 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->index = index;
 	worker->turns = WORKER_TURNS;
 	worker->cpu = -1;
+	pinned_init(&worker->pinned);
 	worker->watch = &scheduler->blocking.watch;
 	worker->spare = index >= scheduler->worker_count;
 	worker->retirement.class = &retirement_class;

