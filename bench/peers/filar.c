@@ -513,7 +513,9 @@ static void worst_gap(void *argument)
 	struct green_ref ref;
 
 	(void)argument;
-	spawn(&ref, spin, NULL);
+	check(green_spawn(
+		      &ref, runtime, &(struct green_options){ .preemptible = true }, spin, NULL),
+		"spawn");
 	last_ns = peer_now_ns();
 	do {
 		double now_ns;
@@ -527,9 +529,19 @@ static void worst_gap(void *argument)
 	join(ref);
 }
 
+/* As often as Go looks (its clock tick of 10 ms). */
 static void g11(void)
 {
-	on_runtime(1, worst_gap, NULL);
+	struct runtime_options options;
+	struct green_ref ref;
+
+	runtime_options_init(&options);
+	options.workers = 1;
+	options.preempt_ns = 10 * NS_PER_MS;
+	check(runtime_create(&runtime, &options), "runtime");
+	spawn(&ref, worst_gap, NULL);
+	join(ref);
+	stop(runtime);
 }
 
 /* ---- G13: calls that may block; G14: after a burst ---- */

@@ -15,10 +15,12 @@
 void blocking_init(struct scheduler *scheduler, const struct scheduler_options *options)
 {
 	struct blocking *blocking = &scheduler->blocking;
+	bool watched = options->spares_max > 0 || options->preempt_ns > 0;
 
 	spinlock_init(&blocking->lock);
 	atomic_init(&blocking->active, options->workers);
-	atomic_init(&blocking->watch.mood, options->spares_max > 0 ? WATCH_OFF : WATCH_NONE);
+	atomic_init(&blocking->watch.mood, watched ? WATCH_OFF : WATCH_NONE);
+	blocking->watch.preempt_ns = options->preempt_ns;
 	blocking->watch.stuck_ns = options->watch_ns;
 }
 

@@ -34,6 +34,7 @@ struct watch {
 	FILAR_CACHELINE_BREAK struct kthread
 		*kthread;            /* S  who turned OFF into SLOW, then deinit's */
 	_Atomic int64_t retry_at_ns; /* A  after it could not be started */
+	int64_t preempt_ns;          /* I  0: nobody is preempted */
 	int64_t stuck_ns;            /* I  one piece of work for so long is stuck; 0: never */
 };
 

@@ -11,6 +11,7 @@
  */
 #include "base/check.h"
 #include "kthread/kthread.h"
+#include "os/calls.h"
 #include "os/clock.h"
 #include "os/futex.h"
 #include "sched/scheduler.h"
@@ -106,6 +107,23 @@ static enum worker_relief needs_relief(struct worker *worker, int64_t age_ns)
 	return kind;
 }
 
+/* What runs may be preempted and has had its time.  Whether others wait is for its yield to find
+ * out: not all queues can be seen from here.  If it cannot be now, it yields by itself as soon as
+ * it can; a signal that could not be sent is sent at the next look. */
+static void preempt(struct worker *worker, int64_t age_ns)
+{
+	struct scheduler *scheduler = worker->scheduler;
+
+	if (age_ns < scheduler->blocking.watch.preempt_ns ||
+		load_relaxed(&worker->preemptible_ticks) != worker->seen_ticks)
+		return;
+	/* Real-time signals are queued: to a kernel thread that has no CPU they would come all at
+	 * once, each on top of the last. */
+	if (exchange_acq_rel(&worker->signalled, 1) == 0 &&
+		call_tgkill(load_relaxed(&worker->tid), scheduler->preempt_signal) != 0)
+		store_release(&worker->signalled, 0);
+}
+
 static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
 {
 	uint32_t ticks = load_relaxed(&worker->ticks), section = load_relaxed(&worker->section);
@@ -120,9 +138,13 @@ static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
 	if (ticks != worker->seen_ticks || section != worker->seen_section ||
 		load_relaxed(&worker->seen_since_ns) == 0)
 		see_anew(worker, ticks, section, now_ns);
+	if (scheduler_preempts(worker->scheduler))
+		preempt(worker, now_ns - load_relaxed(&worker->seen_since_ns));
 	if (load_relaxed(&worker->relief) != RELIEF_NONE)
 		return;
 	sight->quiet = false;
+	if (!scheduler_has_spares(worker->scheduler))
+		return;
 	relief = needs_relief(worker, now_ns - load_relaxed(&worker->seen_since_ns));
 	if (relief != RELIEF_NONE && blocking_relieve(worker, relief))
 		sight->acted = true;
@@ -186,9 +208,14 @@ static bool sleep_deeply(struct scheduler *scheduler, uint32_t *mood)
 
 static int64_t longest_period(const struct watch *watch)
 {
-	if (watch->stuck_ns > 0 && watch->stuck_ns < WATCH_LONGEST_NS)
-		return watch->stuck_ns;
-	return WATCH_LONGEST_NS;
+	int64_t longest_ns = WATCH_LONGEST_NS;
+
+	if (watch->stuck_ns > 0 && watch->stuck_ns < longest_ns)
+		longest_ns = watch->stuck_ns;
+	/* Twice in that time, so that none runs for longer than half as much again. */
+	if (watch->preempt_ns > 0 && watch->preempt_ns / 2 < longest_ns)
+		longest_ns = watch->preempt_ns / 2;
+	return longest_ns;
 }
 
 /* When it looks again.  After it has acted: soon.  An open section gets a second look soon, to see

@@ -5,6 +5,7 @@
 #include "sched/worker.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "arch/cpu.h"
 #include "base/check.h"
@@ -407,6 +408,7 @@ static bool begin(struct worker *worker, struct self *self)
 		worker->status = worker->scheduler->worker_begins(worker);
 	if (worker->status != FILAR_OK)
 		return false;
+	store_relaxed(&worker->tid, gettid());
 	self->worker = worker;
 	context_init_running(&worker->loop);
 	return true;
