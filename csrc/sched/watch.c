@@ -160,6 +160,20 @@ static void see_to_source(struct scheduler *scheduler)
 		idle_wake_one(&scheduler->idle);
 }
 
+/* A spare that is one too many and sleeps does not hear of it: one for each look. */
+static void wake_surplus(struct scheduler *scheduler, struct sight *sight)
+{
+	if (!load_relaxed(&scheduler->blocking.watch.surplus))
+		return;
+	for (uint32_t i = scheduler->worker_count; i < scheduler_made(scheduler); i++) {
+		if (load_relaxed(&scheduler->workers[i].doing) != WORKER_SLEEPING)
+			continue;
+		sight->quiet = false;
+		idle_wake_worker(&scheduler->idle, i);
+		return;
+	}
+}
+
 static struct sight look_around(struct scheduler *scheduler)
 {
 	struct sight sight = { .quiet = true };
@@ -169,6 +183,7 @@ static struct sight look_around(struct scheduler *scheduler)
 		look_at(&scheduler->workers[i], now_ns, &sight);
 	(void)blocking_fill_up(scheduler);
 	see_to_source(scheduler);
+	wake_surplus(scheduler, &sight);
 	sight.quiet &= !scheduler->blocking.wants_thread;
 	return sight;
 }
@@ -309,15 +324,20 @@ void watch_wake_slow(struct worker *worker, uint32_t mood)
 		futex_wake(&watch->mood, 1);
 }
 
-/* SLOW, DEEP -> KICKED, if something is held up. */
 void watch_kick_slow(struct worker *worker, uint32_t mood)
 {
-	struct watch *watch = worker->watch;
-
 	if (mood == WATCH_OFF && !worker->spare)
 		start(worker->scheduler);
-	if (!blocking_holds_up(worker))
-		return;
+	if (blocking_holds_up(worker) || inject_count(&worker->scheduler->inject) > 0)
+		watch_kick(worker);
+}
+
+/* SLOW, DEEP -> KICKED. */
+void watch_kick(struct worker *worker)
+{
+	struct watch *watch = worker->watch;
+	uint32_t mood = load_relaxed(&watch->mood);
+
 	while (mood == WATCH_SLOW || mood == WATCH_DEEP) {
 		if (cas_seq_cst(&watch->mood, &mood, WATCH_KICKED)) {
 			futex_wake(&watch->mood, 1);

@@ -277,13 +277,45 @@ TEST(when_the_blocked_one_is_back_the_spare_retires_and_is_used_again)
 		open_gate(&gate);
 		join(ref);
 		CHECK_EQ(load_relaxed(&blocking()->resumed), i + 1);
-		/* A surplus spare that sleeps hears of it when it is woken. */
-		while (load_relaxed(&blocking()->retired_count) < (uint64_t)i + 1)
-			join(spawn(block, &(struct gate){ .open = 1 }));
+		/* A surplus spare that sleeps is woken for that. */
+		WAIT_UNTIL(load_relaxed(&blocking()->retired_count) == (uint64_t)i + 1);
 		WAIT_UNTIL(load_relaxed(&runtime->scheduler.workers[1].doing) == WORKER_RETIRED);
 		CHECK_EQ(load_relaxed(&blocking()->active), 1);
 	}
 	CHECK_EQ(load_relaxed(&blocking()->started), 1);
+	stop();
+}
+
+static void block_often(void *argument)
+{
+	(void)argument;
+	for (int i = 0; i < 50; i++) {
+		blocking_begin();
+		usleep(i < 2 ? 20000 : 100);
+		blocking_end();
+	}
+	run(NULL);
+}
+
+static void yield_until_ran(void *argument)
+{
+	while (load_acquire(&ran) < *(uint32_t *)argument)
+		green_yield();
+}
+
+TEST(one_that_blocks_again_and_again_is_relieved_again_and_again)
+{
+	uint32_t wanted = 1;
+	struct green_ref refs[3];
+
+	start_with(1, 2, 0);
+	refs[0] = spawn(block_often, NULL);
+	for (int i = 1; i < 3; i++)
+		refs[i] = spawn(yield_until_ran, &wanted);
+	for (int i = 0; i < 3; i++)
+		join(refs[i]);
+	CHECK_GE(load_relaxed(&blocking()->relieved), 2);
+	CHECK_LE(load_relaxed(&blocking()->started), 2);
 	stop();
 }
 
