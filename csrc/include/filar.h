@@ -817,7 +817,7 @@ int filar_pool_dump(filar_pool *pool, int fd);
  * driver thread of its own, so that nothing of Python runs between two stamps.
  */
 
-enum { FILAR_METRICS_MAX = 6, FILAR_PARAMS_MAX = 10 };
+enum { FILAR_METRICS_MAX = 6, FILAR_PARAMS_MAX = 14 };
 
 typedef struct {
 	const char *name;
