@@ -71,20 +71,18 @@ static void see_anew(struct worker *worker, uint32_t ticks, uint32_t section, in
 {
 	worker->seen_ticks = ticks;
 	worker->seen_section = section;
-	worker->seen_cpu_ns = -1;
 	store_relaxed(&worker->seen_since_ns, now_ns);
+	/* A system call: only for what may turn out to be stuck. */
+	if (now_ns != 0 && (section & 1) == 0 && worker->scheduler->blocking.watch.stuck_ns > 0)
+		worker->seen_cpu_ns = kthread_cpu_ns(worker->kthread);
 }
 
-/* Stuck: asleep in the kernel, or computing?  The first look that finds a piece of work old takes
- * the CPU time down; the next one compares. */
-static enum worker_relief kind_of_stuck(struct worker *worker)
+/* Since it was first seen it has slept in the kernel most of the time, or computed. */
+static enum worker_relief kind_of_stuck(struct worker *worker, int64_t age_ns)
 {
-	int64_t cpu_ns = kthread_cpu_ns(worker->kthread), before = worker->seen_cpu_ns;
+	int64_t used_ns = kthread_cpu_ns(worker->kthread) - worker->seen_cpu_ns;
 
-	worker->seen_cpu_ns = cpu_ns;
-	if (before < 0)
-		return RELIEF_NONE;
-	return cpu_ns - before < NS_PER_MS / 10 ? RELIEF_STUCK : RELIEF_COMPUTING;
+	return used_ns < age_ns / 8 ? RELIEF_STUCK : RELIEF_COMPUTING;
 }
 
 /* Why this worker should be relieved now, if at all. */
@@ -95,11 +93,10 @@ static enum worker_relief needs_relief(struct worker *worker, int64_t age_ns)
 
 	if ((worker->seen_section & 1) != 0)
 		return age_ns >= WATCH_GRACE_NS ? RELIEF_SECTION : RELIEF_NONE;
-	if (blocking->watch.stuck_ns == 0 || age_ns < blocking->watch.stuck_ns / 2)
+	if (blocking->watch.stuck_ns == 0 || age_ns < blocking->watch.stuck_ns)
 		return RELIEF_NONE;
-	kind = kind_of_stuck(worker);
-	if (kind == RELIEF_NONE || age_ns < blocking->watch.stuck_ns ||
-		!somebody_waits(worker, kind))
+	kind = kind_of_stuck(worker, age_ns);
+	if (!somebody_waits(worker, kind))
 		return RELIEF_NONE;
 	/* More threads that compute than twice the workers would only fight for the CPUs. */
 	if (kind == RELIEF_COMPUTING &&
@@ -226,9 +223,9 @@ static int64_t longest_period(const struct watch *watch)
 {
 	int64_t longest_ns = WATCH_LONGEST_NS;
 
-	if (watch->stuck_ns > 0 && watch->stuck_ns < longest_ns)
-		longest_ns = watch->stuck_ns;
-	/* Twice in that time, so that none runs for longer than half as much again. */
+	/* Twice in that time, so that it takes at most half as much again. */
+	if (watch->stuck_ns > 0 && watch->stuck_ns / 2 < longest_ns)
+		longest_ns = watch->stuck_ns / 2;
 	if (watch->preempt_ns > 0 && watch->preempt_ns / 2 < longest_ns)
 		longest_ns = watch->preempt_ns / 2;
 	return longest_ns;
