@@ -85,9 +85,12 @@ bool blocking_relieve(struct worker *worker, enum worker_relief relief)
 	spinlock_lock(&blocking->lock);
 	relieved = relieve_locked(blocking, worker, relief);
 	spinlock_unlock(&blocking->lock);
-	if (relieved)
-		tracepoint_emit(TRACE_RELIEVE, worker->index, (int32_t)relief);
-	return relieved;
+	if (!relieved)
+		return false;
+	tracepoint_emit(TRACE_RELIEVE, worker->index, (int32_t)relief);
+	/* All of it: those who steal take half, and come again only when they have nothing. */
+	worker_empty(worker);
+	return true;
 }
 
 /* Owner, at the beginning of a section: there is one too many, so it stands in already. */
@@ -100,8 +103,11 @@ void blocking_relieve_self(struct worker *worker)
 	relieved = load_relaxed(&blocking->watch.surplus) &&
 		   relieve_locked(blocking, worker, RELIEF_SECTION);
 	spinlock_unlock(&blocking->lock);
-	if (relieved)
-		tracepoint_emit(TRACE_RELIEVE, worker->index, RELIEF_SECTION);
+	if (!relieved)
+		return;
+	tracepoint_emit(TRACE_RELIEVE, worker->index, RELIEF_SECTION);
+	if (worker_give_away(worker) > 0)
+		idle_wake_one(&worker->scheduler->idle);
 }
 
 static void resume_locked(struct blocking *blocking, struct worker *worker)

@@ -80,6 +80,28 @@ uint64_t worker_give_away(struct worker *worker)
 	return count;
 }
 
+void worker_empty(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work *taken[RUNQ_STEAL_MAX], *next;
+	struct work_chain chain = { 0 };
+	uint32_t count;
+
+	/* W2, again; its owner has not picked anything for a while. */
+	next = exchange_acq_rel(&worker->next, NULL);
+	if (next != NULL)
+		work_chain_push(&chain, next);
+	while ((count = runq_steal(&worker->runq, taken)) > 0)
+		for (uint32_t i = 0; i < count; i++)
+			work_chain_push(&chain, taken[i]);
+	if (chain.count == 0)
+		return;
+	inject_lock(&scheduler->inject);
+	inject_push_locked(&scheduler->inject, &chain);
+	idle_wake_one(&scheduler->idle);
+	inject_unlock(&scheduler->inject);
+}
+
 /* ---- picking what is at hand ---- */
 
 struct work *worker_pick_next(struct worker *worker)

@@ -146,6 +146,8 @@ void worker_push_next(struct worker *worker, struct work *work);
 
 /* Owner.  Moves all that is queued here to the inject queue, and says how much; wakes nobody. */
 uint64_t worker_give_away(struct worker *worker);
+/* Anybody, as a thief; the worker is stuck in what it runs.  The same, and wakes somebody. */
+void worker_empty(struct worker *worker);
 
 struct work *worker_pick_next(struct worker *worker);
 struct work *worker_pick_outside(struct worker *worker);

@@ -286,6 +286,40 @@ TEST(when_the_blocked_one_is_back_the_spare_retires_and_is_used_again)
 	stop();
 }
 
+static void yield_until_ran(void *argument)
+{
+	while (load_acquire(&ran) < *(uint32_t *)argument)
+		green_yield();
+}
+
+/* The one that blocks first has many behind it, of which each waits for all others, by yields. */
+static void count_then_yield(void *argument)
+{
+	run(NULL);
+	yield_until_ran(argument);
+}
+
+static void spawn_many_then_block(void *argument)
+{
+	uint32_t *many = argument;
+
+	for (uint32_t i = 0; i < *many; i++)
+		CHECK_EQ(green_spawn(NULL, runtime, NULL, count_then_yield, many), FILAR_OK);
+	blocking_begin();
+	while (load_acquire(&ran) < *many)
+		usleep(100);
+	blocking_end();
+}
+
+TEST(all_that_is_queued_behind_a_blocked_one_runs_not_half_of_it)
+{
+	uint32_t many = 20;
+
+	start_with(1, 1, 0);
+	join(spawn(spawn_many_then_block, &many));
+	stop();
+}
+
 static void block_often(void *argument)
 {
 	(void)argument;
@@ -295,12 +329,6 @@ static void block_often(void *argument)
 		blocking_end();
 	}
 	run(NULL);
-}
-
-static void yield_until_ran(void *argument)
-{
-	while (load_acquire(&ran) < *(uint32_t *)argument)
-		green_yield();
 }
 
 TEST(one_that_blocks_again_and_again_is_relieved_again_and_again)
