@@ -428,7 +428,7 @@ enum filar_status signal_stack_install(struct signal_stack *stack)
 	if (stack->memory == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a worker's signal stack");
 	ours.ss_sp = stack->memory;
-	if (sigaltstack(&ours, &before) != 0) {
+	if (call_sigaltstack(&ours, &before) != 0) {
 		memory_release(stack->memory);
 		return status_from_errno(errno, "sigaltstack");
 	}

@@ -229,6 +229,47 @@ TEST(with_one_worker_a_body_that_never_yields_is_named_when_the_runtime_does_not
 	stop();
 }
 
+/* ---- ending ---- */
+
+static _Atomic int begun;
+
+static enum filar_status count_begin(struct worker *worker)
+{
+	(void)worker;
+	fetch_add_relaxed(&begun, 1);
+	return FILAR_OK;
+}
+
+static _Atomic bool piece_ran;
+
+static void run_piece(struct worker *worker, struct work *work)
+{
+	(void)worker;
+	(void)work;
+	store_release(&piece_ran, true);
+}
+
+/* The watcher looks on while the workers end: it must not take them for missing. */
+TEST(an_ending_scheduler_starts_no_spares)
+{
+	static const struct work_class class = { .name = "piece", .run = run_piece };
+	struct scheduler_options options = {
+		.workers = 2, .spares_max = 4, .worker_begins = count_begin
+	};
+	static struct scheduler scheduler;
+
+	for (int round = 1; round <= 200; round++) {
+		struct work work = { .class = &class };
+
+		CHECK_EQ(scheduler_init(&scheduler, &options, NULL), FILAR_OK);
+		store_relaxed(&piece_ran, false);
+		scheduler_submit(&scheduler, &work); /* who runs it sees to a watcher */
+		WAIT_UNTIL(load_acquire(&piece_ran));
+		scheduler_deinit(&scheduler);
+		CHECK_EQ(load_relaxed(&begun), 2 * round);
+	}
+}
+
 /* ---- signals among switches ---- */
 
 struct target {
