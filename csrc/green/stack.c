@@ -7,9 +7,6 @@
  *
  * A batch of free slots is an array that lies in the stack of its first slot: nothing to allocate,
  * giving back never fails, and taking one reads a few lines and not one page of each.
- *
- * Valgrind is not told of these stacks: it copes by its guess that a large move of the stack
- * pointer is a switch.
  */
 #include "green/stack.h"
 
@@ -21,6 +18,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "arch/valgrind.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "os/calls.h"
@@ -156,6 +154,7 @@ static enum filar_status carve_locked(struct stack_slot **result, struct stack_p
 	}
 	slot->low = base + pool->guard_bytes;
 	slot->class_index = (uint32_t)(class - pool->classes);
+	slot->valgrind = valgrind_stack_register(slot->low, slot);
 	set_mark(slot);
 	store_release(&slab->carved, index + 1);
 	*result = slot;
@@ -467,9 +466,17 @@ enum filar_status stack_pool_init(struct stack_pool *pool, size_t descriptor_byt
 	return watch(pool);
 }
 
+static void tell_valgrind(struct stack_slot *slot, void *unused)
+{
+	(void)unused;
+	valgrind_stack_deregister(slot->valgrind);
+}
+
 void stack_pool_deinit(struct stack_pool *pool)
 {
 	unwatch(pool);
+	if (valgrind_is_running())
+		stack_pool_for_each(pool, tell_valgrind, NULL);
 	for (size_t c = 0; c < STACK_CLASSES; c++) {
 		struct stack_class *class = &pool->classes[c];
 
