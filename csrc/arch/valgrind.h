@@ -16,7 +16,8 @@
 enum valgrind_request {
 	VALGRIND_IS_RUNNING = 0x1001,
 	VALGRIND_STACK_REGISTER = 0x1501,
-	VALGRIND_STACK_DEREGISTER = 0x1502
+	VALGRIND_STACK_DEREGISTER = 0x1502,
+	VALGRIND_MAKE_UNDEFINED = 0x4d430001 /* memcheck's: may be written and read */
 };
 
 /* 0 without valgrind. */
@@ -62,6 +63,12 @@ static inline uint32_t valgrind_stack_register(const void *low, const void *high
 static inline void valgrind_stack_deregister(uint32_t number)
 {
 	(void)valgrind_ask(VALGRIND_STACK_DEREGISTER, number, 0);
+}
+
+/* A new user's: what lay below the old one's stack pointer counts as gone. */
+static inline void valgrind_make_usable(const void *low, size_t bytes)
+{
+	(void)valgrind_ask(VALGRIND_MAKE_UNDEFINED, (uintptr_t)low, bytes);
 }
 
 #endif

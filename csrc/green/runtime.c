@@ -200,7 +200,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 	runtime = memory_acquire_aligned(1, sizeof *runtime);
 	if (runtime == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a runtime");
-	spinlock_init(&runtime->outside_lock);
+	spinlock_init_ranked(&runtime->outside_lock, RANK_OUTSIDE);
 	eventcount_init(&runtime->drained_event);
 	runtime->attendant = options->attendant;
 	atomic_init(&runtime->next_number, 1);

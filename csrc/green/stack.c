@@ -154,7 +154,8 @@ static enum filar_status carve_locked(struct stack_slot **result, struct stack_p
 	}
 	slot->low = base + pool->guard_bytes;
 	slot->class_index = (uint32_t)(class - pool->classes);
-	slot->valgrind = valgrind_stack_register(slot->low, slot);
+	/* The descriptor with it: an empty stack's pointer points there. */
+	slot->valgrind = valgrind_stack_register(slot->low, (char *)slot + pool->descriptor_bytes);
 	set_mark(slot);
 	store_release(&slab->carved, index + 1);
 	*result = slot;
@@ -454,7 +455,7 @@ enum filar_status stack_pool_init(struct stack_pool *pool, size_t descriptor_byt
 	void (*describe)(const struct stack_slot *slot, char *text, size_t bytes))
 {
 	memset(pool, 0, sizeof *pool);
-	spinlock_init(&pool->lock);
+	spinlock_init_ranked(&pool->lock, RANK_STACKS);
 	pool->guard_bytes = guard == STACK_GUARD_NONE ? 0 : page_bytes();
 	pool->guard = guard;
 	pool->descriptor_bytes = (descriptor_bytes + CACHELINE - 1) / CACHELINE * CACHELINE;

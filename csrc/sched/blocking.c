@@ -16,7 +16,7 @@ void blocking_init(struct scheduler *scheduler, const struct scheduler_options *
 {
 	struct blocking *blocking = &scheduler->blocking;
 
-	spinlock_init(&blocking->lock);
+	spinlock_init_ranked(&blocking->lock, RANK_BLOCKING);
 	atomic_init(&blocking->active, options->working > 0 ? options->working : options->workers);
 	atomic_init(&blocking->watch.mood, options->spares_max > 0 ? WATCH_OFF : WATCH_NONE);
 	blocking->watch.stuck_ns = options->watch_ns;
