@@ -366,7 +366,7 @@ TEST(a_recursive_lock_is_not_unlocked_by_a_stranger)
 
 /* Of the workers and the watcher: each sleep and each wake is a switch. */
 struct activity {
-	int64_t switches, cpu_ns, threads;
+	int64_t switches, cpu_ns, threads, asleep;
 };
 
 static void add_activity(struct activity *sum, struct kthread *kthread)
@@ -381,12 +381,13 @@ static void add_activity(struct activity *sum, struct kthread *kthread)
 	sum->switches += voluntary + forced;
 	sum->cpu_ns += kthread_cpu_ns(kthread);
 	sum->threads++;
+	sum->asleep += strstr(text, "State:\tS") != NULL; /* and not waiting for a CPU */
 }
 
 static struct activity activity_of_others(void)
 {
 	struct scheduler *scheduler = &runtime->scheduler;
-	struct activity sum = { 0, 0, 0 };
+	struct activity sum = { 0, 0, 0, 0 };
 
 	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
 		if (scheduler->workers[i].kthread != NULL)
@@ -420,7 +421,8 @@ static void wait_until_all_sleep(void)
 		before = after;
 		usleep(1000);
 		after = activity_of_others();
-	} while (after.switches != before.switches || after.cpu_ns != before.cpu_ns);
+	} while (after.asleep != after.threads || after.switches != before.switches ||
+		 after.cpu_ns != before.cpu_ns);
 }
 
 static void sleep_for_an_hour(void *unused)
