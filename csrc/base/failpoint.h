@@ -40,7 +40,8 @@
 	X(SOCKETPAIR, "socketpair")                                                                \
 	X(GETRLIMIT, "getrlimit")                                                                  \
 	X(SIGMASK, "pthread_sigmask")                                                              \
-	X(TGKILL, "tgkill")
+	X(TGKILL, "tgkill")                                                                        \
+	X(SIGALTSTACK, "sigaltstack")
 
 enum failpoint {
 #define X(name, text) FAILPOINT_##name,
