@@ -709,9 +709,12 @@ static PyObject *yield_(PyObject *module, PyObject *unused)
 		Py_BEGIN_ALLOW_THREADS green_yield();
 		Py_END_ALLOW_THREADS Py_RETURN_NONE;
 	}
-	shell->attached = true;
-	green_yield();
-	shell->attached = false;
+	/* While it imports it does not wait (carrier_may_wait), and a yield is only an offer. */
+	if (FILAR_LIKELY(shell->importing[0] == '\0')) {
+		shell->attached = true;
+		green_yield();
+		shell->attached = false;
+	}
 	if (FILAR_UNLIKELY(border_check_cancelled() < 0))
 		return NULL;
 	Py_RETURN_NONE;
@@ -752,6 +755,22 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 	if (status != FILAR_TIMED_OUT)
 		return border_raise(status);
 	Py_RETURN_NONE;
+}
+
+/* importing(name or ""): the module whose body this green thread executes; returns the one before. */
+static PyObject *importing(PyObject *module, PyObject *name)
+{
+	struct shell *shell = carrier_shell_here();
+	const char *text = PyUnicode_AsUTF8(name);
+	PyObject *before;
+
+	(void)module;
+	if (shell == NULL || text == NULL)
+		return PyErr_Occurred() ? NULL : Py_NewRef(name);
+	before = PyUnicode_DecodeUTF8(
+		shell->importing, (Py_ssize_t)strlen(shell->importing), "replace");
+	snprintf(shell->importing, sizeof shell->importing, "%s", text);
+	return before;
 }
 
 static PyObject *current(PyObject *module, PyObject *unused)
@@ -806,6 +825,7 @@ PyMethodDef border_functions[] = {
 	{ "current", current, METH_NOARGS,
 		PyDoc_STR("current()\n--\n\nThe GreenThread that is calling, or None.") },
 	{ "_all_green", all_green, METH_NOARGS, NULL },
+	{ "_importing", importing, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -884,10 +904,13 @@ void filar_py_after_fork_in_child(void)
 
 size_t filar_py_green_stack_bytes(void)
 {
+	/* carrier.c, bound_stack(): 3.14 counts bytes, those before it levels. */
 #if PY_VERSION_HEX >= 0x030E0000
 	return (size_t)256 * 1024;
-#else
+#elif PY_VERSION_HEX >= 0x030C0000
 	return (size_t)1024 * 1024;
+#else
+	return (size_t)4096 * 1024;
 #endif
 }
 
