@@ -529,6 +529,20 @@ static PyObject *green_repr(PyObject *object)
 	return text;
 }
 
+/* `await green`: asyncio's side is in Python. */
+static PyObject *green_await(PyObject *object)
+{
+	PyObject *aio = PyImport_ImportModule("filar.aio"), *future = NULL, *iterator = NULL;
+
+	if (aio != NULL)
+		future = PyObject_CallMethod(aio, "wrap", "O", object);
+	if (future != NULL)
+		iterator = PyObject_CallMethod(future, "__await__", NULL);
+	Py_XDECREF(aio);
+	Py_XDECREF(future);
+	return iterator;
+}
+
 /* ---- the type ---- */
 
 static int green_traverse(PyObject *object, visitproc visit, void *arg)
@@ -663,6 +677,7 @@ static PyType_Slot green_slots[] = {
 	{ Py_tp_methods, green_methods },
 	{ Py_tp_getset, green_properties },
 	{ Py_tp_members, green_members },
+	{ Py_am_await, green_await },
 	{ Py_tp_doc, "A Python callable on a green thread; spawn() makes it." },
 	{ 0, NULL },
 };
