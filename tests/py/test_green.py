@@ -7,9 +7,7 @@ import io
 import logging
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -20,6 +18,7 @@ import pytest
 
 import filar
 from filar.green import NativeGreenThread
+from programs import run_program
 
 WORKERS = [1, 2, 4]
 
@@ -835,19 +834,8 @@ def test_a_green_thread_cannot_close_a_runtime() -> None:
         assert isinstance(green.exception(), filar.WrongStateError)
 
 
-def script(source: str, *, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    """Runs a program of its own."""
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source)],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
-
-
 def test_the_interpreter_ends_with_green_threads_parked_running_and_blocked() -> None:
-    done = script(
+    done = run_program(
         """
         import filar, sys, time
         def parked():
@@ -871,7 +859,7 @@ def test_the_interpreter_ends_with_green_threads_parked_running_and_blocked() ->
 
 
 def test_the_interpreter_ends_although_one_never_does() -> None:
-    done = script(
+    done = run_program(
         """
         import filar, filar.green, time
         filar.green._PATIENCE = 0.3
@@ -894,7 +882,7 @@ def test_the_interpreter_ends_although_one_never_does() -> None:
     "wait", ["green.result()", "runtime.close()", "filar.run(filar.sleep, None)", "filar.sleep(60)"]
 )
 def test_ctrl_c_ends_every_wait(wait: str) -> None:
-    done = script(
+    done = run_program(
         f"""
         import filar, os, signal, threading, time
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -917,7 +905,7 @@ def test_ctrl_c_ends_every_wait(wait: str) -> None:
 
 
 def test_a_second_ctrl_c_leaves_green_threads_that_do_not_end() -> None:
-    done = script(
+    done = run_program(
         """
         import filar, filar.green, os, signal, threading, time
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -955,7 +943,7 @@ def test_asyncio_runs_on_a_green_thread() -> None:
 
 
 def test_fork_from_the_main_thread_and_from_a_green_thread() -> None:
-    done = script(
+    done = run_program(
         """
         import filar, os, sys, threading, warnings
         warnings.simplefilter("ignore")

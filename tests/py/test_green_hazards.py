@@ -19,7 +19,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ import numpy as np
 import pytest
 
 import filar
+from programs import run_program
 
 PY = sys.version_info
 
@@ -48,17 +48,6 @@ def crowd(body: Callable[[int], Any], count: int, workers: int) -> list[Any]:
         return [child.result() for child in [filar.spawn(body, i) for i in range(count)]]
 
     return list(filar.run(main, workers=workers))
-
-
-def script(source: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program of its own."""
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source)],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
 
 
 # ---- H1, H2, H11: which thread state PyGILState finds -----------------------------------------------------------------
@@ -252,7 +241,7 @@ RECURSIONS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("what", RECURSIONS)
 def test_h9_h10_recursion_ends_in_an_error_and_not_in_a_crash(what: str) -> None:
     """In a program of its own: a crash must not take the tests along."""
-    done = script(
+    done = run_program(
         f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -273,7 +262,7 @@ def test_h9_h10_recursion_ends_in_an_error_and_not_in_a_crash(what: str) -> None
 @pytest.mark.parametrize("stack_kib", [128, 256])
 @pytest.mark.skipif(PY < (3, 12), reason="3.11 counts the levels of Python and C together")
 def test_h9_h10_small_stacks_hold_less_and_do_not_crash(stack_kib: int) -> None:
-    done = script(
+    done = run_program(
         f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -584,7 +573,7 @@ def test_generators_move_between_green_threads(workers: int) -> None:
 
 
 def test_async_generators_are_finalised_elsewhere() -> None:
-    done = script(
+    done = run_program(
         """
         import asyncio, filar, gc
         async def numbers():
