@@ -13,6 +13,14 @@ void waitq_init(struct waitq *queue, uint64_t value)
 	list_init(&queue->entries);
 }
 
+void waitq_after_fork(struct waitq *queue)
+{
+	uint64_t word = load_relaxed(&queue->word);
+
+	list_init(&queue->entries);
+	store_relaxed(&queue->word, word & ~(WAITQ_LOCKED | WAITQ_WAITERS | WAITQ_WAKING));
+}
+
 uint64_t waitq_lock_slow(struct waitq *queue)
 {
 	struct backoff backoff;
@@ -66,6 +74,23 @@ void waitq_pop_all(struct waitq *queue, struct list *claimed)
 	list_init(claimed);
 	while ((entry = waitq_pop(queue)) != NULL)
 		list_push_back(claimed, &entry->link);
+}
+
+void waitq_pop_kind(struct waitq *queue, uint32_t kind, struct list *claimed)
+{
+	struct list *link = queue->entries.next, *next;
+
+	list_init(claimed);
+	for (; link != &queue->entries; link = next) {
+		struct waitq_entry *entry = FILAR_CONTAINER_OF(link, struct waitq_entry, link);
+
+		next = link->next;
+		if (entry->kind != kind)
+			continue;
+		list_remove(link);
+		entry->queued = false;
+		list_push_back(claimed, link);
+	}
 }
 
 void waitq_wake(struct waitq_entry *entry)

@@ -45,6 +45,9 @@ struct waitq_entry {
 };
 
 void waitq_init(struct waitq *queue, uint64_t value);
+/* In the child of a fork: forgets the threads that waited in the parent; the value is kept.  Only
+ * where no other thread was inside a call at the moment of the fork, except to wait. */
+void waitq_after_fork(struct waitq *queue);
 
 uint64_t waitq_lock_slow(struct waitq *queue);
 /* The word as it was found, without WAITQ_LOCKED. */
@@ -81,6 +84,8 @@ static inline struct waitq_entry *waitq_first(struct waitq *queue)
 }
 /* Locked.  Claims all of them onto a list of the caller's. */
 void waitq_pop_all(struct waitq *queue, struct list *claimed);
+/* Locked.  Claims those of one kind. */
+void waitq_pop_kind(struct waitq *queue, uint32_t kind, struct list *claimed);
 
 /* Not locked.  The entries may be gone afterwards. */
 void waitq_wake(struct waitq_entry *entry);
