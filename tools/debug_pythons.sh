@@ -80,7 +80,7 @@ runpy.run_path("python/filar/_ffi_build.py")["ffibuilder"].emit_c_code("filar_mo
 		-w -I"$root/usr/include" -I"$include" -Icsrc -Icsrc/include filar_module.c csrc/*/*.c csrc/*/*.S \
 		-o python/filar/_filar.so -lm -ldl)
 	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --target "$top/$1/site" \
-		--python-version "$1" --implementation cp --abi "cp${1/./}" --only-binary=:all: \
+		--python-version "$1" --implementation cp --abi "cp${1/./}" --only-binary=:all: --ignore-requires-python \
 		cffi numpy pytest pytest-timeout
 }
 

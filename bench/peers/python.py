@@ -55,6 +55,7 @@ class Filar:
 
     def __init__(self) -> None:
         import filar
+        import filar.green
 
         self.filar = filar
         self.run = filar.run
@@ -138,8 +139,8 @@ class Filar:
         self.run(main)
 
     def y6(self) -> None:
-        """Each node joins its ten."""
-        spawn = self.filar.spawn
+        """Each node joins its ten; children run first."""
+        spawn = self.filar.green.spawn_first
 
         def node(number: int, depth: int) -> int:
             if depth == 0:

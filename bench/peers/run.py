@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ LINES = (
     Line("G11", "a body that spins: worst wait of the next", cpu=False, rounds_max=7),
     Line("G13", "bookkeeping of a call that may block", cpu=False),
     Line("G14", "CPU burnt after a burst", cpu=False, rounds_max=9),
+    Line("Y1", "yield between two Python green threads, per switch"),
+    Line("Y2", "1,000 ready, per yield"),
+    Line("Y3", "spawn and join a Python callable, one at a time"),
+    Line("Y4", "resident bytes per parked Python green thread, page tables included", cpu=False, rounds_max=2),
+    Line("Y5", "queue or channel, one way"),
+    Line("Y6", "skynet, 100,000 leaves in Python", rounds_max=7),
+    Line("Y7", "Ctrl-C to KeyboardInterrupt", cpu=False),
 )
 BY_NAME = {line.name: line for line in LINES}
 
@@ -131,7 +139,52 @@ GOALS = (
     Goal("G14", "burnt_first_100ms", 1.0),
     Goal("G14", "burnt_next_300ms", 0.3),
     Goal("G14", "burnt_first_100ms", 0.1, aim=True),
+    Goal("Y1", "switch", 0.75, "greenlet"),
+    Goal("Y1", "switch", 130, aim=True),
+    Goal("Y2", "yield_1000", 0.3, "gevent"),
+    Goal("Y2", "yield_1000", 0.5, "asyncio"),
+    Goal("Y2", "yield_1000", 180, aim=True),
+    Goal("Y3", "spawn_join", 0.5, "asyncio"),
+    Goal("Y3", "spawn_join", 1500, aim=True),
+    Goal("Y4", "bytes", 12_288),
+    Goal("Y4", "bytes", 9_011, aim=True),
+    Goal("Y5", "handoff", 0.25, "gevent"),
+    Goal("Y5", "handoff", 500, aim=True),
+    Goal("Y6", "skynet", 0.5, "asyncio"),
+    Goal("Y6", "skynet", 250, aim=True),
+    Goal("Y7", "interrupt", 100),
+    Goal("Y7", "interrupt", 20, aim=True),
 )
+
+
+@dataclass(frozen=True)
+class Field:
+    """One race: whose lines, against whom, and where the result goes."""
+
+    prefix: str
+    peers: tuple[str, ...]
+    stem: str
+    title: str
+    word: str
+
+
+FIELDS = {
+    "green": Field(
+        "G",
+        (OURS, "floor", "boost-context", "boost-fiber", "go"),
+        "green",
+        "Green threads beside their peers",
+        "make bench-green",
+    ),
+    "python": Field(
+        "Y",
+        (OURS, "floor", "greenlet", "gevent", "asyncio", "threads"),
+        "green-python",
+        "Python on green threads beside its peers",
+        "make bench-green-python",
+    ),
+}
+PROGRAMS = tuple(dict.fromkeys(name for field in FIELDS.values() for name in field.peers))
 
 
 @dataclass(frozen=True)
@@ -251,7 +304,7 @@ def parked_here(available_bytes: int | None) -> int:
 def programs_in(folder: Path) -> dict[str, list[str]]:
     """The lines that each built program knows."""
     found = {}
-    for name in (OURS, "floor", "boost-context", "boost-fiber", "go"):
+    for name in PROGRAMS:
         path = folder / name
         if path.is_file() and os.access(path, os.X_OK):
             found[name] = run_program(path, ["--lines"], {}).split()
@@ -342,6 +395,13 @@ def version_of(command: Sequence[str]) -> str | None:
     return (done.stdout.splitlines() or [""])[0].strip() or None
 
 
+def package_version(name: str) -> str | None:
+    """Of an installed package."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(name)
+    return None
+
+
 def boost_version() -> str | None:
     """From its header, where Debian puts it."""
     with contextlib.suppress(OSError):
@@ -375,7 +435,7 @@ def cell(samples: Samples, program: str, line: str, metric: str) -> str:
 
 def measured_table(samples: Samples) -> list[str]:
     """A row per metric, a column per program."""
-    programs = [name for name in (OURS, "floor", "boost-context", "boost-fiber", "go") if name in samples.values]
+    programs = [name for name in PROGRAMS if name in samples.values]
     rows = ["| line | metric | unit | " + " | ".join(programs) + " |", "|---|---|---|" + "---|" * len(programs)]
     for line in LINES:
         names = [key for values in samples.values.values() for key in values if key.startswith(line.name + ".")]
@@ -396,7 +456,9 @@ def verdict_row(verdict: Verdict) -> str:
     return f"| {goal.line} | {goal.metric} | {goal.text} | {interval} | {margin} | {verdict.n} | {word} |"
 
 
-def markdown(result: Mapping[str, Any], samples: Samples, verdicts: Sequence[Verdict]) -> str:
+def markdown(
+    result: Mapping[str, Any], samples: Samples, verdicts: Sequence[Verdict], field: Field = FIELDS["green"]
+) -> str:
     """The result as a page."""
     host, conditions = result["host"], result["conditions"]
     noisy = sum(entry["noisy"] for entry in result["rounds"])
@@ -404,8 +466,8 @@ def markdown(result: Mapping[str, Any], samples: Samples, verdicts: Sequence[Ver
         "| line | metric | goal | measured [95 % interval] | of the limit | rounds | |\n|---|---|---|---|---|---|---|"
     )
     parts = [
-        "# Green threads beside their peers",
-        "Written by `make bench-green`; method and limits: [bench/README.md](../../README.md).",
+        f"# {field.title}",
+        f"Written by `{field.word}`; method and limits: [bench/README.md](../../README.md).",
         f"{host['cpu_model']}, {host['cpus_online']} CPUs, {host['hypervisor'] or 'no hypervisor seen'}, "
         f"Linux {host['kernel_release']}; filar {result['commit'] or 'commit not known'}; {result['date']}.",
         f"**Conditions: {conditions['badge']['text']}**; {noisy} of {len(result['rounds'])} rounds with more than "
@@ -420,7 +482,7 @@ def markdown(result: Mapping[str, Any], samples: Samples, verdicts: Sequence[Ver
     ]
     if result["notes"]:
         parts += ["## Left out", "\n".join(f"- {who}: {why}" for who, why in sorted(result["notes"].items()))]
-    lines = "\n".join(f"- {line.name}: {line.title}" for line in LINES)
+    lines = "\n".join(f"- {line.name}: {line.title}" for line in LINES if line.name[0] == field.prefix)
     return "\n\n".join([*parts, "## Lines", lines]) + "\n"
 
 
@@ -438,6 +500,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Green threads beside their peers, interleaved.")
+    parser.add_argument("--field", choices=sorted(FIELDS), default="green", help="which race")
     parser.add_argument("--programs", type=Path, default=ROOT / "build/peers", help="where build.sh put them")
     parser.add_argument("--rounds", type=int, default=11, help="at most (1 to 99; below 6 no 95 %% interval)")
     parser.add_argument("--seconds", type=float, default=420, help="no new line is begun after so long")
@@ -455,12 +518,14 @@ def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs, judges, writes; 1 when our own program is missing."""
     chosen = arguments_of(words)
+    field = FIELDS[chosen.field]
     programs = programs_in(chosen.programs)
     if OURS not in programs:
-        print(f"no program {chosen.programs / OURS}: run make bench-green", file=sys.stderr)
+        print(f"no program {chosen.programs / OURS}: run {field.word}", file=sys.stderr)
         return 1
     host = host_record()
-    lines = [line for line in LINES if not chosen.lines or line.name in chosen.lines]
+    known = [line for line in LINES if line.name[0] == field.prefix]
+    lines = [line for line in known if not chosen.lines or line.name in chosen.lines]
     race = Race(chosen.programs, programs, lines, chosen.seed)
     extra = {"PEER_PARKED": str(parked_here(host["memory_available_bytes"]))}
     watch, deadline = Watch(os.sched_getaffinity(0)), time.monotonic() + chosen.seconds
@@ -480,20 +545,23 @@ def main(words: Sequence[str] | None = None) -> int:
             "go": version_of(["go", "version"]) if "go" in programs else None,
             "boost": boost_version() if {"boost-context", "boost-fiber"} & set(programs) else None,
             "compiler": version_of(["gcc", "--version"]),
+            "python": sys.version.split()[0] if field.prefix == "Y" else None,
+            **{name: package_version(name) for name in ("greenlet", "gevent") if name in programs},
         },
         "notes": race.notes,
         "units": race.samples.units,
         "samples": race.samples.values,
         "verdicts": [as_json(verdict) for verdict in verdicts],
     }
-    page = markdown(result, race.samples, verdicts)
+    page = markdown(result, race.samples, verdicts, field)
     print(page)
     if not chosen.only_print:
         folder = chosen.out or ROOT / "bench/results" / slug(host)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "green.md").write_text(page)
-        (folder / "green.json").write_text(json.dumps(result, indent=1) + "\n")
-        print(f"wrote {folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder}/green.md and green.json")
+        (folder / f"{field.stem}.md").write_text(page)
+        (folder / f"{field.stem}.json").write_text(json.dumps(result, indent=1) + "\n")
+        shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+        print(f"wrote {shown}/{field.stem}.md and {field.stem}.json")
     return 0
 
 

@@ -234,16 +234,23 @@ static struct pygreen *make(PyObject *callable, PyObject *const *values, Py_ssiz
 	return self;
 }
 
-static PyObject *start(struct pygreen *self, struct runtime *runtime, size_t stack_bytes)
+static PyObject *start(
+	struct pygreen *self, struct runtime *runtime, size_t stack_bytes, struct shell *first)
 {
-	struct green_options options = { .stack_bytes = stack_bytes, .detached = true };
+	struct green_options options = {
+		.stack_bytes = stack_bytes, .detached = true, .run_first = first != NULL
+	};
 	enum filar_status status;
 
 	if (self == NULL)
 		return NULL;
 	Py_INCREF(self); /* the body's */
 	list_push_back(&live, &self->link);
+	if (first != NULL)
+		first->attached = true; /* the spawner is left here for the one it spawns */
 	status = green_spawn(&self->ref, runtime, &options, body, self);
+	if (first != NULL)
+		first->attached = false;
 	if (FILAR_LIKELY(status == FILAR_OK))
 		return (PyObject *)self;
 	list_remove(&self->link);
@@ -253,13 +260,11 @@ static PyObject *start(struct pygreen *self, struct runtime *runtime, size_t sta
 	return NULL;
 }
 
-/* spawn(callable, *args, **kwargs) */
-static PyObject *spawn(
-	PyObject *module, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+static PyObject *spawn_here(
+	PyObject *const *arguments, Py_ssize_t count, PyObject *keywords, struct shell *first)
 {
 	struct runtime *runtime = runtime_of_worker(worker_current());
 
-	(void)module;
 	if (runtime == NULL || runtime->attendant != &carrier_attendant)
 		return border_raise(status_detail(FILAR_WRONG_STATE,
 			"no runtime here: filar.spawn() is for green threads that run Python; start with"
@@ -268,7 +273,30 @@ static PyObject *spawn(
 		PyErr_SetString(PyExc_TypeError, "spawn() needs a callable");
 		return NULL;
 	}
-	return start(make(arguments[0], arguments + 1, count - 1, keywords, NULL), runtime, 0);
+	return start(
+		make(arguments[0], arguments + 1, count - 1, keywords, NULL), runtime, 0, first);
+}
+
+/* spawn(callable, *args, **kwargs) */
+static PyObject *spawn(
+	PyObject *module, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+{
+	(void)module;
+	return spawn_here(arguments, count, keywords, NULL);
+}
+
+/* spawn_first(callable, *args, **kwargs) */
+static PyObject *spawn_first(
+	PyObject *module, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+{
+	struct shell *shell = carrier_shell_here();
+
+	(void)module;
+	if (shell == NULL && PyErr_Occurred())
+		return NULL;
+	if (shell != NULL && shell->importing[0] != '\0')
+		shell = NULL;
+	return spawn_here(arguments, count, keywords, shell);
 }
 
 /* spawn_on(runtime address, stack bytes, name or None, callable, *args, **kwargs) */
@@ -290,7 +318,7 @@ static PyObject *spawn_on(
 		return NULL;
 	name = arguments[2] != Py_None ? arguments[2] : NULL;
 	return start(
-		make(arguments[3], arguments + 4, count - 4, keywords, name), runtime, stack_bytes);
+		make(arguments[3], arguments + 4, count - 4, keywords, name), runtime, stack_bytes, NULL);
 }
 
 /* ---- joining ---- */
@@ -826,6 +854,11 @@ PyMethodDef border_functions[] = {
 			"On a green thread: runs callable(*args, **kwargs) on another one of the same\n"
 			"runtime, in a copy of the caller's context; returns its GreenThread.  Does not\n"
 			"block.") },
+	{ "spawn_first", KEYWORDS(spawn_first),
+		PyDoc_STR("spawn_first(callable, /, *args, **kwargs)\n--\n\n"
+			  "As spawn(), but the new one runs at once, and the caller goes on when that one\n"
+			  "waits or ends.  For trees of green threads that join their children: few are then\n"
+			  "alive at a time, where spawn() would make all of them before the first one ends.") },
 	{ "_spawn_on", KEYWORDS(spawn_on), NULL },
 	{ "yield_", yield_, METH_NOARGS,
 		PyDoc_STR(

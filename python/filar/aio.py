@@ -11,6 +11,7 @@ The coroutine runs in an event loop on a kernel thread of its own, beside the wo
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import os
 import threading
@@ -45,10 +46,8 @@ def _settle(future: "asyncio.Future[Any]", green: Any) -> None:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]", green: Any) -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
         loop.call_soon_threadsafe(_settle, future, green)
-    except RuntimeError:
-        pass  # the loop is closed: nobody waits
 
 
 def wrap(thing: Any, *, loop: asyncio.AbstractEventLoop | None = None) -> "asyncio.Future[Any]":

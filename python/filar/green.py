@@ -46,6 +46,7 @@ __all__ = [
     "run",
     "sleep",
     "spawn",
+    "spawn_first",
     "timeout",
     "yield_",
 ]
@@ -68,6 +69,7 @@ check(lib.filar_py_install(ffi.cast("void *", id(_border))))
 
 GreenThread = _border["GreenThread"]
 spawn: Callable[..., Any] = _border["spawn"]
+spawn_first: Callable[..., Any] = _border["spawn_first"]
 yield_: Callable[[], None] = _border["yield_"]
 sleep: Callable[[float | None], None] = _border["sleep"]
 current: Callable[[], Any] = _border["current"]
@@ -162,7 +164,7 @@ class GreenRuntime:
         self._address = 0
         options, keep = _runtime_options(workers, pin, stack_size, name)
         if _import_guard not in sys.meta_path:
-            sys.meta_path.insert(0, _import_guard)  # type: ignore[arg-type]
+            sys.meta_path.insert(0, _import_guard)
         place = ffi.new("filar_runtime **")
         check(lib.filar_py_runtime_create(place, options))
         del keep

@@ -286,6 +286,35 @@ def test_thousands_wait_at_once(workers: int) -> None:
     assert filar.run(main, workers=workers) == 3000
 
 
+def test_spawn_first_runs_the_child_before_the_spawner_goes_on(workers: int) -> None:
+    def main() -> list[str]:
+        order: list[str] = []
+
+        def child() -> None:
+            order.append("child")
+            filar.yield_()
+            order.append("child again")
+
+        green = filar.green.spawn_first(child)
+        order.append("spawner")
+        green.join()
+        return order
+
+    assert filar.run(main, workers=1) == ["child", "spawner", "child again"]
+    assert sorted(filar.run(main, workers=workers)) == ["child", "child again", "spawner"]
+
+
+def test_a_tree_of_ten_thousand_with_children_first_needs_few_stacks() -> None:
+    def node(depth: int) -> int:
+        if depth == 0:
+            return 1
+        return sum([child.result() for child in [filar.green.spawn_first(node, depth - 1) for _ in range(10)]])
+
+    with filar.GreenRuntime() as runtime:
+        assert runtime.spawn(node, 4).result() == 10_000
+        assert runtime.statistics().stacks < 500
+
+
 # ---- cancelling ---------------------------------------------------------------------------------------------------
 
 

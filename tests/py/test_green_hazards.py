@@ -50,7 +50,7 @@ def crowd(body: Callable[[int], Any], count: int, workers: int) -> list[Any]:
     return list(filar.run(main, workers=workers))
 
 
-# ---- H1, H2, H11: which thread state PyGILState finds -----------------------------------------------------------------
+# ---- H1, H2, H11: which thread state PyGILState finds ---------------------------------------------------------------
 
 
 def own_state() -> bool:
@@ -262,6 +262,8 @@ def test_h9_h10_recursion_ends_in_an_error_and_not_in_a_crash(what: str) -> None
 @pytest.mark.parametrize("stack_kib", [128, 256])
 @pytest.mark.skipif(PY < (3, 12), reason="3.11 counts the levels of Python and C together")
 def test_h9_h10_small_stacks_hold_less_and_do_not_crash(stack_kib: int) -> None:
+    if stack_kib < 256 and hasattr(sys, "gettotalrefcount"):
+        pytest.skip("a debug build keeps 192 KiB of each stack in reserve")
     done = run_program(
         f"""
         import sys
