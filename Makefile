@@ -184,10 +184,11 @@ bench-green: $(BUILD)/release/libfilar.a $(BUILD)/release/green_bench $(VENV)/de
 	CC="$(CC)" bash bench/peers/build.sh $(BUILD)/peers $<
 	$(VENV)/bin/python bench/peers/run.py --programs $(BUILD)/peers $(BENCH_ARGS)
 
-## make bench-pool    pools beside oneTBB, OpenMP, pthreadpool, Go and their floors; writes bench/results
+## make bench-pool    pools beside oneTBB, OpenMP, pthreadpool, Go; executors in Python; writes bench/results
 bench-pool: $(BUILD)/release/libfilar.a $(VENV)/dev
-	CC="$(CC)" bash bench/peers/build.sh $(BUILD)/peers $<
+	CC="$(CC)" PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build.sh $(BUILD)/peers $<
 	$(VENV)/bin/python bench/peers/run.py --suite pool --programs $(BUILD)/peers $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite executor --programs $(BUILD)/peers $(BENCH_ARGS)
 
 ## make readme     the figures of README.md from REPORT=file.json
 readme: $(VENV)/dev

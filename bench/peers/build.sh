@@ -2,7 +2,7 @@
 # Builds the peer programs into OUT (build/peers); names what is absent and goes on.
 # Ours needs libfilar.a without assertions: `make bench-green` makes it first.
 #
-# Usage: build.sh [OUT] [LIBFILAR]      CC, CXX, GO: the compilers
+# Usage: build.sh [OUT] [LIBFILAR]      CC, CXX, GO: the compilers; PYTHON: the one that has filar
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 out=${1:-build/peers}
@@ -64,6 +64,13 @@ if command -v "$CXX" >/dev/null && has_header tbb/tbb.h; then
 else
 	absent pool-tbb "oneTBB is not installed (Debian: libtbb-dev)"
 fi
+
+# ---- executors: Python, with the interpreter that has filar ----
+python=${PYTHON:-python3}
+for kind in filar standard queue chunks joblib numba; do
+	printf '#!/bin/sh\nexec "%s" "%s" %s "$@"\n' "$python" "$(realpath "$here/executor.py")" "$kind" >"$out/executor-$kind"
+	chmod +x "$out/executor-$kind"
+done
 
 # ---- green threads ----
 if ! command -v "$CXX" >/dev/null; then

@@ -59,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Suite:
-    """Lines that are run and written together: green threads (G) or pools (P)."""
+    """Lines that are run and written together: green threads (G), pools (P) or the executor (X)."""
 
     title: str
     word: str
@@ -82,6 +82,13 @@ SUITES = {
         "pool-filar",
         ("pool-filar", "pool-plain", "pool-tbb", "pool-gomp", "pool-llvm", "pool-pthreadpool", "go"),
         "P",
+    ),
+    "executor": Suite(
+        "The executor from Python beside its peers",
+        "make bench-pool",
+        "executor-filar",
+        tuple(f"executor-{kind}" for kind in ("filar", "standard", "queue", "chunks", "joblib", "numba")),
+        "X",
     ),
 }
 
@@ -115,6 +122,12 @@ LINES = (
     Line("P8", "round trip of one task, 1 and 2 workers", cpu=False),
     Line("P9", "uneven Mandelbrot with a busy neighbour on one CPU", cpu=False, rounds_max=7),
     Line("P10", "CPU burnt after a burst", cpu=False, rounds_max=9),
+    Line("X1", "submit(f).result(), 2 workers", cpu=False),
+    Line("X2", "submit 30,000, then wait, per call", cpu=False),
+    Line("X3", "map of 30,000, per item", cpu=False),
+    Line("X4", "joblib: a region of two tasks", cpu=False),
+    Line("X5", "native loop of 16 steps, called from Python", cpu=False),
+    Line("X6", "16 x fib(20) on two threads, free-threaded Python", cpu=False),
 )
 BY_NAME = {line.name: line for line in LINES}
 
@@ -204,6 +217,18 @@ GOALS = (
     Goal("P9", "best_2", 0.79, "pool-plain", "serial_2", aim=True),
     Goal("P10", "burnt_first_100ms", 1.0),
     Goal("P10", "burnt_first_100ms", 0.1, aim=True),
+    Goal("X1", "round_trip", 0.5, "executor-standard"),
+    Goal("X1", "round_trip", 0.2, "executor-standard", aim=True),
+    Goal("X2", "results", 0.2, "executor-standard"),
+    Goal("X2", "wait", 0.2, "executor-standard"),
+    Goal("X2", "results", 1.0, aim=True),
+    Goal("X2", "wait", 1.0, aim=True),
+    Goal("X3", "item", 0.2, "executor-standard"),
+    Goal("X3", "item", 0.3, aim=True),
+    Goal("X4", "region", 0.1, "executor-joblib"),
+    Goal("X4", "region", 100, aim=True),
+    Goal("X5", "loop", 5),
+    Goal("X5", "loop", 2, aim=True),
 )
 
 
@@ -522,8 +547,8 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Green threads and pools beside their peers, interleaved.")
-    parser.add_argument("--suite", choices=sorted(SUITES), default="green", help="green threads (G) or pools (P)")
+    parser = argparse.ArgumentParser(description="Green threads, pools, the executor beside their peers, interleaved.")
+    parser.add_argument("--suite", choices=sorted(SUITES), default="green", help="which lines: G, P, or X")
     parser.add_argument("--programs", type=Path, default=ROOT / "build/peers", help="where build.sh put them")
     parser.add_argument("--rounds", type=int, default=11, help="at most (1 to 99; below 6 no 95 %% interval)")
     parser.add_argument("--seconds", type=float, default=420, help="no new line is begun after so long")
@@ -570,6 +595,7 @@ def main(words: Sequence[str] | None = None) -> int:
             "oneTBB": package_version("libtbb-dev") if "pool-tbb" in programs else None,
             "pthreadpool": package_version("libpthreadpool-dev") if "pool-pthreadpool" in programs else None,
             "LLVM OpenMP": package_version("libomp-dev") if "pool-llvm" in programs else None,
+            "Python": sys.version.split()[0] if suite.prefix == "X" else None,
             "compiler": version_of(["gcc", "--version"]),
         },
         "notes": race.notes,
