@@ -3,6 +3,17 @@
  *
  * A Python callable that runs on a kernel thread gets a thread state made on that kernel thread and
  * deleted there (PyThreadState_New, PyEval_RestoreThread, ..., PyThreadState_DeleteCurrent).
+ *
+ * How a call of ours that waits is made from Python.  Through cffi, as any other, by _lib.wait():
+ *   - cffi lets go of the GIL and detaches the thread state around every call, so C code that waits
+ *     neither holds the GIL nor has a thread state, and need not know that Python called it.
+ *   - On a Python green thread the wait parks the green thread.  When it goes on, it stands on the
+ *     same kernel thread (started Python green threads stay on their worker), with its errno and
+ *     its thread state in place for the attaching that cffi does.  Deadlines and signals are not
+ *     sliced there: the carriers block signals.  FILAR_CANCELLED becomes filar.CancelledError.
+ *   - On a kernel thread it sleeps.  In the main thread in slices of 40 ms, and FILAR_INTERRUPTED
+ *     comes back to Python before it is asked again: that is where KeyboardInterrupt is raised.
+ * So a primitive has one Python method for all threads: convert, wait(), convert back.
  */
 #ifndef FILAR_PY_BORDER_H
 #define FILAR_PY_BORDER_H

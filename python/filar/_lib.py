@@ -53,7 +53,8 @@ def wait(call: Callable[[int], int], timeout: float | None) -> bool:
     deadline_ns = FOREVER
     if timeout is not None and timeout < _TIMEOUT_MAX:
         deadline_ns = now_ns() + max(0, int(timeout * 1e9))
-    in_main_thread = threading.current_thread() is threading.main_thread()
+    # Not current_thread(): it would make a stand-in object on a green thread.
+    in_main_thread = threading.get_ident() == threading.main_thread().ident
     while True:
         slice_ns = min(deadline_ns, now_ns() + _SLICE_NS) if in_main_thread else deadline_ns
         status = call(slice_ns)
