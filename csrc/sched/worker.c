@@ -59,6 +59,25 @@ void worker_push_next(struct worker *worker, struct work *work)
 		worker_push(worker, displaced);
 }
 
+uint64_t worker_give_away(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work_chain chain = { 0 };
+	struct work *work = exchange_next(worker, NULL);
+	uint64_t count;
+
+	if (work != NULL)
+		work_chain_push(&chain, work);
+	while ((work = runq_pop(&worker->runq)) != NULL)
+		work_chain_push(&chain, work);
+	count = chain.count;
+	COUNTER_ADD(worker, spills, count);
+	inject_lock(&scheduler->inject);
+	inject_push_locked(&scheduler->inject, &chain);
+	inject_unlock(&scheduler->inject);
+	return count;
+}
+
 /* ---- picking what is at hand ---- */
 
 struct work *worker_pick_next(struct worker *worker)
@@ -108,13 +127,35 @@ struct work *worker_pick_outside(struct worker *worker)
 
 	if (on_time)
 		worker->turns = WORKER_TURNS;
+	blocking_look(worker);
 	scheduler_fire_deadlines(scheduler);
+	if (FILAR_UNLIKELY(worker->spare)) {
+		work = blocking_retirement(worker);
+		if (work != NULL)
+			return work;
+	}
 	if (inject_count(&scheduler->inject) > 0)
 		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
 	if (work != NULL || on_time)
 		return work;
 	/* A deadline may have put something there. */
-	return exchange_next(worker, NULL);
+	work = exchange_next(worker, NULL);
+	return work != NULL ? work : pinned_pop(&worker->pinned);
+}
+
+/* In turns: neither kind keeps the other waiting. */
+struct work *worker_pick_with_pinned(struct worker *worker)
+{
+	struct pinned *pinned = &worker->pinned;
+	struct work *work = NULL;
+
+	pinned_read_inbox(pinned);
+	pinned->turn = !pinned->turn;
+	if (pinned->turn)
+		work = pinned_pop(pinned);
+	if (work == NULL)
+		work = worker_pick_shared(worker);
+	return work != NULL ? work : pinned_pop(pinned);
 }
 
 /* ---- stealing ---- */
@@ -167,7 +208,7 @@ static struct work *steal_next(struct worker *thief, struct worker *victim)
 static struct work *steal_round(struct worker *thief)
 {
 	struct scheduler *scheduler = thief->scheduler;
-	uint32_t count = scheduler->worker_count, start = random_below(&thief->random, count);
+	uint32_t count = scheduler_made(scheduler), start = random_below(&thief->random, count);
 	struct work *work = NULL;
 
 	for (uint32_t i = 0; i < count && work == NULL; i++) {
@@ -217,9 +258,10 @@ static bool anything_to_do(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping))
+	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping) ||
+		pinned_was_sent(&worker->pinned))
 		return true;
-	for (uint32_t i = 0; i < scheduler->worker_count; i++) {
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
 		struct worker *victim = &scheduler->workers[i];
 
 		if (runq_length(&victim->runq) > 0 || load_relaxed(&victim->next) != NULL)
@@ -248,14 +290,15 @@ static void sleep_once(struct worker *worker, bool was_searching)
 	store_relaxed(&worker->doing, WORKER_SLEEPING);
 	if (load_seq_cst(&scheduler->closing))
 		scheduler->quiet(scheduler);
-	if (anything_to_do(worker)) {
+	if (pinned_begin_sleep(&worker->pinned) || anything_to_do(worker)) {
 		idle_cancel_sleep(&scheduler->idle);
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
 		tracepoint_emit(TRACE_WORKER_SLEEP, worker->index, 0);
-		idle_sleep_until(&scheduler->idle, ticket, until_ns);
+		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index);
 		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
 	}
+	pinned_end_sleep(&worker->pinned);
 	if (keeper)
 		store_seq_cst(&scheduler->idle.keeper, 0);
 	idle_get_up(&scheduler->idle);
@@ -291,8 +334,10 @@ static struct work *worker_find_work(struct worker *worker)
 	worker->handed = NULL;
 	if (work == NULL)
 		work = worker_pick(worker);
-	if (work != NULL || load_relaxed(&scheduler->stopping))
+	if (work != NULL || load_relaxed(&scheduler->stopping)) {
+		watch_wake(worker); /* has it been started? */
 		return work;
+	}
 	store_relaxed(&worker->doing, WORKER_SEARCHING);
 	searching = idle_begin_search(&scheduler->idle, (scheduler->worker_count + 1) / 2);
 	for (;;) {
@@ -305,10 +350,21 @@ static struct work *worker_find_work(struct worker *worker)
 	}
 	if (searching)
 		stop_searching(worker);
+	watch_wake(worker);
 	return work;
 }
 
 /* ---- life ---- */
+
+/* What a spare picks when it is one too many.  Only its own loop can do it; whoever runs picked
+ * work from elsewhere passes it by. */
+static void pass_by(struct worker *worker, struct work *work)
+{
+	(void)worker;
+	(void)work;
+}
+
+static const struct work_class retirement_class = { .name = "retirement", .run = pass_by };
 
 enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index)
 {
@@ -317,8 +373,13 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->index = index;
 	worker->turns = WORKER_TURNS;
 	worker->cpu = -1;
+	pinned_init(&worker->pinned);
+	worker->watch = &scheduler->blocking.watch;
+	worker->spare = index >= scheduler->worker_count;
+	worker->retirement.class = &retirement_class;
+	parker_init(&worker->parker);
 	random_init(&worker->random, random_mix((uint64_t)index + 1));
-	return runq_init(&worker->runq, scheduler->worker_count > 1);
+	return runq_init(&worker->runq, scheduler->worker_limit > 1);
 }
 
 void worker_deinit(struct worker *worker)
@@ -353,7 +414,10 @@ void worker_main(void *pointer)
 		store_relaxed(&worker->doing, WORKER_RUNNING);
 		while ((work = worker_find_work(worker)) != NULL) {
 			store_relaxed(&worker->doing, WORKER_RUNNING);
-			work->class->run(worker, work);
+			if (FILAR_UNLIKELY(work == &worker->retirement))
+				blocking_retire(worker);
+			else
+				work->class->run(worker, work);
 		}
 		context_deinit(&worker->loop);
 		self->worker = NULL;
