@@ -17,7 +17,7 @@ void blocking_init(struct scheduler *scheduler, const struct scheduler_options *
 	struct blocking *blocking = &scheduler->blocking;
 
 	spinlock_init(&blocking->lock);
-	atomic_init(&blocking->active, options->workers);
+	atomic_init(&blocking->active, options->working > 0 ? options->working : options->workers);
 	atomic_init(&blocking->watch.mood, options->spares_max > 0 ? WATCH_OFF : WATCH_NONE);
 	blocking->watch.stuck_ns = options->watch_ns;
 }
@@ -26,6 +26,29 @@ static void change_active_locked(struct blocking *blocking, int change)
 {
 	/* seq_cst: the watcher reads it before it sleeps (K3). */
 	store_seq_cst(&blocking->active, load_relaxed(&blocking->active) + (uint32_t)change);
+}
+
+/* One that is to rest is not active, relieved or not. */
+static bool counts(const struct worker *worker)
+{
+	return worker->spare || worker->index < load_relaxed(&worker->scheduler->working);
+}
+
+void blocking_set_working(struct scheduler *scheduler, uint32_t working)
+{
+	struct blocking *blocking = &scheduler->blocking;
+	uint32_t before;
+
+	spinlock_lock(&blocking->lock);
+	before = load_relaxed(&scheduler->working);
+	for (uint32_t i = before; i < working; i++)
+		change_active_locked(
+			blocking, load_relaxed(&scheduler->workers[i].relief) == RELIEF_NONE);
+	for (uint32_t i = working; i < before; i++)
+		change_active_locked(
+			blocking, -(load_relaxed(&scheduler->workers[i].relief) == RELIEF_NONE));
+	store_seq_cst(&scheduler->working, working);
+	spinlock_unlock(&blocking->lock);
 }
 
 /* ---- the relieved worker ---- */
@@ -37,8 +60,8 @@ bool blocking_relieve(struct worker *worker, enum worker_relief relief)
 
 	spinlock_lock(&blocking->lock);
 	FILAR_ASSERT(load_relaxed(&worker->relief) == RELIEF_NONE);
-	/* The look is old: it may have come back and retired since. */
-	retired = worker->retired;
+	/* The look is old: it may have come back and retired since, or be one too many. */
+	retired = worker->retired || !counts(worker);
 	if (!retired) {
 		store_relaxed(&worker->relief, relief);
 		if (relief == RELIEF_COMPUTING)
@@ -60,7 +83,7 @@ static void resume_locked(struct blocking *blocking, struct worker *worker)
 	if (load_relaxed(&worker->relief) == RELIEF_COMPUTING)
 		fetch_sub_relaxed(&blocking->computing, 1);
 	store_relaxed(&worker->relief, RELIEF_NONE);
-	change_active_locked(blocking, +1);
+	change_active_locked(blocking, counts(worker));
 	fetch_add_relaxed(&blocking->resumed, 1);
 }
 
@@ -162,7 +185,8 @@ bool blocking_fill_up(struct scheduler *scheduler)
 	enum filar_status status = FILAR_OK;
 	bool at_limit;
 
-	while (load_relaxed(&blocking->active) < scheduler->worker_count && status == FILAR_OK)
+	while (load_relaxed(&blocking->active) < load_relaxed(&scheduler->working) &&
+		status == FILAR_OK)
 		status = stand_in(scheduler);
 	at_limit = scheduler->worker_count + blocking->spares_started == scheduler->worker_limit;
 	/* Our own limit is no reason to try again: who comes back makes up for it. */
@@ -178,7 +202,7 @@ static bool is_surplus(struct worker *worker)
 	struct scheduler *scheduler = worker->scheduler;
 
 	return worker->anchored == 0 &&
-	       load_relaxed(&scheduler->blocking.active) > scheduler->worker_count;
+	       load_relaxed(&scheduler->blocking.active) > load_relaxed(&scheduler->working);
 }
 
 struct work *blocking_retirement(struct worker *worker)

@@ -67,6 +67,8 @@ struct scheduler;
 struct scheduler_options;
 
 void blocking_init(struct scheduler *scheduler, const struct scheduler_options *options);
+/* How many are to be active from now on. */
+void blocking_set_working(struct scheduler *scheduler, uint32_t working);
 /* The regular workers have ended: ends the watcher and the spares.  Not in the child of a fork. */
 void blocking_stop(struct scheduler *scheduler);
 

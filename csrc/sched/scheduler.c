@@ -6,6 +6,7 @@
  */
 #include "sched/scheduler.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -130,6 +131,7 @@ static enum filar_status start_worker(struct worker *worker)
 	scheduler_thread_options(worker->scheduler, &options, name, role);
 	options.cpu_count = cpus_of_worker(worker, cpus);
 	options.cpus = options.cpu_count > 0 ? cpus : NULL;
+	options.stack_bytes = worker->scheduler->stack_bytes;
 	status = kthread_check_options(&options);
 	return status == FILAR_OK ? kthread_create(&worker->kthread, &options, worker_main, worker)
 				  : status;
@@ -151,17 +153,21 @@ static void wait_until_up(struct scheduler *scheduler, uint32_t count)
 		(void)futex_wait_until(&scheduler->workers_up, up, DEADLINE_NEVER);
 }
 
-static enum filar_status start_workers(struct scheduler *scheduler)
+/* Those from scheduler->started on, up to `count`. */
+static enum filar_status start_workers(struct scheduler *scheduler, uint32_t count)
 {
 	enum filar_status status = FILAR_OK;
-	uint32_t started = 0;
+	uint32_t first = load_relaxed(&scheduler->started), started = first;
+	uint32_t up = load_relaxed(&scheduler->workers_up);
 
-	while (started < scheduler->worker_count && status == FILAR_OK) {
+	while (started < count && status == FILAR_OK) {
 		status = start_worker(&scheduler->workers[started]);
 		started += status == FILAR_OK;
 	}
-	wait_until_up(scheduler, started);
-	for (uint32_t i = 0; i < started && status == FILAR_OK; i++) {
+	wait_until_up(scheduler, up + started - first);
+	/* Others look into their queues from now on. */
+	store_release(&scheduler->started, started);
+	for (uint32_t i = first; i < started && status == FILAR_OK; i++) {
 		if (scheduler->workers[i].status != FILAR_OK)
 			status = status_detail(scheduler->workers[i].status,
 				"worker %u could not set itself up: %s", i,
@@ -185,6 +191,9 @@ static void stop_workers(struct scheduler *scheduler)
 {
 	store_seq_cst(&scheduler->stopping, true);
 	idle_wake_all(&scheduler->idle);
+	/* Those that rest sleep on this word. */
+	store_seq_cst(&scheduler->working, UINT32_MAX);
+	futex_wake(&scheduler->working, INT_MAX);
 	for (uint32_t i = 0; i < scheduler->worker_count; i++)
 		scheduler_join_kthread(&scheduler->workers[i].kthread);
 	blocking_stop(scheduler);
@@ -236,6 +245,12 @@ static void init_parts(struct scheduler *scheduler, const struct scheduler_optio
 	scheduler->worker_begins = options->worker_begins;
 	scheduler->worker_ends = options->worker_ends;
 	scheduler->quiet = options->quiet;
+	scheduler->find = options->find;
+	scheduler->has_more = options->has_more;
+	scheduler->rests = options->rests;
+	scheduler->stack_bytes = options->stack_bytes;
+	store_relaxed(
+		&scheduler->working, options->working > 0 ? options->working : options->workers);
 	snprintf(scheduler->name, sizeof scheduler->name, "%s",
 		options->name != NULL ? options->name : "filar");
 	inject_init(&scheduler->inject);
@@ -262,13 +277,46 @@ enum filar_status scheduler_init(
 	if (status == FILAR_OK)
 		status = assign_cpus(scheduler, options);
 	if (status == FILAR_OK) {
-		status = start_workers(scheduler);
+		status = start_workers(scheduler, load_relaxed(&scheduler->working));
 		if (status == FILAR_OK)
 			return FILAR_OK;
 		stop_workers(scheduler);
 	}
 	free_workers(scheduler);
 	return status;
+}
+
+/* ---- more and fewer ---- */
+
+static enum filar_status start_one_more(struct scheduler *scheduler)
+{
+	uint32_t index = load_relaxed(&scheduler->started);
+	struct worker *worker = &scheduler->workers[index];
+	enum filar_status status = start_workers(scheduler, index + 1);
+
+	if (status == FILAR_OK)
+		return status;
+	/* If it has begun, it could not set itself up, and ends. */
+	store_release(&scheduler->started, index);
+	scheduler_join_kthread(&worker->kthread);
+	return status;
+}
+
+enum filar_status scheduler_set_working(struct scheduler *scheduler, uint32_t working)
+{
+	enum filar_status status = FILAR_OK;
+
+	FILAR_ASSERT(working >= 1 && working <= scheduler->worker_count);
+	/* One by one: those before the one that cannot be started rest, until the next attempt. */
+	while (load_relaxed(&scheduler->started) < working && status == FILAR_OK)
+		status = start_one_more(scheduler);
+	if (status != FILAR_OK)
+		return status;
+	blocking_set_working(scheduler, working);
+	futex_wake(&scheduler->working, INT_MAX);
+	/* Those that sleep and are too many now go to rest. */
+	idle_wake_all(&scheduler->idle);
+	return FILAR_OK;
 }
 
 void scheduler_close(struct scheduler *scheduler)
@@ -288,9 +336,12 @@ void scheduler_deinit(struct scheduler *scheduler)
 	if (!scheduler_is_forked(scheduler)) {
 		stop_workers(scheduler);
 	} else {
-		for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
-			kthread_release(scheduler->workers[i].kthread);
-		kthread_release(scheduler->blocking.watch.kthread);
+		for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
+			if (scheduler->workers[i].kthread != NULL)
+				kthread_release(scheduler->workers[i].kthread);
+		}
+		if (scheduler->blocking.watch.kthread != NULL)
+			kthread_release(scheduler->blocking.watch.kthread);
 	}
 	free_workers(scheduler);
 }
@@ -352,7 +403,7 @@ void scheduler_fire_deadlines_slow(struct scheduler *scheduler)
 const char *worker_doing_name(uint32_t doing)
 {
 	static const char *const names[] = { "starting", "running", "searching", "sleeping",
-		"retired", "ended" };
+		"resting", "retired", "ended" };
 
 	return doing < FILAR_COUNT_OF(names) ? names[doing] : "?";
 }

@@ -60,6 +60,7 @@ static bool somebody_waits(struct worker *worker, enum worker_relief kind)
 	if (somebody_is_free(scheduler))
 		return false;
 	return inject_count(&scheduler->inject) > 0 || blocking_holds_up(worker) ||
+	       (scheduler->has_more != NULL && scheduler->has_more(worker)) ||
 	       (kind == RELIEF_STUCK && any_queue_waits(scheduler));
 }
 

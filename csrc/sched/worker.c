@@ -11,15 +11,16 @@
 #include "base/tracepoint.h"
 #include "kthread/kthread.h"
 #include "os/clock.h"
+#include "os/futex.h"
 #include "sched/scheduler.h"
 
-#if FILAR_HARD
+#if FILAR_HARD || FILAR_INTERLEAVE
 #define SEARCH_ROUNDS 1u
 #else
 #define SEARCH_ROUNDS 20u
 #endif
 /* Pauses between two rounds: some 0.5 to 2 us; all rounds together stay below 50. */
-#define SEARCH_PAUSES 32u
+#define SEARCH_PAUSES (FILAR_INTERLEAVE ? 1u : 32u)
 
 /* ---- pushing ---- */
 
@@ -140,7 +141,9 @@ struct work *worker_pick_outside(struct worker *worker)
 		return work;
 	/* A deadline may have put something there. */
 	work = exchange_next(worker, NULL);
-	return work != NULL ? work : pinned_pop(&worker->pinned);
+	if (work == NULL)
+		work = pinned_pop(&worker->pinned);
+	return work == NULL && scheduler->find != NULL ? scheduler->find(worker) : work;
 }
 
 /* In turns: neither kind keeps the other waiting. */
@@ -225,10 +228,15 @@ static struct work *steal_round(struct worker *thief)
 
 /* As long as pause_a_little(), unless something is injected: a queue of one word, which a kernel
  * thread or another runtime that plays ping-pong with us fills in a fraction of that time. */
-static void pause_until_injected(struct scheduler *scheduler)
+static void pause_until_injected(struct worker *worker)
 {
-	for (uint32_t i = 0; i < SEARCH_PAUSES && inject_count(&scheduler->inject) == 0; i++)
+	struct scheduler *scheduler = worker->scheduler;
+
+	for (uint32_t i = 0; i < SEARCH_PAUSES && inject_count(&scheduler->inject) == 0; i++) {
+		if (scheduler->has_more != NULL && scheduler->has_more(worker))
+			return;
 		cpu_pause();
+	}
 }
 
 /* Searches for a while. */
@@ -241,7 +249,7 @@ static struct work *search(struct worker *worker)
 	COUNTER_ADD(worker, searches, 1);
 	for (uint32_t round = 0; round < rounds && work == NULL; round++) {
 		if (round > 0)
-			pause_until_injected(scheduler);
+			pause_until_injected(worker);
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared)
 			work = steal_round(worker);
@@ -261,7 +269,10 @@ static bool anything_to_do(struct worker *worker)
 	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping) ||
 		pinned_was_sent(&worker->pinned))
 		return true;
-	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
+	if (scheduler->has_more != NULL && scheduler->has_more(worker))
+		return true;
+	/* A layer with queues of its own leaves these empty. */
+	for (uint32_t i = 0; scheduler->find == NULL && i < scheduler_made(scheduler); i++) {
 		struct worker *victim = &scheduler->workers[i];
 
 		if (runq_length(&victim->runq) > 0 || load_relaxed(&victim->next) != NULL)
@@ -311,14 +322,40 @@ static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (idle_end_search(&scheduler->idle) && worker->runq.shared &&
+	if (idle_end_search(&scheduler->idle) && scheduler->worker_limit > 1 &&
 		(anything_to_do(worker) ||
 			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER))
 		idle_wake_one(&scheduler->idle);
 }
 
+/* ---- resting ---- */
+
+static bool is_surplus(struct worker *worker)
+{
+	return !worker->spare && worker->index >= load_relaxed(&worker->scheduler->working);
+}
+
+/* Until it is needed again, or the scheduler stops.  It is neither searching nor sleeping. */
+static void rest(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	uint32_t working;
+
+	blocking_look(worker);
+	if (scheduler->rests != NULL)
+		scheduler->rests(worker, true);
+	/* I2: somebody else must look after this one's last step, as if it had made work. */
+	idle_wake_one(&scheduler->idle);
+	store_relaxed(&worker->doing, WORKER_RESTING);
+	while (worker->index >= (working = load_acquire(&scheduler->working)))
+		(void)futex_wait_until(&scheduler->working, working, DEADLINE_NEVER);
+	if (scheduler->rests != NULL)
+		scheduler->rests(worker, false);
+}
+
 /*
- * The next piece of work, or NULL when the scheduler stops.  Sleeps if need be.
+ * The next piece of work, or NULL: the scheduler stops, or the worker is to rest.  Sleeps if need
+ * be.
  *
  * 1. what was handed over      5. search: others' queues, inject queue, deadlines, for a while
  * 2. now and then, outside     6. announce sleep, look at everything once more
@@ -332,6 +369,8 @@ static struct work *worker_find_work(struct worker *worker)
 	bool searching;
 
 	worker->handed = NULL;
+	if (FILAR_UNLIKELY(is_surplus(worker)) && work == NULL)
+		rest(worker);
 	if (work == NULL)
 		work = worker_pick(worker);
 	if (work != NULL || load_relaxed(&scheduler->stopping)) {
@@ -343,7 +382,7 @@ static struct work *worker_find_work(struct worker *worker)
 	for (;;) {
 		if (searching)
 			work = search(worker);
-		if (work != NULL || load_relaxed(&scheduler->stopping))
+		if (work != NULL || load_relaxed(&scheduler->stopping) || is_surplus(worker))
 			break;
 		sleep_once(worker, searching);
 		searching = true;
@@ -379,7 +418,7 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->retirement.class = &retirement_class;
 	parker_init(&worker->parker);
 	random_init(&worker->random, random_mix((uint64_t)index + 1));
-	return runq_init(&worker->runq, scheduler->worker_limit > 1);
+	return runq_init(&worker->runq, scheduler->worker_limit > 1 && scheduler->find == NULL);
 }
 
 void worker_deinit(struct worker *worker)
@@ -412,7 +451,10 @@ void worker_main(void *pointer)
 	scheduler_worker_is_up(scheduler);
 	if (begun) {
 		store_relaxed(&worker->doing, WORKER_RUNNING);
-		while ((work = worker_find_work(worker)) != NULL) {
+		while ((work = worker_find_work(worker)) != NULL ||
+			!load_relaxed(&scheduler->stopping)) {
+			if (work == NULL)
+				continue;
 			store_relaxed(&worker->doing, WORKER_RUNNING);
 			if (FILAR_UNLIKELY(work == &worker->retirement))
 				blocking_retire(worker);

@@ -32,6 +32,7 @@ enum worker_doing {
 	WORKER_RUNNING,
 	WORKER_SEARCHING,
 	WORKER_SLEEPING,
+	WORKER_RESTING, /* one of those too many: scheduler_set_working() */
 	WORKER_RETIRED, /* a spare that nobody needs now */
 	WORKER_ENDED
 };
