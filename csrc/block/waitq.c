@@ -13,6 +13,14 @@ void waitq_init(struct waitq *queue, uint64_t value)
 	list_init(&queue->entries);
 }
 
+void waitq_after_fork(struct waitq *queue)
+{
+	uint64_t word = load_relaxed(&queue->word);
+
+	list_init(&queue->entries);
+	store_relaxed(&queue->word, word & ~(WAITQ_LOCKED | WAITQ_WAITERS | WAITQ_WAKING));
+}
+
 uint64_t waitq_lock_slow(struct waitq *queue)
 {
 	struct backoff backoff;
@@ -23,8 +31,10 @@ uint64_t waitq_lock_slow(struct waitq *queue)
 
 		/* B2, again. */
 		if ((word & WAITQ_LOCKED) == 0 &&
-			cas_acquire(&queue->word, &word, word | WAITQ_LOCKED))
+			cas_acquire(&queue->word, &word, word | WAITQ_LOCKED)) {
+			lockrank_push(RANK_OBJECT, queue);
 			return word;
+		}
 		backoff_wait(&backoff);
 	}
 }

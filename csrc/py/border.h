@@ -40,10 +40,10 @@ int filar_py_kthread_create(
 /*
  * The classes and functions that filar.pool is made of, in a new dict (a PyObject *; NULL:
  * exception).  To be called with the GIL held, that is, not as cffi calls but through
- * ctypes.PYFUNCTYPE, once.  `settled`: what stands for the condition of a future that is done;
- * `let_others`: a Python function that does nothing.
+ * ctypes.PYFUNCTYPE, once.  `condition`: the type of futures' conditions; `settled`: what stands
+ * for that of a future that is done; `let_others`: a Python function that does nothing.
  */
-void *filar_py_pool_types(void *settled, void *let_others);
+void *filar_py_pool_types(void *settled, void *condition, void *let_others);
 
 /*
  * The smallest stack of a green thread that runs Python; and what it gets if nothing is asked for:
@@ -66,6 +66,13 @@ int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options
  */
 int filar_py_install(void *namespace_dict);
 void filar_py_after_fork_in_child(void);
+
+/*
+ * Adds the types of this folder (Lock, Queue, ...) to the extension module, once.  All are PyObject
+ * *, borrowed: the module; a dict of exceptions by the names of their statuses, with Empty, Full
+ * and ShutDown; the tuple type of what select() returns.
+ */
+int filar_py_install_types(void *module, void *exceptions, void *selected);
 
 /* cffi: end */
 
