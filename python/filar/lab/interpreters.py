@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filar.errors import FilarError
@@ -83,7 +83,9 @@ class Interpreter:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                # What a dead process did not read is still in the buffer.
+                with suppress(OSError):
+                    stream.close()
 
     def _read(self) -> str:
         stdout = self._process.stdout
