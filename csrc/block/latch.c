@@ -4,6 +4,7 @@
 #include "block/latch.h"
 
 #include "base/check.h"
+#include "os/clock.h"
 
 void latch_init(struct latch *latch, uint64_t count, const char *name)
 {
@@ -55,7 +56,8 @@ enum filar_status latch_count_down(struct latch *latch, uint64_t n)
 	return FILAR_OK;
 }
 
-enum filar_status latch_wait_until(struct latch *latch, int64_t deadline_ns)
+static enum filar_status wait_until(
+	struct latch *latch, int64_t deadline_ns, enum wait_shield shield)
 {
 	struct waitq_entry entry = { .kind = 0 };
 	uint64_t word;
@@ -69,6 +71,15 @@ enum filar_status latch_wait_until(struct latch *latch, int64_t deadline_ns)
 	}
 	waitq_push(&latch->queue, &entry);
 	waitq_unlock(&latch->queue, word);
-	return waitq_wait_until(
-		&latch->queue, &entry, deadline_ns, latch->reason, WAIT_CANCELLABLE);
+	return waitq_wait_until(&latch->queue, &entry, deadline_ns, latch->reason, shield);
+}
+
+enum filar_status latch_wait_until(struct latch *latch, int64_t deadline_ns)
+{
+	return wait_until(latch, deadline_ns, WAIT_CANCELLABLE);
+}
+
+void latch_wait_shielded(struct latch *latch)
+{
+	(void)wait_until(latch, DEADLINE_NEVER, WAIT_SHIELDED);
 }

@@ -19,6 +19,12 @@ void latch_init(struct latch *latch, uint64_t count, const char *name);
 enum filar_status latch_count_down(struct latch *latch, uint64_t n);
 /* Until none is missing: what all that arrived did before is visible. */
 enum filar_status latch_wait_until(struct latch *latch, int64_t deadline_ns);
+/* The same without deadline, whatever happens to the thread that waits. */
+void latch_wait_shielded(struct latch *latch);
 uint64_t latch_missing(struct latch *latch);
+
+/* Kind of an entry whose thread can do what is missing (pool/wait.c): woken also when something is
+ * added. */
+#define LATCH_HELPER 1u
 
 #endif

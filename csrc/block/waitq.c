@@ -68,6 +68,23 @@ void waitq_pop_all(struct waitq *queue, struct list *claimed)
 		list_push_back(claimed, &entry->link);
 }
 
+void waitq_pop_kind(struct waitq *queue, uint32_t kind, struct list *claimed)
+{
+	struct list *link = queue->entries.next, *next;
+
+	list_init(claimed);
+	for (; link != &queue->entries; link = next) {
+		struct waitq_entry *entry = FILAR_CONTAINER_OF(link, struct waitq_entry, link);
+
+		next = link->next;
+		if (entry->kind != kind)
+			continue;
+		list_remove(link);
+		entry->queued = false;
+		list_push_back(claimed, link);
+	}
+}
+
 void waitq_wake(struct waitq_entry *entry)
 {
 	waiter_wake(&entry->waiter);

@@ -81,6 +81,8 @@ static inline struct waitq_entry *waitq_first(struct waitq *queue)
 }
 /* Locked.  Claims all of them onto a list of the caller's. */
 void waitq_pop_all(struct waitq *queue, struct list *claimed);
+/* Locked.  Claims those of one kind. */
+void waitq_pop_kind(struct waitq *queue, uint32_t kind, struct list *claimed);
 
 /* Not locked.  The entries may be gone afterwards. */
 void waitq_wake(struct waitq_entry *entry);

@@ -512,6 +512,254 @@ typedef struct {
 int filar_select_until(
 	filar_select_case *cases, uint32_t count, int64_t deadline_ns, uint32_t *chosen);
 
+/* ---- pools -------------------------------------------------------------------------------- */
+/*
+ * A pool runs calls (a body and its argument) on workers, kernel threads that share its queues.  A
+ * call runs to its end on a worker's own stack; it may block, which blocks its worker.  Workers are
+ * created with the first call that needs them, so a pool that is never used costs a few
+ * microseconds and no thread.  Workers without work sleep.
+ *
+ * Who waits for a pool's work while standing on one of its workers helps with exactly what it waits
+ * for and with nothing else, so nested use neither deadlocks nor runs strangers' calls under locks
+ * that the caller holds.
+ */
+
+typedef struct filar_pool filar_pool;
+typedef void (*filar_call_body)(void *argument);
+/* Does [begin, end) of a loop; ctx is the caller's. */
+typedef void (*filar_range_body)(int64_t begin, int64_t end, void *ctx);
+
+enum filar_pool_queues {
+	FILAR_POOL_STEALING = 0, /* a queue per worker; who has none takes from the others */
+	FILAR_POOL_SHARED = 1,   /* one queue, in the order of submission */
+	FILAR_POOL_PINNED = 2    /* a queue per worker, which nobody else touches */
+};
+
+/* What a submission does that finds the queue full. */
+enum filar_pool_full {
+	FILAR_FULL_BLOCK = 0,  /* waits for room (a call that runs on the pool runs it instead) */
+	FILAR_FULL_REJECT = 1, /* FILAR_BUSY */
+	FILAR_FULL_RUN = 2     /* the submitter runs the call itself, now */
+};
+
+enum filar_priority { FILAR_PRIORITY_LOW = -1, FILAR_PRIORITY_NORMAL = 0, FILAR_PRIORITY_HIGH = 1 };
+
+typedef struct {
+	uint32_t workers;     /* 1..1024; 0: as many as CPUs this process may use */
+	uint32_t workers_max; /* how far it may be resized; 0: 64, or `workers` if that is more */
+	int32_t pin;          /* enum filar_worker_pin */
+	const int32_t *cpus;  /* for FILAR_WORKERS_LIST; copied */
+	size_t cpu_count;
+	const char *name;   /* of the workers' kernel threads, copied, cut to fit; NULL: "pool" */
+	size_t stack_bytes; /* of each worker; 0: the process's default (ulimit -s) */
+	int32_t queues;     /* enum filar_pool_queues */
+	int32_t when_full;  /* enum filar_pool_full; only counts with queue_max */
+	uint64_t queue_max; /* calls that may wait in the queue; 0: no bound */
+	/* On each worker's kernel thread, before its first call and after its last; NULL: nothing.
+	 * worker_begins returns FILAR_OK, or what filar_pool_start() or the submission that
+	 * started the worker then fails with. */
+	int (*worker_begins)(void *hook_argument, uint32_t worker);
+	void (*worker_ends)(void *hook_argument, uint32_t worker);
+	void *hook_argument;
+} filar_pool_options;
+
+void filar_pool_options_init(filar_pool_options *options);
+/* FILAR_INVALID, FILAR_NO_MEMORY, FILAR_NO_CPU.  options NULL: the defaults.  No thread is created
+ * yet. */
+int filar_pool_create(filar_pool **pool, const filar_pool_options *options);
+/* Creates the workers now, all or none: FILAR_LIMIT, FILAR_NO_MEMORY, ..., or what worker_begins
+ * said.  FILAR_OK if they are there. */
+int filar_pool_start(filar_pool *pool);
+/* From now on `workers` work (1..workers_max).  More: FILAR_LIMIT and the like leave it as it was.
+ * Fewer: those that are too many finish the call they are in and rest. Never waits for calls. */
+int filar_pool_resize(filar_pool *pool, uint32_t workers);
+/*
+ * Refuses calls from outside and waits until all that were submitted have ended; those that run may
+ * still submit.  cancel: what has not begun is dropped, and filar_call_cancelled() is true in what
+ * runs.  FILAR_OK; FILAR_TIMED_OUT, FILAR_INTERRUPTED: the detail says which worker is in which
+ * call; call it again.  FILAR_DEADLOCK: called by a call of this pool.
+ */
+int filar_pool_shutdown_until(filar_pool *pool, bool cancel, int64_t deadline_ns);
+/* After a shutdown that ended with FILAR_OK, or of a pool never used, or in the child of a fork;
+ * else FILAR_BUSY, and nothing has changed.  All other calls on the pool have returned. */
+int filar_pool_destroy(filar_pool *pool);
+
+/* ---- cancelling -- */
+
+/* Asks calls and loops to stop, by a call of filar_token_cancel() or when a deadline has passed:
+ * those that have not begun will not, those that run see filar_call_cancelled().  In the caller's
+ * memory, for as long as anything submitted with it has not ended; the fields are filar's. */
+typedef struct {
+	uint64_t reserved[2];
+} filar_token;
+
+/* deadline_ns: FILAR_FOREVER for none. */
+void filar_token_init(filar_token *token, int64_t deadline_ns);
+void filar_token_cancel(filar_token *token);
+bool filar_token_is_cancelled(const filar_token *token);
+/* In a call of a pool: whether it should stop, because of its token or its pool's shutdown.  Else
+ * false. */
+bool filar_call_cancelled(void);
+
+/* ---- submitting -- */
+
+typedef struct {
+	filar_call_body body;
+	void *argument;
+} filar_call;
+
+/* All zero with worker -1 and deadline FILAR_FOREVER is a plain submission:
+ * filar_submit_options_init().  A NULL pointer means the same. */
+typedef struct {
+	filar_waitgroup *group; /* one more until the call has ended or was dropped; or NULL */
+	filar_token *token;     /* or NULL */
+	int32_t priority;       /* enum filar_priority */
+	int32_t worker;         /* FILAR_POOL_PINNED: whose queue; -1: in turn */
+	int64_t deadline_ns;    /* how long to wait for room in a full queue */
+} filar_submit_options;
+
+void filar_submit_options_init(filar_submit_options *options);
+/*
+ * Queues body(argument); it may have begun, or ended, when this returns.  From any thread.  Blocks
+ * only with FILAR_FULL_BLOCK.  FILAR_WRONG_STATE: shut down.  FILAR_BUSY: full.  FILAR_TIMED_OUT,
+ * FILAR_CANCELLED, FILAR_INTERRUPTED: while waiting for room.  FILAR_NO_MEMORY, FILAR_LIMIT: the
+ * queue could not grow, the workers not be created.  FILAR_FORKED.  After a failure the call will
+ * not run.
+ */
+int filar_pool_submit(filar_pool *pool, const filar_submit_options *options, filar_call_body body,
+	void *argument);
+/* The same for `count` calls at once, which costs a fraction.  *submitted (may be NULL): how many
+ * were queued or run; all of them with FILAR_OK. */
+int filar_pool_submit_many(filar_pool *pool, const filar_submit_options *options,
+	const filar_call *calls, size_t count, size_t *submitted);
+/* Waits until the group is empty; a worker of the pool runs the group's calls meanwhile.  As
+ * filar_waitgroup_wait_until() else. */
+int filar_pool_wait_until(filar_pool *pool, filar_waitgroup *group, int64_t deadline_ns);
+
+/* A call that can be waited for, asked and cancelled by itself.  In the caller's memory, from
+ * filar_pool_submit_task() until it has ended and all waits have returned; the fields are filar's.
+ */
+typedef struct {
+	uint64_t reserved[16];
+} filar_task;
+
+void filar_task_init(filar_task *task, filar_call_body body, void *argument);
+/* FILAR_WRONG_STATE also when it was submitted before (filar_task_init() makes it new). */
+int filar_pool_submit_task(filar_pool *pool, const filar_submit_options *options, filar_task *task);
+/* FILAR_OK: it has ended or was dropped.  A worker of its pool runs it itself if it has not begun.
+ */
+int filar_task_wait_until(filar_task *task, int64_t deadline_ns);
+/* FILAR_OK: it has run.  FILAR_CANCELLED, FILAR_TIMED_OUT (its token's deadline): it was dropped.
+ * FILAR_BUSY: not ended yet.  FILAR_WRONG_STATE: never submitted. */
+int filar_task_outcome(const filar_task *task);
+/* FILAR_OK: it will not run.  FILAR_WRONG_STATE: it has begun, or was never submitted. */
+int filar_task_cancel(filar_task *task);
+
+/* Runs body(argument) on a worker and waits for its end; on a worker of the pool it is a plain
+ * call. */
+int filar_pool_call(filar_pool *pool, filar_call_body body, void *argument);
+/*
+ * Fork and join: runs both, the second on another worker if one is idle.  Only inside calls of a
+ * pool is there anything parallel; elsewhere one runs after the other.  Allocates nothing, some
+ * nanoseconds.  FILAR_LIMIT: the worker's stack is almost used up and nothing was run (see
+ * filar_pool_options.stack_bytes); FILAR_NO_MEMORY.
+ */
+int filar_join(
+	filar_call_body first, void *first_argument, filar_call_body second, void *second_argument);
+
+/* ---- loops -- */
+
+enum filar_schedule {
+	FILAR_SCHEDULE_ADAPTIVE =
+		0,                 /* measures the body; short loops stay on the caller's thread */
+	FILAR_SCHEDULE_STATIC = 1, /* one equal part for each thread */
+	FILAR_SCHEDULE_DYNAMIC = 2 /* pieces of `grain`, whoever comes next */
+};
+
+typedef struct {
+	int64_t grain;    /* a piece has at most so many steps; 0: as it sees fit */
+	int32_t schedule; /* enum filar_schedule */
+	uint32_t threads; /* at most so many, the caller included; 0: as many as the pool's workers
+			   */
+	filar_token *token; /* or NULL */
+} filar_loop_options;
+
+void filar_loop_options_init(filar_loop_options *options);
+/*
+ * Does body(b, e, ctx) for pieces [b, e) that make up [begin, end), on the calling thread and on
+ * idle workers; returns when all is done.  end <= begin: nothing to do.  FILAR_CANCELLED,
+ * FILAR_TIMED_OUT: the token; some pieces were not done.  From any thread, also nested.  options
+ * NULL: the defaults.
+ */
+int filar_parallel_for(filar_pool *pool, const filar_loop_options *options, int64_t begin,
+	int64_t end, filar_range_body body, void *ctx);
+
+/* Adds [begin, end) to *partial, which begins as a copy of the identity. */
+typedef void (*filar_partial_body)(int64_t begin, int64_t end, void *ctx, void *partial);
+/* into = into + from; from covers the steps right after those of into. */
+typedef void (*filar_combine_body)(void *into, const void *from, void *ctx);
+
+typedef struct {
+	filar_partial_body body;
+	filar_combine_body combine;
+	const void *identity; /* bytes_each bytes; NULL: zeroes */
+	size_t bytes_each;    /* of a partial result; at most 65536 */
+} filar_reduction;
+
+/*
+ * The loop is cut into blocks that depend on its length and the grain alone, and their partial
+ * results are combined in order: the result is the same to the last bit whatever the number of
+ * threads.  *result (bytes_each bytes) is written only with FILAR_OK.
+ */
+int filar_parallel_reduce(filar_pool *pool, const filar_loop_options *options, int64_t begin,
+	int64_t end, const filar_reduction *reduction, void *ctx, void *result);
+
+/* ---- looking -- */
+
+/* The pool on whose worker the caller stands, or NULL; and the worker's index, or -1. */
+filar_pool *filar_pool_current(void);
+int32_t filar_pool_worker_index(void);
+
+typedef struct {
+	uint32_t workers; /* that work, or will once they are started */
+	uint32_t workers_max;
+	uint32_t started; /* kernel threads there are, resting ones included */
+	uint32_t sleeping;
+	uint64_t queued;  /* submitted and not begun */
+	uint64_t running; /* begun and not ended; also those that wait for others */
+	/* The rest only grows. */
+	uint64_t submitted;
+	uint64_t ended;    /* run or dropped */
+	uint64_t dropped;  /* because cancelled or too late */
+	uint64_t rejected; /* refused because the queue was full */
+	uint64_t inlined;  /* run by their submitter because the queue was full */
+	uint64_t steals;   /* times a worker took from another's queue */
+	uint64_t stolen;   /* calls taken then */
+	uint64_t forks;    /* second halves of filar_join() that another worker ran */
+	uint64_t loops;    /* parallel loops that called for help */
+	uint64_t helpers;  /* times a worker helped with one */
+	uint64_t worker_sleeps;
+	uint64_t worker_wakes;
+} filar_pool_stats;
+
+int filar_pool_read_stats(filar_pool *pool, filar_pool_stats *stats);
+
+/* What one worker is at, a moment's view. */
+typedef struct {
+	int32_t tid;          /* the kernel's; 0: not started */
+	int32_t cpu;          /* pinned to; -1: not */
+	bool resting;         /* more workers than the pool's size: it waits for a resize */
+	uint64_t calls;       /* begun so far */
+	filar_call_body body; /* of the call it is in, or NULL */
+	void *argument;
+	uint64_t queued; /* in its own queue */
+} filar_pool_worker;
+
+/* FILAR_NOT_FOUND: no such worker. */
+int filar_pool_describe_worker(filar_pool *pool, uint32_t index, filar_pool_worker *worker);
+/* Queues, workers and what they run, as text to a file descriptor. */
+int filar_pool_dump(filar_pool *pool, int fd);
+
 /* ---- the lab ----------------------------------------------------------------------------- */
 /*
  * A *way* is one way of doing the thing that is measured, written in C and known by name; it takes

@@ -6,6 +6,7 @@
  */
 #include "sched/scheduler.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -73,8 +74,10 @@ static bool several_cpus(void)
 
 /* ---- start and end ---- */
 
-static enum filar_status start_worker(struct worker *worker, const char *name)
+static enum filar_status start_worker(
+	struct worker *worker, const struct scheduler_options *options_of_all)
 {
+	const char *name = options_of_all->name;
 	filar_kthread_options options;
 	char full_name[FILAR_NAME_BYTES_MAX + 1];
 	enum filar_status status;
@@ -83,6 +86,7 @@ static enum filar_status start_worker(struct worker *worker, const char *name)
 	snprintf(full_name, sizeof full_name, "%.10s-%u", name != NULL ? name : "filar",
 		worker->index);
 	options.name = full_name;
+	options.stack_bytes = options_of_all->stack_bytes;
 	if (worker->cpu >= 0) {
 		options.cpus = &worker->cpu;
 		options.cpu_count = 1;
@@ -108,17 +112,21 @@ static void wait_until_up(struct scheduler *scheduler, uint32_t count)
 		(void)futex_wait_until(&scheduler->workers_up, up, DEADLINE_NEVER);
 }
 
-static enum filar_status start_workers(struct scheduler *scheduler, const char *name)
+/* Those from scheduler->started on, up to `count`. */
+static enum filar_status start_workers(
+	struct scheduler *scheduler, const struct scheduler_options *options, uint32_t count)
 {
 	enum filar_status status = FILAR_OK;
-	uint32_t started = 0;
+	uint32_t first = load_relaxed(&scheduler->started), started = first;
 
-	while (started < scheduler->worker_count && status == FILAR_OK) {
-		status = start_worker(&scheduler->workers[started], name);
+	while (started < count && status == FILAR_OK) {
+		status = start_worker(&scheduler->workers[started], options);
 		started += status == FILAR_OK;
 	}
 	wait_until_up(scheduler, started);
-	for (uint32_t i = 0; i < started && status == FILAR_OK; i++) {
+	/* They look at each other's queues only from now on. */
+	store_release(&scheduler->started, started);
+	for (uint32_t i = first; i < started && status == FILAR_OK; i++) {
 		if (scheduler->workers[i].status != FILAR_OK)
 			status = status_detail(scheduler->workers[i].status,
 				"worker %u could not set itself up: %s", i,
@@ -127,19 +135,24 @@ static enum filar_status start_workers(struct scheduler *scheduler, const char *
 	return status;
 }
 
+/* Its kernel thread ends, or has ended. */
+static void end_worker(struct worker *worker)
+{
+	while (kthread_join_until(worker->kthread, DEADLINE_NEVER) == FILAR_INTERRUPTED)
+		;
+	kthread_release(worker->kthread);
+	worker->kthread = NULL;
+}
+
 static void stop_workers(struct scheduler *scheduler)
 {
 	store_seq_cst(&scheduler->stopping, true);
 	idle_wake_all(&scheduler->idle);
-	for (uint32_t i = 0; i < scheduler->worker_count; i++) {
-		struct kthread *kthread = scheduler->workers[i].kthread;
-
-		if (kthread == NULL)
-			continue;
-		while (kthread_join_until(kthread, DEADLINE_NEVER) == FILAR_INTERRUPTED)
-			;
-		kthread_release(kthread);
-	}
+	/* Those that rest sleep on this word. */
+	store_seq_cst(&scheduler->active, UINT32_MAX);
+	futex_wake(&scheduler->active, INT_MAX);
+	for (uint32_t i = 0; i < load_relaxed(&scheduler->started); i++)
+		end_worker(&scheduler->workers[i]);
 }
 
 static void free_workers(struct scheduler *scheduler, uint32_t initialised)
@@ -162,6 +175,10 @@ enum filar_status scheduler_init(
 	scheduler->worker_begins = options->worker_begins;
 	scheduler->worker_ends = options->worker_ends;
 	scheduler->quiet = options->quiet;
+	scheduler->find = options->find;
+	scheduler->has_more = options->has_more;
+	scheduler->rests = options->rests;
+	store_relaxed(&scheduler->active, options->active > 0 ? options->active : options->workers);
 	inject_init(&scheduler->inject);
 	deadlines_init(&scheduler->deadlines);
 	idle_init(&scheduler->idle);
@@ -178,13 +195,47 @@ enum filar_status scheduler_init(
 	if (status == FILAR_OK)
 		status = assign_cpus(scheduler, options);
 	if (status == FILAR_OK) {
-		status = start_workers(scheduler, options->name);
+		status = start_workers(scheduler, options, load_relaxed(&scheduler->active));
 		if (status == FILAR_OK)
 			return FILAR_OK;
 		stop_workers(scheduler);
 	}
 	free_workers(scheduler, initialised);
 	return status;
+}
+
+static enum filar_status start_one_more(
+	struct scheduler *scheduler, const struct scheduler_options *options)
+{
+	uint32_t index = load_relaxed(&scheduler->started);
+	struct worker *worker = &scheduler->workers[index];
+	enum filar_status status = start_workers(scheduler, options, index + 1);
+
+	if (status == FILAR_OK || worker->kthread == NULL)
+		return status;
+	/* It has begun, could not set itself up, and ends. */
+	store_release(&scheduler->started, index);
+	fetch_sub_acq_rel(&scheduler->workers_up, 1);
+	end_worker(worker);
+	return status;
+}
+
+enum filar_status scheduler_set_active(
+	struct scheduler *scheduler, const struct scheduler_options *options, uint32_t active)
+{
+	enum filar_status status = FILAR_OK;
+
+	FILAR_ASSERT(active >= 1 && active <= scheduler->worker_count);
+	/* One by one: those before the one that cannot be started rest, until the next attempt. */
+	while (load_relaxed(&scheduler->started) < active && status == FILAR_OK)
+		status = start_one_more(scheduler, options);
+	if (status != FILAR_OK)
+		return status;
+	store_seq_cst(&scheduler->active, active);
+	futex_wake(&scheduler->active, INT_MAX);
+	/* Those that sleep and are too many now go to rest. */
+	idle_wake_all(&scheduler->idle);
+	return FILAR_OK;
 }
 
 void scheduler_close(struct scheduler *scheduler)
@@ -204,7 +255,7 @@ void scheduler_deinit(struct scheduler *scheduler)
 	if (!scheduler_is_forked(scheduler)) {
 		stop_workers(scheduler);
 	} else {
-		for (uint32_t i = 0; i < scheduler->worker_count; i++)
+		for (uint32_t i = 0; i < load_relaxed(&scheduler->started); i++)
 			kthread_release(scheduler->workers[i].kthread);
 	}
 	free_workers(scheduler, scheduler->worker_count);
@@ -248,7 +299,7 @@ void scheduler_fire_deadlines_slow(struct scheduler *scheduler)
 const char *worker_doing_name(uint32_t doing)
 {
 	static const char *const names[] = { "starting", "running", "searching", "sleeping",
-		"ended" };
+		"resting", "ended" };
 
 	return doing < FILAR_COUNT_OF(names) ? names[doing] : "?";
 }

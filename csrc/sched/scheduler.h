@@ -31,6 +31,15 @@ struct scheduler_options {
 	void (*worker_ends)(struct worker *worker);
 	/* On some worker, each time it runs out of work while the scheduler is closing. */
 	void (*quiet)(struct scheduler *scheduler);
+	/* For a layer with queues of its own (README.md, "Queues of the layer above"); NULL: none.
+	 * find: the next piece of work from them; has_more: whether they hold any for this worker;
+	 * rests: before and after a
+	 * worker rests because it is one too many; it must not keep what only it would find. */
+	struct work *(*find)(struct worker *worker);
+	bool (*has_more)(struct worker *worker);
+	void (*rests)(struct worker *worker, bool begins);
+	uint32_t active;    /* of the workers, how many are started and work; 0: all */
+	size_t stack_bytes; /* of the workers' kernel threads; 0: the process's default */
 };
 
 struct scheduler {
@@ -40,17 +49,26 @@ struct scheduler {
 	enum filar_status (*worker_begins)(struct worker *worker); /* I */
 	void (*worker_ends)(struct worker *worker);                /* I */
 	void (*quiet)(struct scheduler *scheduler);                /* I */
+	struct work *(*find)(struct worker *worker);               /* I */
+	bool (*has_more)(struct worker *worker);                   /* I */
+	void (*rests)(struct worker *worker, bool begins);         /* I */
 	struct inject inject;
 	struct deadlines deadlines;
 	struct idle idle;
 	_Atomic bool closing;        /* A  workers that run out of work call quiet() */
 	_Atomic bool stopping;       /* A  workers end as soon as they run out of what is at hand */
 	_Atomic uint32_t workers_up; /* A  futex: how many have begun */
+	_Atomic uint32_t started;    /* A  workers 0.. that have a kernel thread */
+	_Atomic uint32_t active;     /* A  futex: workers from this index on rest */
 };
 
 /* Starts the workers, all or none: FILAR_LIMIT, FILAR_NO_MEMORY, FILAR_NO_CPU, ... */
 enum filar_status scheduler_init(
 	struct scheduler *scheduler, const struct scheduler_options *options, void *const *locals);
+/* From now on the first `active` work, those after them rest; starts what is missing, with the
+ * options of the beginning.  All or nothing: FILAR_LIMIT, ...  One caller at a time. */
+enum filar_status scheduler_set_active(
+	struct scheduler *scheduler, const struct scheduler_options *options, uint32_t active);
 /* Asks sleeping and running workers to call quiet() whenever they run out of work. */
 void scheduler_close(struct scheduler *scheduler);
 /* Ends the workers and frees everything.  No work may be left.  In the child of a fork: only frees.

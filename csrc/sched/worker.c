@@ -11,6 +11,7 @@
 #include "base/tracepoint.h"
 #include "kthread/kthread.h"
 #include "os/clock.h"
+#include "os/futex.h"
 #include "sched/scheduler.h"
 
 #if FILAR_HARD
@@ -114,7 +115,8 @@ struct work *worker_pick_outside(struct worker *worker)
 	if (work != NULL || on_time)
 		return work;
 	/* A deadline may have put something there. */
-	return exchange_next(worker, NULL);
+	work = exchange_next(worker, NULL);
+	return work == NULL && scheduler->find != NULL ? scheduler->find(worker) : work;
 }
 
 /* ---- stealing ---- */
@@ -184,10 +186,15 @@ static struct work *steal_round(struct worker *thief)
 
 /* As long as pause_a_little(), unless something is injected: a queue of one word, which a kernel
  * thread or another runtime that plays ping-pong with us fills in a fraction of that time. */
-static void pause_until_injected(struct scheduler *scheduler)
+static void pause_until_injected(struct worker *worker)
 {
-	for (uint32_t i = 0; i < SEARCH_PAUSES && inject_count(&scheduler->inject) == 0; i++)
+	struct scheduler *scheduler = worker->scheduler;
+
+	for (uint32_t i = 0; i < SEARCH_PAUSES && inject_count(&scheduler->inject) == 0; i++) {
+		if (scheduler->has_more != NULL && scheduler->has_more(worker))
+			return;
 		cpu_pause();
+	}
 }
 
 /* Searches for a while. */
@@ -200,7 +207,7 @@ static struct work *search(struct worker *worker)
 	COUNTER_ADD(worker, searches, 1);
 	for (uint32_t round = 0; round < rounds && work == NULL; round++) {
 		if (round > 0)
-			pause_until_injected(scheduler);
+			pause_until_injected(worker);
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared)
 			work = steal_round(worker);
@@ -219,7 +226,10 @@ static bool anything_to_do(struct worker *worker)
 
 	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping))
 		return true;
-	for (uint32_t i = 0; i < scheduler->worker_count; i++) {
+	if (scheduler->has_more != NULL && scheduler->has_more(worker))
+		return true;
+	/* A layer with queues of its own leaves these empty. */
+	for (uint32_t i = 0; i < scheduler->worker_count && scheduler->find == NULL; i++) {
 		struct worker *victim = &scheduler->workers[i];
 
 		if (runq_length(&victim->runq) > 0 || load_relaxed(&victim->next) != NULL)
@@ -268,10 +278,34 @@ static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (idle_end_search(&scheduler->idle) && worker->runq.shared &&
+	if (idle_end_search(&scheduler->idle) && scheduler->worker_count > 1 &&
 		(anything_to_do(worker) ||
 			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER))
 		idle_wake_one(&scheduler->idle);
+}
+
+/* ---- resting ---- */
+
+static bool is_surplus(struct worker *worker)
+{
+	return worker->index >= load_relaxed(&worker->scheduler->active);
+}
+
+/* Until it is needed again, or the scheduler stops.  It is neither searching nor sleeping. */
+static void rest(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	uint32_t active;
+
+	if (scheduler->rests != NULL)
+		scheduler->rests(worker, true);
+	/* I2: somebody else must look after this one's last step, as if it had made work. */
+	idle_wake_one(&scheduler->idle);
+	store_relaxed(&worker->doing, WORKER_RESTING);
+	while (worker->index >= (active = load_acquire(&scheduler->active)))
+		(void)futex_wait_until(&scheduler->active, active, DEADLINE_NEVER);
+	if (scheduler->rests != NULL)
+		scheduler->rests(worker, false);
 }
 
 /*
@@ -289,6 +323,8 @@ static struct work *worker_find_work(struct worker *worker)
 	bool searching;
 
 	worker->handed = NULL;
+	if (FILAR_UNLIKELY(is_surplus(worker)))
+		rest(worker);
 	if (work == NULL)
 		work = worker_pick(worker);
 	if (work != NULL || load_relaxed(&scheduler->stopping))
@@ -298,7 +334,7 @@ static struct work *worker_find_work(struct worker *worker)
 	for (;;) {
 		if (searching)
 			work = search(worker);
-		if (work != NULL || load_relaxed(&scheduler->stopping))
+		if (work != NULL || load_relaxed(&scheduler->stopping) || is_surplus(worker))
 			break;
 		sleep_once(worker, searching);
 		searching = true;
@@ -318,7 +354,7 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->turns = WORKER_TURNS;
 	worker->cpu = -1;
 	random_init(&worker->random, random_mix((uint64_t)index + 1));
-	return runq_init(&worker->runq, scheduler->worker_count > 1);
+	return runq_init(&worker->runq, scheduler->worker_count > 1 && scheduler->find == NULL);
 }
 
 void worker_deinit(struct worker *worker)
@@ -351,7 +387,11 @@ void worker_main(void *pointer)
 	scheduler_worker_is_up(scheduler);
 	if (begun) {
 		store_relaxed(&worker->doing, WORKER_RUNNING);
-		while ((work = worker_find_work(worker)) != NULL) {
+		while ((work = worker_find_work(worker)) != NULL ||
+			!load_relaxed(&scheduler->stopping)) {
+			/* Without work: it is to rest. */
+			if (work == NULL)
+				continue;
 			store_relaxed(&worker->doing, WORKER_RUNNING);
 			work->class->run(worker, work);
 		}

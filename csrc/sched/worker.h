@@ -29,6 +29,7 @@ enum worker_doing {
 	WORKER_RUNNING,
 	WORKER_SEARCHING,
 	WORKER_SLEEPING,
+	WORKER_RESTING, /* one of those too many: scheduler_set_active() */
 	WORKER_ENDED
 };
 

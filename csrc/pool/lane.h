@@ -1,0 +1,79 @@
+/*
+ * lane.h - a queue of calls under a lock: the pool's own (one for each priority) and each worker's.
+ *
+ * First in, first out, in linked blocks, so that nothing is copied when it grows and neighbours lie
+ * in one cache line.  A lock and not a lock-free queue: it is taken once for many calls on both
+ * sides, a call is found and taken out of the middle under it (by one that waits for it), and the
+ * proofs of README.md rest on its order.
+ *
+ * Always: a call is in exactly one lane, or in the hands of the one that runs it; on its way from
+ * lane to lane both locks are held.
+ */
+#ifndef FILAR_POOL_LANE_H
+#define FILAR_POOL_LANE_H
+
+#include "pool/call.h"
+#include "sync/spinlock.h"
+
+#if FILAR_HARD
+#define LANE_BLOCK_CALLS 4u
+#else
+#define LANE_BLOCK_CALLS 255u
+#endif
+
+struct lane_block {
+	struct lane_block *next;   /* L  towards the tail */
+	struct lane_block *before; /* L */
+	struct call calls[LANE_BLOCK_CALLS];
+};
+
+struct lane {
+	struct spinlock lock;
+	struct lane_block *first; /* L  NULL: no block yet, and then last is NULL as well */
+	struct lane_block *last;  /* L */
+	struct lane_block *spare; /* L  an empty one, or NULL */
+	uint32_t head;            /* L  next to pop, in first */
+	uint32_t tail;            /* L  next to push, in last */
+	bool closed;              /* L  refuses calls from outside */
+	bool pinned;              /* I  only its worker takes from it */
+	_Atomic uint64_t count;   /* A  calls in it; written under L, read by anyone */
+	_Atomic uint64_t pushed;  /* A  submitted to it; written under L */
+	_Atomic uint64_t *moves;  /* I  the pool's: calls went from lane to lane */
+};
+
+void lane_init(struct lane *lane, _Atomic uint64_t *moves);
+/* Frees the blocks, and forgets calls in them. */
+void lane_deinit(struct lane *lane);
+
+/* NULL: no memory.  Never with a lock held. */
+struct lane_block *lane_block_create(void);
+/* Locked.  True: the block is the lane's; false: it has a spare one, keep it. */
+FILAR_MUST_USE bool lane_give_block(struct lane *lane, struct lane_block *block);
+
+/* Locked.  Appends; false: there is no block for it. */
+bool lane_push_locked(struct lane *lane, const struct call *call);
+/* Locked.  The oldest; false: empty. */
+bool lane_pop_locked(struct lane *lane, struct call *call);
+
+/*
+ * The oldest goes to *first, up to `more` that follow it to the end of `own` (not locked; may be
+ * NULL), as far as it has room and its lock is free.  How many left the lane, *first included.
+ */
+uint32_t lane_take(struct lane *lane, struct call *first, struct lane *own, uint64_t more);
+
+/* Who waits on a worker takes out what it waits for: calls of the group, or the one with this body
+ * and argument.  The youngest that fits; false: none. */
+struct lane_wish {
+	const struct waitgroup *group; /* or NULL: */
+	call_body *body;
+	void *argument;
+};
+bool lane_take_wish(struct lane *lane, const struct lane_wish *wish, struct call *call);
+
+/* A guess unless locked. */
+static inline uint64_t lane_count(struct lane *lane)
+{
+	return load_relaxed(&lane->count);
+}
+
+#endif

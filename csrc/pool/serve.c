@@ -1,0 +1,368 @@
+/*
+ * serve.c - what a worker of a pool does: find a call, a fork or a loop, run it, find the next.
+ *
+ * find_next() is the one place that decides where is looked and in which order.
+ */
+#include "base/check.h"
+#include "base/tracepoint.h"
+#include "os/clock.h"
+#include "pool/loop.h"
+#include "pool/pool.h"
+#include "pool/task.h"
+
+#if FILAR_HARD
+#define BATCH_MAX 2u
+#else
+/* Calls that a worker takes at once from the pool's lane to its own: so few that it matters little
+ * if they are wanted elsewhere, so many that the lock is no longer felt. */
+#define BATCH_MAX 48u
+#endif
+
+struct pool_worker *pool_worker_current(void)
+{
+	struct worker *worker = worker_current();
+
+	if (worker == NULL || worker->scheduler->find != pool_find)
+		return NULL;
+	return worker->local;
+}
+
+/* ---- running a call ---- */
+
+void pool_flush_group(struct pool_worker *self)
+{
+	struct waitgroup *group = self->group;
+
+	if (group == NULL)
+		return;
+	self->group = NULL;
+	FILAR_CHECK_EQ(latch_count_down(&group->latch, self->group_ended), FILAR_OK);
+	self->group_ended = 0;
+}
+
+/* A call of the group has ended.  It is counted down with those that follow on this worker: the
+ * group cannot become empty before they have ended anyway. */
+static void note_end(struct pool_worker *self, struct waitgroup *group)
+{
+	if (group == NULL)
+		return;
+	if (self->group != group) {
+		pool_flush_group(self);
+		self->group = group;
+	}
+	self->group_ended++;
+}
+
+static enum filar_status reason_to_drop(struct pool_worker *self, const struct call *call)
+{
+	if (FILAR_UNLIKELY(load_relaxed(&self->pool->cancelled)))
+		return FILAR_CANCELLED;
+	return FILAR_LIKELY(call->token == NULL) ? FILAR_OK : token_check(call->token);
+}
+
+void pool_run_call(struct pool_worker *self, const struct call *call)
+{
+	enum filar_status reason = reason_to_drop(self, call);
+
+	if (self->group != NULL && self->group != call->group)
+		pool_flush_group(self);
+	POOL_COUNT(self, begun, 1);
+	if (FILAR_LIKELY(reason == FILAR_OK)) {
+		call_body *outer_body = load_relaxed(&self->body);
+		void *outer_argument = load_relaxed(&self->argument);
+		const struct token *outer_token = self->forks.token;
+
+		if (call->body == task_body) {
+			const struct task *task = call->argument;
+
+			store_relaxed(&self->body, task->body);
+			store_relaxed(&self->argument, task->argument);
+		} else {
+			store_relaxed(&self->body, call->body);
+			store_relaxed(&self->argument, call->argument);
+		}
+		self->forks.token = call->token;
+		call->body(call->argument);
+		self->forks.token = outer_token;
+		store_relaxed(&self->argument, outer_argument);
+		store_relaxed(&self->body, outer_body);
+	} else {
+		POOL_COUNT(self, dropped, 1);
+		if (call->body == task_body)
+			task_drop(call->argument, reason);
+	}
+	note_end(self, call->group);
+	/* S4: release, what the call did and what it submitted; pairs with S5. */
+	store_release(&self->counters.ended, load_relaxed(&self->counters.ended) + 1);
+}
+
+bool pool_call_cancelled(void)
+{
+	struct pool_worker *self = pool_worker_current();
+
+	return self != NULL &&
+	       (load_relaxed(&self->pool->cancelled) || token_check(self->forks.token) != FILAR_OK);
+}
+
+/* ---- finding ---- */
+
+void pool_made_room(struct pool *pool, enum pool_priority priority)
+{
+	struct waitq *room = &pool->room[priority];
+	struct waitq_entry *entry;
+	uint64_t word;
+
+	/* Relaxed: the lane's lock orders it (README.md, "A full queue"). */
+	if ((load_relaxed(&room->word) & WAITQ_WAITERS) == 0)
+		return;
+	word = waitq_lock(room);
+	entry = waitq_pop(room);
+	waitq_unlock(room, word);
+	if (entry != NULL)
+		waitq_wake(entry);
+}
+
+/* From one of the pool's lanes; a share of what is there goes to the own lane. */
+static bool take_shared(struct pool_worker *self, enum pool_priority priority)
+{
+	struct pool *pool = self->pool;
+	struct lane *lane = &pool->lanes[priority];
+	uint64_t count = lane_count(lane), share;
+	uint32_t taken;
+
+	if (count == 0)
+		return false;
+	share = count / load_relaxed(&pool->workers);
+	if (pool->one_by_one || priority != POOL_NORMAL)
+		share = 0;
+	taken = lane_take(lane, &self->call, &self->lane, share < BATCH_MAX ? share : BATCH_MAX);
+	if (taken == 0)
+		return false;
+	if (pool->options.queue_max > 0)
+		pool_made_room(pool, priority);
+	/* I2 of the scheduler: what is now in the own lane can be taken by others. */
+	if (taken > 1)
+		idle_wake_one(&pool->scheduler.idle);
+	self->found = FOUND_CALL;
+	return true;
+}
+
+static bool take_own(struct pool_worker *self)
+{
+	self->found = FOUND_CALL;
+	return lane_take(&self->lane, &self->call, NULL, 0) > 0;
+}
+
+/* Half of another worker's lane. */
+static bool steal_lane(struct pool_worker *self, struct pool_worker *victim)
+{
+	uint64_t count = lane_count(&victim->lane), half = count / 2;
+	uint32_t taken;
+
+	if (count == 0)
+		return false;
+	taken = lane_take(
+		&victim->lane, &self->call, &self->lane, half < BATCH_MAX ? half : BATCH_MAX);
+	if (taken == 0)
+		return false;
+	POOL_COUNT(self, steals, 1);
+	POOL_COUNT(self, stolen, taken);
+	tracepoint_emit(TRACE_STEAL, victim->worker->index, (int32_t)taken);
+	if (taken > 1)
+		idle_wake_one(&self->pool->scheduler.idle);
+	self->found = FOUND_CALL;
+	return true;
+}
+
+static bool steal_fork(struct pool_worker *self, struct pool_worker *victim)
+{
+	self->fork = forks_steal(&victim->forks, 0);
+	self->found = FOUND_FORK;
+	return self->fork != NULL;
+}
+
+/* From the other workers, beginning with a random one. */
+static bool steal(struct pool_worker *self,
+	bool (*from)(struct pool_worker *self, struct pool_worker *victim))
+{
+	struct scheduler *scheduler = &self->pool->scheduler;
+	uint32_t count = load_acquire(&scheduler->started), start;
+
+	if (count < 2)
+		return false;
+	start = random_below(&self->worker->random, count);
+	for (uint32_t i = 0; i < count; i++) {
+		struct pool_worker *victim = &self->pool->locals[(start + i) % count];
+
+		if (victim != self && from(self, victim))
+			return true;
+	}
+	return false;
+}
+
+static bool join_loop(struct pool_worker *self)
+{
+	self->found = FOUND_LOOP;
+	return load_relaxed(&self->pool->loops_open) > 0 &&
+	       loops_enter(self->pool, &self->loop, &self->loop_place);
+}
+
+/*
+ * What to run next; false: nothing.
+ *
+ * 1. now and then the low lane first, so that nothing waits for ever
+ * 2. the high lane           5. forks of others: parts of calls that have begun
+ * 3. the own lane            6. the normal lane, and a share of it for the own
+ * 4. loops that want helpers 7. the low lane   8. others' lanes
+ */
+static bool find_next(struct pool_worker *self)
+{
+	bool stealing = self->pool->options.queues == POOL_STEALING;
+
+	if (FILAR_UNLIKELY(--self->turns == 0)) {
+		self->turns = POOL_TURNS;
+		if (take_shared(self, POOL_LOW) || take_shared(self, POOL_NORMAL))
+			return true;
+	}
+	return take_shared(self, POOL_HIGH) || take_own(self) || join_loop(self) ||
+	       steal(self, steal_fork) || take_shared(self, POOL_NORMAL) ||
+	       take_shared(self, POOL_LOW) || (stealing && steal(self, steal_lane));
+}
+
+struct work *pool_find(struct worker *worker)
+{
+	struct pool_worker *self = worker->local;
+
+	return find_next(self) ? &self->work : NULL;
+}
+
+/* After I1: must see all that find_next() would find. */
+bool pool_has_more(struct worker *worker)
+{
+	struct pool_worker *self = worker->local;
+	struct pool *pool = self->pool;
+	bool stealing = pool->options.queues == POOL_STEALING;
+	uint32_t count = load_acquire(&pool->scheduler.started);
+
+	for (int i = 0; i < POOL_PRIORITIES; i++) {
+		if (lane_count(&pool->lanes[i]) > 0)
+			return true;
+	}
+	if (lane_count(&self->lane) > 0 || load_relaxed(&pool->loops_open) > 0)
+		return true;
+	for (uint32_t i = 0; i < count; i++) {
+		struct pool_worker *victim = &pool->locals[i];
+
+		if (victim == self)
+			continue;
+		if (forks_are_open(&victim->forks) || (stealing && lane_count(&victim->lane) > 0))
+			return true;
+	}
+	return false;
+}
+
+/* ---- running ---- */
+
+static void run_found(struct pool_worker *self)
+{
+	if (self->found != FOUND_CALL)
+		pool_flush_group(self);
+	switch (self->found) {
+	case FOUND_CALL: {
+		struct call call = self->call;
+
+		pool_run_call(self, &call);
+		break;
+	}
+	case FOUND_FORK:
+		forks_run(&self->forks, self->fork);
+		break;
+	case FOUND_LOOP:
+		POOL_COUNT(self, helpers, 1);
+		loop_help(self, self->loop, self->loop_place);
+		break;
+	}
+}
+
+/* Runs what was found, and what is found after it, until there is nothing more or the worker is to
+ * rest.  So a call costs no way through the worker's loop. */
+static void run(struct worker *worker, struct work *work)
+{
+	struct pool_worker *self = worker->local;
+	struct scheduler *scheduler = worker->scheduler;
+
+	(void)work;
+	do {
+		run_found(self);
+		store_relaxed(&worker->ticks, load_relaxed(&worker->ticks) + 1);
+	} while (worker->index < load_relaxed(&scheduler->active) && find_next(self));
+	pool_flush_group(self);
+}
+
+const struct work_class pool_work_class = { .name = "pool", .run = run };
+
+/* ---- helping ---- */
+
+/* One look into all lanes. */
+static bool take_wish_once(struct pool *pool, struct pool_worker *self,
+	const struct lane_wish *wish, struct call *call)
+{
+	uint32_t count = load_acquire(&pool->scheduler.started);
+
+	if (self != NULL && lane_take_wish(&self->lane, wish, call))
+		return true;
+	for (int i = 0; i < POOL_PRIORITIES; i++) {
+		if (!lane_take_wish(&pool->lanes[i], wish, call))
+			continue;
+		if (pool->options.queue_max > 0)
+			pool_made_room(pool, (enum pool_priority)i);
+		return true;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		if (lane_take_wish(&pool->locals[i].lane, wish, call))
+			return true;
+	}
+	return false;
+}
+
+bool pool_take_wish(struct pool *pool, struct pool_worker *self, const struct lane_wish *wish,
+	struct call *call)
+{
+	uint64_t moves;
+
+	/* Relaxed: the lanes' locks order it (README.md, "Waiting on a worker"). */
+	do {
+		moves = load_relaxed(&pool->moves);
+		if (take_wish_once(pool, self, wish, call))
+			return true;
+	} while (load_relaxed(&pool->moves) != moves);
+	return false;
+}
+
+bool pool_help(struct pool_worker *self, const struct lane_wish *wish)
+{
+	struct call call;
+
+	if (!pool_take_wish(self->pool, self, wish, &call))
+		return false;
+	pool_run_call(self, &call);
+	pool_flush_group(self);
+	return true;
+}
+
+/* ---- resting ---- */
+
+/* Nobody else takes from a lane of pinned calls: what is there is run first.  Nothing more comes in
+ * from outside while it rests. */
+void pool_rests(struct worker *worker, bool begins)
+{
+	struct pool_worker *self = worker->local;
+	struct pool *pool = self->pool;
+
+	spinlock_lock(&self->lane.lock);
+	self->lane.closed = begins || load_relaxed(&pool->state) == POOL_CLOSED;
+	spinlock_unlock(&self->lane.lock);
+	while (begins && pool->options.queues == POOL_PINNED && take_own(self))
+		run_found(self);
+	pool_flush_group(self);
+}

@@ -1,0 +1,255 @@
+/*
+ * submit.c - calls into lanes.
+ *
+ * submit_some() decides which lane and what happens when there is no room; the rest are leaves.
+ * Protocols: README.md, "Submitting" and "A full queue".
+ */
+#include "base/memory.h"
+#include "os/clock.h"
+#include "pool/pool.h"
+
+void submission_init(struct submission *how)
+{
+	*how = (struct submission){
+		.priority = POOL_NORMAL, .worker = -1, .deadline_ns = DEADLINE_NEVER
+	};
+}
+
+/* A run of calls with one submission. */
+struct calls {
+	const filar_call *list;
+	size_t count;
+	size_t done; /* pushed or run so far */
+};
+
+/* ---- pushing ---- */
+
+/* Locked.  A worker that waits for this group, asleep, must look again: what has come is perhaps
+ * only its to run.  The group cannot be gone: its call is in the lane, and the lane locked. */
+static void tell_helpers(struct waitgroup *group)
+{
+	struct waitq *queue = &group->latch.queue;
+	uint64_t word;
+	struct list claimed;
+
+	if ((load_relaxed(&queue->word) & WAITQ_WAITERS) == 0)
+		return;
+	word = waitq_lock(queue);
+	waitq_pop_kind(queue, LATCH_HELPER, &claimed);
+	waitq_unlock(queue, word);
+	waitq_wake_all(&claimed);
+}
+
+static void wake_for(struct pool *pool, struct lane *lane)
+{
+	struct idle *idle = &pool->scheduler.idle;
+
+	/* A pinned call is for one worker, and any other that searches does not see it. */
+	if (pool->options.queues == POOL_PINNED && lane->pinned) {
+		/* I2, by hand. */
+		if (IDLE_SLEEPING(fetch_add_seq_cst(&idle->word, 0)) > 0)
+			idle_wake_all(idle);
+		return;
+	}
+	idle_wake_one(idle);
+}
+
+static bool is_full(struct pool *pool, struct lane *lane)
+{
+	return pool->options.queue_max > 0 && lane_count(lane) >= pool->options.queue_max;
+}
+
+/* Locked.  As many as there is room for; FILAR_NO_MEMORY: the lane wants a block. */
+static enum filar_status push_locked(
+	struct pool *pool, struct lane *lane, const struct submission *how, struct calls *calls)
+{
+	for (; calls->done < calls->count; calls->done++) {
+		const filar_call *next = &calls->list[calls->done];
+		struct call call = { next->body, next->argument, how->group, how->token };
+
+		if (is_full(pool, lane))
+			return FILAR_BUSY;
+		if (!lane_push_locked(lane, &call))
+			return FILAR_NO_MEMORY;
+		store_relaxed(&lane->pushed, load_relaxed(&lane->pushed) + 1);
+	}
+	return FILAR_OK;
+}
+
+/* FILAR_OK: all are in.  FILAR_BUSY: full.  FILAR_WRONG_STATE: the lane is closed. */
+static enum filar_status push(struct pool *pool, struct lane *lane, bool from_inside,
+	const struct submission *how, struct calls *calls)
+{
+	struct lane_block *block = NULL;
+	enum filar_status status;
+	size_t before;
+
+	do {
+		before = calls->done;
+		spinlock_lock(&lane->lock);
+		if (block != NULL && lane_give_block(lane, block))
+			block = NULL;
+		status = lane->closed && !from_inside ? FILAR_WRONG_STATE
+						      : push_locked(pool, lane, how, calls);
+		if (calls->done > before) {
+			wake_for(pool, lane);
+			if (how->group != NULL)
+				tell_helpers(how->group);
+		}
+		/* Nothing of the pool is touched after this if it was the last: what was pushed may
+		 * end it. */
+		spinlock_unlock(&lane->lock);
+		if (status == FILAR_NO_MEMORY && block == NULL) {
+			block = lane_block_create();
+			if (block == NULL)
+				return status_detail(
+					FILAR_NO_MEMORY, "no memory for the pool's queue");
+		}
+	} while (status == FILAR_NO_MEMORY);
+	memory_release(block);
+	return status;
+}
+
+/* ---- no room ---- */
+
+/* The submitter runs the next one. */
+static void run_inline(struct pool *pool, struct pool_worker *self, const struct submission *how,
+	struct calls *calls)
+{
+	const filar_call *next = &calls->list[calls->done++];
+	const struct token *outer = self != NULL ? self->forks.token : NULL;
+
+	fetch_add_relaxed(&pool->inlined, 1);
+	if (self != NULL)
+		self->forks.token = how->token;
+	if (token_check(how->token) == FILAR_OK)
+		next->body(next->argument);
+	if (self != NULL)
+		self->forks.token = outer;
+	if (how->group != NULL)
+		(void)waitgroup_done(how->group);
+}
+
+/* Until the lane has had room for a moment, or the pool is closed. */
+static enum filar_status wait_for_room(
+	struct pool *pool, struct lane *lane, const struct submission *how)
+{
+	struct waitq_entry entry = { .kind = 0 };
+	struct waitq *room = &pool->room[how->priority];
+	uint64_t word = waitq_lock(room);
+	bool is_room;
+
+	waitq_push(room, &entry);
+	waitq_unlock(room, word);
+	/* Once more, after it is known that somebody waits: "A full queue". */
+	spinlock_lock(&lane->lock);
+	is_room = lane->closed || !is_full(pool, lane);
+	spinlock_unlock(&lane->lock);
+	if (!is_room)
+		return waitq_wait_until(
+			room, &entry, how->deadline_ns, WAIT_SEND, WAIT_CANCELLABLE);
+	if (waitq_take_back(room, &entry, &word, WAIT_SEND))
+		waitq_unlock(room, word);
+	else
+		pool_made_room(pool, how->priority); /* that wake may be for another now */
+	return FILAR_OK;
+}
+
+static enum filar_status closed(void)
+{
+	return status_detail(FILAR_WRONG_STATE, "the pool was shut down and takes no more calls");
+}
+
+static enum filar_status reject(struct pool *pool)
+{
+	fetch_add_relaxed(&pool->rejected, 1);
+	return status_detail(FILAR_BUSY, "the pool's queue is full: %llu calls wait",
+		(unsigned long long)pool->options.queue_max);
+}
+
+/* ---- which lane ---- */
+
+static struct lane *worker_lane(struct pool *pool, const struct submission *how)
+{
+	uint32_t workers = load_relaxed(&pool->workers), worker = (uint32_t)how->worker;
+
+	if (how->worker < 0)
+		worker = fetch_add_relaxed(&pool->next_pinned, 1);
+	return &pool->locals[worker % workers].lane;
+}
+
+static struct lane *choose_lane(
+	struct pool *pool, struct pool_worker *self, const struct submission *how)
+{
+	if (pool->options.queue_max > 0 || how->priority != POOL_NORMAL)
+		return &pool->lanes[how->priority];
+	switch (pool->options.queues) {
+	case POOL_STEALING:
+		return self != NULL ? &self->lane : &pool->lanes[POOL_NORMAL];
+	case POOL_PINNED:
+		return worker_lane(pool, how);
+	default:
+		return &pool->lanes[POOL_NORMAL];
+	}
+}
+
+/* Until all are queued or run. */
+static enum filar_status submit_some(struct pool *pool, struct pool_worker *self,
+	const struct submission *how, struct calls *calls)
+{
+	struct lane *lane = choose_lane(pool, self, how);
+	/* Calls of the pool may submit until it has ended; not to a worker that rests. */
+	bool from_inside = self != NULL && (!lane->pinned || lane == &self->lane);
+
+	while (calls->done < calls->count) {
+		enum filar_status status = push(pool, lane, from_inside, how, calls);
+
+		if (status == FILAR_OK)
+			return status;
+		if (status == FILAR_WRONG_STATE && lane->pinned && lane != &pool->locals[0].lane) {
+			/* That worker has just gone to rest. */
+			lane = self != NULL ? &self->lane : &pool->locals[0].lane;
+			from_inside = self != NULL;
+			continue;
+		}
+		if (status == FILAR_WRONG_STATE)
+			return closed();
+		if (status != FILAR_BUSY)
+			return status;
+		if (pool->options.when_full == POOL_FULL_REJECT)
+			return reject(pool);
+		if (pool->options.when_full == POOL_FULL_RUN || self != NULL) {
+			run_inline(pool, self, how, calls);
+			continue;
+		}
+		status = wait_for_room(pool, lane, how);
+		if (status != FILAR_OK)
+			return status;
+	}
+	return FILAR_OK;
+}
+
+enum filar_status pool_submit_many(struct pool *pool, const struct submission *how,
+	const filar_call *list, size_t count, size_t *submitted)
+{
+	struct pool_worker *self = pool_worker_of(pool);
+	struct calls calls = { list, count, 0 };
+	enum filar_status status = self != NULL ? FILAR_OK : pool_start(pool);
+
+	if (status == FILAR_OK && how->group != NULL)
+		status = waitgroup_add(how->group, count);
+	if (status == FILAR_OK) {
+		status = submit_some(pool, self, how, &calls);
+		if (how->group != NULL && calls.done < count)
+			(void)latch_count_down(&how->group->latch, count - calls.done);
+	}
+	if (submitted != NULL)
+		*submitted = calls.done;
+	return status;
+}
+
+enum filar_status pool_submit(
+	struct pool *pool, const struct submission *how, call_body *body, void *argument)
+{
+	return pool_submit_many(pool, how, &(filar_call){ body, argument }, 1, NULL);
+}
