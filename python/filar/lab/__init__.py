@@ -18,6 +18,7 @@ from filar.lab import (
     scheduling,
     selfcheck,
     sharing,
+    speedups,
     switching,
     timers,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "scheduling",
     "selfcheck",
     "sharing",
+    "speedups",
     "switching",
     "timers",
     "ways",

@@ -96,7 +96,7 @@ class Fit:
     def words(self) -> str:
         """'Amdahl: serial share 2.1 % (1.8 to 2.6)'."""
         told = [
-            f"{name} {100 * one.mid:.2g} % ({100 * one.lo:.2g} to {100 * one.hi:.2g})"
+            f"{name} {_percent(one.mid)} % ({_percent(one.lo)} to {_percent(one.hi)})"
             for name, one in self.parameters.items()
         ]
         return f"{self.law.name}: {', '.join(told)}"
@@ -126,6 +126,11 @@ def fit(law: Law, workers: Sequence[float], speedups: ArrayLike, resampled: Arra
     }
     error = float(np.max(np.abs(law.curve(n[good], *values) / measured[good] - 1)))
     return Fit(law, parameters, error)
+
+
+def _percent(share: float) -> str:
+    """Two digits: 0.021 as "2.1", 1 as "100"."""
+    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.2g}"
 
 
 @dataclass(frozen=True, eq=False)
