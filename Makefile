@@ -81,6 +81,7 @@ check-lint: $(VENV)/dev
 	$(VENV)/bin/mypy
 
 check-py: $(VENV)/dev
+	bash tools/executor_suite.sh $(VENV)/bin/python
 	$(VENV)/bin/python -m pytest
 
 ## make asan tsan hard fail    the C tests under each

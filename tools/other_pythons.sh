@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${PYENV_ROOT:-$HOME/.pyenv}
-tests=(tests/py/test_threads.py tests/py/test_topology.py tests/py/test_runner.py tests/py/test_lab_creation.py)
+tests=(tests/py/test_threads.py tests/py/test_topology.py tests/py/test_runner.py tests/py/test_lab_creation.py
+	tests/py/test_pool.py tests/py/test_pool_conformance.py)
 
 find_python() {
 	for candidate in "python$1" "$root"/versions/"$1".*/bin/"python$1"; do
@@ -24,6 +25,7 @@ for version in 3.12 3.13 3.14 3.15; do
 	folder=build/python$version
 	"$python" -m venv "$folder"
 	"$folder/bin/python" -m pip install --quiet --disable-pip-version-check . pytest pytest-timeout hypothesis
+	bash tools/executor_suite.sh "$folder/bin/python"
 	echo "pythons: $("$folder/bin/python" --version)"
 	"$folder/bin/python" -m pytest -q -p no:cacheprovider "${tests[@]}"
 done

@@ -22,12 +22,14 @@ static enum filar_status no_runtime(void)
 _Static_assert((int)FILAR_WORKERS_NOT_PINNED == WORKER_PIN_NONE, "one meaning");
 _Static_assert((int)FILAR_WORKERS_COMPACT == WORKER_PIN_COMPACT, "one meaning");
 _Static_assert((int)FILAR_WORKERS_SCATTER == WORKER_PIN_SCATTER, "one meaning");
+_Static_assert((int)FILAR_SPARES_DEFAULT == RUNTIME_SPARES_DEFAULT, "one meaning");
 _Static_assert((int)FILAR_WORKERS_LIST == WORKER_PIN_LIST, "one meaning");
 
 void filar_runtime_options_init(filar_runtime_options *options)
 {
 	if (options != NULL)
-		*options = (filar_runtime_options){ 0 };
+		*options = (filar_runtime_options){ .spare_workers_max = FILAR_SPARES_DEFAULT,
+			.watch_ns = RUNTIME_WATCH_NS_DEFAULT };
 }
 
 int filar_runtime_create(filar_runtime **runtime, const filar_runtime_options *options)
@@ -47,6 +49,8 @@ int filar_runtime_create(filar_runtime **runtime, const filar_runtime_options *o
 		inside.cpu_count = options->cpu_count;
 		inside.stack_bytes = options->stack_bytes;
 		inside.name = options->name;
+		inside.spares_max = options->spare_workers_max;
+		inside.watch_ns = options->watch_ns;
 	}
 	return runtime_create((struct runtime **)runtime, &inside);
 }
@@ -90,7 +94,12 @@ int filar_runtime_read_stats(filar_runtime *runtime, filar_runtime_stats *stats)
 		.stolen = load_relaxed(&inside.counters.stolen),
 		.worker_sleeps = load_relaxed(&inside.counters.sleeps),
 		.worker_wakes = inside.wakes,
-		.deadlines_fired = inside.deadlines_fired };
+		.deadlines_fired = inside.deadlines_fired,
+		.blocking_calls = load_relaxed(&inside.counters.sections),
+		.workers_relieved = inside.relieved,
+		.workers_stuck = inside.stuck,
+		.spares_started = inside.spares_started,
+		.spares_refused = inside.spares_refused };
 	return FILAR_OK;
 }
 
@@ -162,4 +171,14 @@ bool filar_green_is_cancelled(void)
 	struct green *self = green_self();
 
 	return self != NULL && green_is_cancelled(self);
+}
+
+void filar_blocking_begin(void)
+{
+	blocking_begin();
+}
+
+void filar_blocking_end(void)
+{
+	blocking_end();
 }

@@ -81,6 +81,7 @@ static enum filar_status convert_options(
 		.queues = (enum pool_queues)options->queues,
 		.when_full = (enum pool_full)options->when_full,
 		.queue_max = options->queue_max,
+		.spares_max = options->spare_workers_max,
 		.worker_begins = options->worker_begins,
 		.worker_ends = options->worker_ends,
 		.hook_argument = options->hook_argument };

@@ -32,6 +32,12 @@ enum trace_event {
 	TRACE_STEAL,          /* subject: the victim's index, argument: how many */
 	TRACE_WORKER_SLEEP,   /* subject: the worker's index */
 	TRACE_WORKER_WAKE,    /* subject: the worker's index */
+	TRACE_BLOCKING_BEGIN, /* subject: the worker's index */
+	TRACE_BLOCKING_END,   /* subject: the worker's index */
+	TRACE_RELIEVE,        /* subject: the worker that is, argument: why (sched/blocking.h) */
+	TRACE_RESUME,         /* subject: the relieved worker, back again */
+	TRACE_STAND_IN,       /* subject: the spare that becomes active */
+	TRACE_RETIRE,         /* subject: the spare that nobody needs */
 	TRACE_EVENT_COUNT
 };
 

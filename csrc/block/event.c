@@ -3,6 +3,9 @@
  */
 #include "block/event.h"
 
+#include "base/check.h"
+#include "os/clock.h"
+
 void event_init(struct event *event, bool set)
 {
 	waitq_init(&event->queue, set);
@@ -14,7 +17,8 @@ bool event_is_set(struct event *event)
 	return WAITQ_VALUE(load_acquire(&event->queue.word)) != 0;
 }
 
-enum filar_status event_wait_until(struct event *event, int64_t deadline_ns)
+static enum filar_status wait_until(
+	struct event *event, int64_t deadline_ns, enum wait_shield shield)
 {
 	struct waitq_entry entry = { .kind = 0 };
 	uint64_t word;
@@ -28,7 +32,19 @@ enum filar_status event_wait_until(struct event *event, int64_t deadline_ns)
 	}
 	waitq_push(&event->queue, &entry);
 	waitq_unlock(&event->queue, word);
-	return waitq_wait_until(&event->queue, &entry, deadline_ns, WAIT_EVENT, WAIT_CANCELLABLE);
+	return waitq_wait_until(&event->queue, &entry, deadline_ns, WAIT_EVENT, shield);
+}
+
+enum filar_status event_wait_until(struct event *event, int64_t deadline_ns)
+{
+	return wait_until(event, deadline_ns, WAIT_CANCELLABLE);
+}
+
+void event_wait_shielded(struct event *event)
+{
+	enum filar_status status = wait_until(event, DEADLINE_NEVER, WAIT_SHIELDED);
+
+	FILAR_CHECK_EQ(status, FILAR_OK);
 }
 
 /* Changes the value and wakes whoever waits. */

@@ -15,6 +15,8 @@ struct event {
 
 void event_init(struct event *event, bool set);
 enum filar_status event_wait_until(struct event *event, int64_t deadline_ns);
+/* Without end, whatever happens to the caller. */
+void event_wait_shielded(struct event *event);
 /* FILAR_OK also when it was set before: what happened before each set is visible after a wait. */
 void event_set(struct event *event);
 void event_reset(struct event *event);

@@ -28,11 +28,11 @@ _Static_assert(offsetof(struct green, context) == FILAR_CACHELINE_BYTES &&
 struct green *green_self(void)
 {
 	struct worker *worker = worker_current();
+	struct work *current = worker != NULL ? load_relaxed(&worker->current) : NULL;
 
-	if (worker == NULL || worker->current == NULL ||
-		worker->current->class != &green_work_class)
+	if (current == NULL || current->class != &green_work_class)
 		return NULL;
-	return GREEN_OF(worker->current);
+	return GREEN_OF(current);
 }
 
 struct green_ref green_ref_of(struct green *green)
@@ -93,6 +93,17 @@ const char *wait_reason_name(uint32_t reason)
 	return reason < WAIT_REASON_COUNT ? names[reason] : "?";
 }
 
+void green_pin(struct green *green, void *attended)
+{
+	green->attended = attended;
+	worker_pin(worker_here(), &green->work);
+}
+
+void green_unpin(struct green *green)
+{
+	worker_unpin(worker_here(), &green->work);
+}
+
 /* ---- running and leaving ---- */
 
 static void run_on_worker(struct worker *worker, struct work *work)
@@ -104,6 +115,18 @@ static void run_on_worker(struct worker *worker, struct work *work)
 }
 
 const struct work_class green_work_class = { .name = "green", .run = run_on_worker };
+
+void switch_away_attended(
+	struct worker *worker, struct green *green, struct work *next, enum leaving how)
+{
+	const struct attendant *attendant = green->runtime->attendant;
+
+	if (attendant != NULL)
+		attendant->leave(green, next);
+	switch_registers(worker, green, next, how);
+	if (attendant != NULL)
+		attendant->arrive(green);
+}
 
 void switch_wake_for_yielded(struct worker *worker)
 {
@@ -147,7 +170,7 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 void green_yield(void)
 {
 	struct worker *worker = worker_current();
-	struct work *current = worker != NULL ? worker->current : NULL, *next;
+	struct work *current = worker != NULL ? load_relaxed(&worker->current) : NULL, *next;
 
 	if (current == NULL || current->class != &green_work_class) {
 		sched_yield();
@@ -175,7 +198,7 @@ static struct work *take_joiner(struct worker *worker, struct green *green)
 	if (waiter == NULL || waiter == JOINER_DETACHED ||
 		!cas_acq_rel(&green->joiner, &waiter, JOINER_WOKEN))
 		return NULL;
-	joiner = waiter_take_parked(waiter, worker->scheduler);
+	joiner = waiter_take_parked(waiter, worker);
 	if (joiner != NULL)
 		return &joiner->work;
 	/* Elsewhere, or still on its way: settle_end() wakes it. */
@@ -226,6 +249,7 @@ static enum filar_status make(struct green **result, struct runtime *runtime,
 		return status;
 	green = (struct green *)slot;
 	green->work.class = &green_work_class;
+	green->work.home = NULL;
 	green->runtime = runtime;
 	green->body = body;
 	green->argument = argument;
@@ -250,6 +274,7 @@ static enum filar_status spawn_inside(struct green_ref *ref, struct worker *work
 	struct runtime *runtime, const struct green_options *options, green_body *body,
 	void *argument)
 {
+	struct work *current = load_relaxed(&worker->current);
 	struct green *green;
 	enum filar_status status = make(&green, runtime, worker->local, options, body, argument);
 
@@ -258,9 +283,8 @@ static enum filar_status spawn_inside(struct green_ref *ref, struct worker *work
 	give_ref(ref, green);
 	tracepoint_emit(TRACE_GREEN_SPAWN, load_relaxed(&green->number), 0);
 	COUNTER_ADD(worker, spawns, 1);
-	if (options->run_first && worker->current != NULL &&
-		worker->current->class == &green_work_class)
-		switch_away(worker, GREEN_OF(worker->current), &green->work, LEAVING_FORK);
+	if (options->run_first && current != NULL && current->class == &green_work_class)
+		switch_away(worker, GREEN_OF(current), &green->work, LEAVING_FORK);
 	else
 		scheduler_ready(worker, &green->work);
 	return FILAR_OK;

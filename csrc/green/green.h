@@ -64,6 +64,8 @@ struct green {
 	void *argument;                  /* I */
 	_Atomic(struct waiter *) joiner; /* A  who joins, or one of JOINER_* */
 	struct runtime *runtime;         /* I  of the slot: the same for all that come */
+	void *attended;                  /* S  the attendant's, while it is pinned */
+	_Atomic uint32_t has_name;       /* A  0: `name` is somebody else's */
 
 	/* What each switch touches: one line. */
 	_Alignas(FILAR_CACHELINE_BYTES) struct context context; /* S */
@@ -74,7 +76,6 @@ struct green {
 	_Atomic uint32_t reason; /* A  enum wait_reason, likewise */
 	_Atomic uint64_t number; /* A  of this green thread in its runtime; 0: the slot is free */
 	_Atomic uint64_t cancel_number; /* A  cancelled if it equals `number` */
-	_Atomic uint32_t has_name;      /* A  0: `name` is somebody else's */
 
 	struct deadline deadline; /* S  of the current wait */
 	uint64_t deadline_ticket; /* S  the wait it belongs to */
@@ -126,6 +127,13 @@ enum filar_status green_cancel(struct green_ref ref);
 
 /* On a green thread: lets others run, stays runnable.  On a kernel thread: sched_yield. */
 void green_yield(void);
+/*
+ * For the calling green thread: from now on only this worker runs it, and the runtime's attendant
+ * (runtime.h) is told whenever it is left and continued; green->attended is its attendant's.  It
+ * ends unpinned.
+ */
+void green_pin(struct green *green, void *attended);
+void green_unpin(struct green *green);
 /* NULL on a kernel thread's own stack. */
 struct green *green_self(void);
 struct green_ref green_ref_of(struct green *green);

@@ -17,7 +17,9 @@
 
 void runtime_options_init(struct runtime_options *options)
 {
-	*options = (struct runtime_options){ .guard = STACK_GUARD_BEST };
+	*options = (struct runtime_options){ .guard = STACK_GUARD_BEST,
+		.spares_max = RUNTIME_SPARES_DEFAULT,
+		.watch_ns = RUNTIME_WATCH_NS_DEFAULT };
 }
 
 static struct runtime *runtime_of_scheduler(struct scheduler *scheduler)
@@ -41,10 +43,20 @@ bool runtime_is_forked(const struct runtime *runtime)
  * thread, which cannot run on the stack that has overflowed. */
 static enum filar_status worker_begins(struct worker *worker)
 {
+	const struct attendant *attendant = runtime_of_scheduler(worker->scheduler)->attendant;
 	struct green_local *local = worker->local;
+	enum filar_status status;
 	sigset_t faults;
 	int error;
 
+	if (local == NULL) {
+		/* A spare, on its first start or on another try; freed with the runtime. */
+		local = memory_acquire_aligned(1, sizeof *local);
+		if (local == NULL)
+			return status_detail(FILAR_NO_MEMORY, "no memory for a spare worker");
+		worker->local = local;
+		runtime_of_worker(worker)->local_pointers[worker->index] = local;
+	}
 	sigemptyset(&faults);
 	sigaddset(&faults, SIGSEGV);
 	sigaddset(&faults, SIGBUS);
@@ -53,13 +65,22 @@ static enum filar_status worker_begins(struct worker *worker)
 	error = call_sigmask(SIG_UNBLOCK, &faults, NULL);
 	if (error != 0)
 		return status_from_errno(error, "pthread_sigmask");
-	return signal_stack_install(&local->signal_stack);
+	status = signal_stack_install(&local->signal_stack);
+	if (status != FILAR_OK || attendant == NULL)
+		return status;
+	status = attendant->begins(worker);
+	if (status != FILAR_OK)
+		signal_stack_remove(&local->signal_stack);
+	return status;
 }
 
 static void worker_ends(struct worker *worker)
 {
+	const struct attendant *attendant = runtime_of_scheduler(worker->scheduler)->attendant;
 	struct green_local *local = worker->local;
 
+	if (attendant != NULL)
+		attendant->ends(worker);
 	signal_stack_remove(&local->signal_stack);
 }
 
@@ -70,9 +91,9 @@ static uint64_t count_live(struct runtime *runtime)
 	uint64_t ends = 0, spawns = 0;
 
 	/* R3: acquire; pairs with R2: the spawn of whatever ended is visible. */
-	for (uint32_t i = 0; i < scheduler->worker_count; i++)
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
 		ends += load_acquire(&scheduler->workers[i].counters.ends);
-	for (uint32_t i = 0; i < scheduler->worker_count; i++)
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
 		spawns += load_relaxed(&scheduler->workers[i].counters.spawns);
 	spawns += load_relaxed(&runtime->outside_spawns);
 	return spawns - ends;
@@ -100,6 +121,13 @@ static enum filar_status check_options(const struct runtime_options *options)
 		return status_detail(FILAR_INVALID,
 			"a stack of %zu bytes is too large: a green thread has at most %zu",
 			options->stack_bytes, STACK_BYTES_LARGEST);
+	if (options->spares_max < RUNTIME_SPARES_DEFAULT || options->spares_max > SPARES_MAX)
+		return status_detail(FILAR_INVALID,
+			"a runtime has at most %d spare workers, not %d", SPARES_MAX,
+			options->spares_max);
+	if (options->watch_ns < 0)
+		return status_detail(FILAR_INVALID, "a watch of %lld ns is negative",
+			(long long)options->watch_ns);
 	if (options->pin == WORKER_PIN_LIST && (options->cpus == NULL || options->cpu_count == 0))
 		return status_detail(FILAR_INVALID, "a list of CPUs to pin to needs CPUs");
 	return FILAR_OK;
@@ -113,10 +141,17 @@ static uint32_t default_workers(void)
 	return count < 1 ? 1 : count > WORKERS_MAX ? WORKERS_MAX : (uint32_t)count;
 }
 
-static enum filar_status allocate_locals(struct runtime *runtime, uint32_t workers)
+static uint32_t spares_of(const struct runtime_options *options, uint32_t workers)
+{
+	if (options->spares_max != RUNTIME_SPARES_DEFAULT)
+		return (uint32_t)options->spares_max;
+	return workers > 1 ? RUNTIME_SPARES : 0;
+}
+
+static enum filar_status allocate_locals(struct runtime *runtime, uint32_t workers, uint32_t spares)
 {
 	runtime->locals = memory_acquire_aligned(workers, sizeof *runtime->locals);
-	runtime->local_pointers = memory_acquire(workers, sizeof *runtime->local_pointers);
+	runtime->local_pointers = memory_acquire(workers + spares, sizeof *runtime->local_pointers);
 	if (runtime->locals == NULL || runtime->local_pointers == NULL) {
 		memory_release(runtime->locals);
 		memory_release(runtime->local_pointers);
@@ -139,6 +174,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		.cpus = options->cpus,
 		.cpu_count = options->cpu_count,
 		.name = options->name,
+		.watch_ns = options->watch_ns,
 		.worker_begins = worker_begins,
 		.worker_ends = worker_ends,
 		.quiet = check_drained };
@@ -149,15 +185,17 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		return status;
 	if (scheduler_options.workers == 0)
 		scheduler_options.workers = default_workers();
+	scheduler_options.spares_max = spares_of(options, scheduler_options.workers);
 	runtime = memory_acquire_aligned(1, sizeof *runtime);
 	if (runtime == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a runtime");
 	spinlock_init(&runtime->outside_lock);
 	eventcount_init(&runtime->drained_event);
+	runtime->attendant = options->attendant;
 	atomic_init(&runtime->next_number, 1);
 	runtime->class_index = stack_class_index(
 		options->stack_bytes > 0 ? options->stack_bytes : GREEN_STACK_BYTES_DEFAULT);
-	status = allocate_locals(runtime, scheduler_options.workers);
+	status = allocate_locals(runtime, scheduler_options.workers, scheduler_options.spares_max);
 	if (status != FILAR_OK)
 		goto free_runtime;
 	status = stack_pool_init(
@@ -290,6 +328,8 @@ enum filar_status runtime_destroy(struct runtime *runtime)
 			(unsigned long long)census.count, census.names);
 	}
 	scheduler_deinit(&runtime->scheduler);
+	for (uint32_t i = runtime->scheduler.worker_count; i < runtime->scheduler.worker_limit; i++)
+		memory_release(runtime->local_pointers[i]);
 	stack_pool_deinit(&runtime->pool);
 	memory_release(runtime->locals);
 	memory_release(runtime->local_pointers);
@@ -308,11 +348,38 @@ void runtime_read_stats(struct runtime *runtime, struct runtime_stats *stats)
 	stats->outside_spawns = load_relaxed(&runtime->outside_spawns);
 	stats->deadlines_fired = load_relaxed(&runtime->scheduler.deadlines.fired);
 	stats->wakes = load_relaxed(&runtime->scheduler.idle.wakes);
+	stats->relieved = load_relaxed(&runtime->scheduler.blocking.relieved);
+	stats->stuck = load_relaxed(&runtime->scheduler.blocking.stuck);
+	stats->spares_started = load_relaxed(&runtime->scheduler.blocking.started);
+	stats->spares_refused = load_relaxed(&runtime->scheduler.blocking.refused);
+	stats->active = load_relaxed(&runtime->scheduler.blocking.active);
 	scheduler_read_counters(&runtime->scheduler, &stats->counters);
+}
+
+struct dump {
+	struct runtime *runtime;
+	int fd;
+};
+
+/* Where it runs, and for how long already. */
+static void dump_running(struct scheduler *scheduler, struct green *green, int fd)
+{
+	char piece[80];
+
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
+		struct worker *worker = &scheduler->workers[i];
+
+		if (load_relaxed(&worker->current) != &green->work)
+			continue;
+		(void)scheduler_describe_piece(worker, piece, sizeof piece);
+		dprintf(fd, " on worker %u%s", i, piece);
+		return;
+	}
 }
 
 static void dump_one(struct stack_slot *slot, void *argument)
 {
+	const struct dump *dump = argument;
 	struct green *green = (struct green *)slot;
 	uint32_t state = load_relaxed(&green->state);
 	char who[64];
@@ -320,14 +387,18 @@ static void dump_one(struct stack_slot *slot, void *argument)
 	if (load_acquire(&green->number) == 0)
 		return;
 	green_describe(green, who, sizeof who);
-	dprintf(*(int *)argument, "%s: %s", who, green_state_name(state));
+	dprintf(dump->fd, "%s: %s", who, green_state_name(state));
 	if (state == GREEN_PARKED)
-		dprintf(*(int *)argument, " (%s)", wait_reason_name(load_relaxed(&green->reason)));
-	dprintf(*(int *)argument, "%s\n", green_is_cancelled(green) ? ", cancelled" : "");
+		dprintf(dump->fd, " (%s)", wait_reason_name(load_relaxed(&green->reason)));
+	if (state == GREEN_RUNNING)
+		dump_running(&dump->runtime->scheduler, green, dump->fd);
+	dprintf(dump->fd, "%s\n", green_is_cancelled(green) ? ", cancelled" : "");
 }
 
 void runtime_dump(struct runtime *runtime, int fd)
 {
+	struct dump dump = { runtime, fd };
+
 	scheduler_dump(&runtime->scheduler, fd);
-	stack_pool_for_each(&runtime->pool, dump_one, &fd);
+	stack_pool_for_each(&runtime->pool, dump_one, &dump);
 }

@@ -8,9 +8,24 @@
 #define FILAR_GREEN_RUNTIME_H
 
 #include "green/green.h"
+#include "os/clock.h"
 #include "sched/scheduler.h"
 
 #define GREEN_STACK_BYTES_DEFAULT ((size_t)64 * 1024)
+
+/*
+ * What a layer above keeps beside its green threads on each worker (the Python border: a thread
+ * state and perhaps the interpreter's lock).  leave() runs on the stack of a pinned green thread
+ * that is about to be left for `next` (NULL: for the worker's loop), arrive() on it when it goes
+ * on, on the same kernel thread.  Neither may wait for a thing that a green thread could hold.
+ * begins() and ends() run on the worker's kernel thread, before and after everything else there.
+ */
+struct attendant {
+	enum filar_status (*begins)(struct worker *worker);
+	void (*ends)(struct worker *worker);
+	void (*leave)(struct green *green, struct work *next);
+	void (*arrive)(struct green *green);
+};
 
 struct runtime_options {
 	uint32_t workers; /* 0: as many as CPUs this process may use */
@@ -20,7 +35,15 @@ struct runtime_options {
 	size_t stack_bytes;     /* default of its green threads; 0: GREEN_STACK_BYTES_DEFAULT */
 	enum stack_guard guard; /* BEST unless tests or the lab want another */
 	const char *name;       /* of the workers' kernel threads; NULL: "filar" */
+	const struct attendant *attendant; /* NULL: none */
+	int32_t spares_max;                /* RUNTIME_SPARES_DEFAULT, or at most SPARES_MAX */
+	int64_t watch_ns; /* one piece of work for so long is stuck; 0: only what is marked */
 };
+
+/* None with one worker: N:1, where one that blocks stops all.  Else RUNTIME_SPARES. */
+#define RUNTIME_SPARES_DEFAULT   (-1)
+#define RUNTIME_SPARES           64
+#define RUNTIME_WATCH_NS_DEFAULT (10 * NS_PER_MS)
 
 /* What only one worker touches, or under outside_lock those who are none. */
 struct green_local {
@@ -33,10 +56,11 @@ struct green_local {
 struct runtime {
 	struct scheduler scheduler;
 	struct stack_pool pool;
-	uint32_t class_index;         /* I  of the default stack */
-	struct green_local *locals;   /* I  one for each worker */
-	void **local_pointers;        /* I */
-	_Atomic uint64_t next_number; /* A */
+	uint32_t class_index;       /* I  of the default stack */
+	struct green_local *locals; /* I  one for each regular worker; spares make their own */
+	void **local_pointers;      /* I */
+	const struct attendant *attendant; /* I  NULL: none */
+	_Atomic uint64_t next_number;      /* A */
 	struct spinlock outside_lock;
 	struct green_local outside;      /* L */
 	bool closed;                     /* L  no spawns from outside */
@@ -52,6 +76,11 @@ struct runtime_stats {
 	uint64_t outside_spawns;
 	uint64_t deadlines_fired;
 	uint64_t wakes; /* of sleeping workers */
+	uint64_t relieved;
+	uint64_t stuck;
+	uint64_t spares_started;
+	uint64_t spares_refused;
+	uint32_t active;
 	struct counters counters;
 };
 

@@ -25,6 +25,10 @@ void switch_wake_for_yielded(struct worker *worker);
 static FILAR_ALWAYS_INLINE void switch_settle_yield(struct worker *worker, struct green *green)
 {
 	store_relaxed(&green->state, GREEN_RUNNABLE);
+	if (FILAR_UNLIKELY(green->work.home != NULL)) {
+		pinned_push(&worker->pinned, &green->work);
+		return;
+	}
 	worker_push(worker, &green->work);
 	/* Not ordered with those who go to sleep, but seen at one of the next yields. */
 	if (worker->runq.shared &&
@@ -53,18 +57,17 @@ static FILAR_ALWAYS_INLINE struct context *switch_target(struct worker *worker, 
 
 	if (FILAR_UNLIKELY(next == NULL || next->class != &green_work_class)) {
 		worker_hand_over(worker, next);
-		worker->current = NULL;
+		store_relaxed(&worker->current, NULL);
 		return &worker->loop;
 	}
 	green = GREEN_OF(next);
-	worker->current = next;
+	store_relaxed(&worker->current, next);
 	store_relaxed(&green->state, GREEN_RUNNING);
 	tracepoint_emit(TRACE_GREEN_RUN, load_relaxed(&green->number), (int32_t)worker->index);
 	return &green->context;
 }
 
-/* Leaves `green`, the caller, for `next`; returns when it is continued. */
-static FILAR_ALWAYS_INLINE void switch_away(
+static FILAR_ALWAYS_INLINE void switch_registers(
 	struct worker *worker, struct green *green, struct work *next, enum leaving how)
 {
 	struct context *to = switch_target(worker, next);
@@ -74,6 +77,20 @@ static FILAR_ALWAYS_INLINE void switch_away(
 	ATOMIC_POINT(); /* where publishing too early would show */
 	worker = context_switch(&green->context, to, worker);
 	switch_settle(worker);
+}
+
+/* The same for one that is pinned: its attendant is told before and after. */
+void switch_away_attended(
+	struct worker *worker, struct green *green, struct work *next, enum leaving how);
+
+/* Leaves `green`, the caller, for `next`; returns when it is continued. */
+static FILAR_ALWAYS_INLINE void switch_away(
+	struct worker *worker, struct green *green, struct work *next, enum leaving how)
+{
+	if (FILAR_UNLIKELY(green->work.home != NULL))
+		switch_away_attended(worker, green, next, how);
+	else
+		switch_registers(worker, green, next, how);
 }
 
 #endif

@@ -79,12 +79,14 @@ static bool settle_wait(struct green *green, uint64_t ticket, enum park_state ou
 	return true;
 }
 
-struct green *waiter_take_parked(struct waiter *waiter, const struct scheduler *scheduler)
+struct green *waiter_take_parked(struct waiter *waiter, const struct worker *worker)
 {
 	struct green *green = waiter->green;
 	uint64_t word;
 
-	if (green == NULL || &green->runtime->scheduler != scheduler)
+	if (green == NULL || &green->runtime->scheduler != worker->scheduler)
+		return NULL;
+	if (green->work.home != NULL && green->work.home != worker)
 		return NULL;
 	word = load_relaxed(&green->park);
 	if (PARK_STATE(word) != PARK_PARKED)
@@ -133,7 +135,10 @@ void waiter_commit(struct worker *worker, struct green *green)
 	}
 	/* The wake came first: RUNNING -> RUNNABLE. */
 	store_relaxed(&green->state, GREEN_RUNNABLE);
-	worker_push(worker, &green->work);
+	if (green->work.home != NULL)
+		pinned_push(&worker->pinned, &green->work);
+	else
+		worker_push(worker, &green->work);
 }
 
 /* Ends a wait that is not parked, by its owner; false when somebody else was faster. */

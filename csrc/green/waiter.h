@@ -66,9 +66,10 @@ enum filar_status waiter_wait_until(struct waiter *waiter, int64_t deadline_ns,
 	enum wait_reason reason, enum wait_shield shield);
 void waiter_wake(struct waiter *waiter);
 
-/* For a waiter that was claimed: if it is a green thread of this scheduler and parked, it is woken
- * and now the caller's, RUNNABLE on no queue; else NULL, and nothing has changed. */
-struct green *waiter_take_parked(struct waiter *waiter, const struct scheduler *scheduler);
+/* For a waiter that was claimed: if it is a green thread that this worker, the caller's, may run,
+ * and parked, it is woken and now the caller's, RUNNABLE on no queue; else NULL, and nothing has
+ * changed. */
+struct green *waiter_take_parked(struct waiter *waiter, const struct worker *worker);
 
 /* For switch.h: the registers are saved. WAITING -> PARKED, or runnable again. */
 void waiter_commit(struct worker *worker, struct green *green);

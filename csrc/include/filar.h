@@ -276,7 +276,8 @@ void filar_after_fork_in_child(void);
  * A green thread is a body on a stack of its own that the workers (kernel threads) of a runtime
  * take turns to run.  With one worker it is the N:1 model, with more the M:N model.  Switching
  * costs some nanoseconds and no system call.  Scheduling is cooperative: a body runs until it
- * yields, waits or returns; one that blocks its kernel thread blocks its worker.
+ * yields, waits or returns; one that blocks its kernel thread blocks its worker, until a spare
+ * worker stands in (filar_blocking_begin).
  */
 
 typedef struct filar_runtime filar_runtime;
@@ -304,7 +305,16 @@ typedef struct {
 	size_t cpu_count;
 	size_t stack_bytes; /* of its green threads, rounded up to 16 KiB x 2^n; 0: 64 KiB */
 	const char *name;   /* of the workers' kernel threads, cut to fit; NULL: "filar" */
+	/* Workers that may stand in for those whose kernel thread is blocked, made when needed and
+	 * kept; 0..1024.  FILAR_SPARES_DEFAULT: 64, but none with one worker (N:1: one that blocks
+	 * stops all).  0: nobody stands in, and nobody watches. */
+	int32_t spare_workers_max;
+	/* One green thread that runs for so long without a wait or yield is stuck: if others wait
+	 * behind it, somebody stands in as if it had called filar_blocking_begin().  0: never. */
+	int64_t watch_ns;
 } filar_runtime_options;
+
+enum { FILAR_SPARES_DEFAULT = -1 };
 
 typedef struct {
 	const char *name;   /* up to 23 bytes are kept; NULL: none */
@@ -327,8 +337,14 @@ typedef struct {
 	uint64_t worker_sleeps;
 	uint64_t worker_wakes;
 	uint64_t deadlines_fired;
+	uint64_t blocking_calls;   /* filar_blocking_begin(), nested ones not counted */
+	uint64_t workers_relieved; /* times somebody stood in for a blocked or stuck worker */
+	uint64_t workers_stuck;  /* of these, for one that had not called filar_blocking_begin() */
+	uint64_t spares_started; /* kernel threads made to stand in */
+	uint64_t spares_refused; /* times one was wanted and could not be had */
 } filar_runtime_stats;
 
+/* spare_workers_max = FILAR_SPARES_DEFAULT, watch_ns = 10 ms, all else zero. */
 void filar_runtime_options_init(filar_runtime_options *options);
 /* Starts the workers, all or none.  options NULL: the defaults.  Installs, once per process, a
  * handler for SIGSEGV that names the green thread whose stack has overflowed and hands on to the
@@ -379,6 +395,16 @@ int filar_green_sleep_until(int64_t deadline_ns);
 /* number 0 on a kernel thread. */
 filar_green filar_green_self(void);
 bool filar_green_is_cancelled(void);
+
+/*
+ * What stands between these may block the kernel thread for long: a file, a foreign library, a lock
+ * that is not filar's.  On a worker of a runtime with spare workers, another worker soon takes its
+ * place (some 100 us into the call); the caller stays on its kernel thread.  Some ns when the call
+ * does not block.  They nest.  No wait or yield of filar's inside: that ends the section.  Anywhere
+ * else they do nothing.
+ */
+void filar_blocking_begin(void);
+void filar_blocking_end(void);
 
 /* ---- things to wait on -------------------------------------------------------------------- */
 /*
@@ -554,7 +580,10 @@ typedef struct {
 	size_t stack_bytes; /* of each worker; 0: the process's default (ulimit -s) */
 	int32_t queues;     /* enum filar_pool_queues */
 	int32_t when_full;  /* enum filar_pool_full; only counts with queue_max */
-	uint64_t queue_max; /* calls that may wait in the queue; 0: no bound */
+	uint64_t queue_max; /* calls that may wait in the queue, of each priority; 0: no bound */
+	/* Workers that may stand in for those between filar_blocking_begin() and _end(), made when
+	 * needed and kept; 0..1024.  0: nobody stands in, and nobody watches. */
+	uint32_t spare_workers_max;
 	/* On each worker's kernel thread, before its first call and after its last; NULL: nothing.
 	 * worker_begins returns FILAR_OK, or what filar_pool_start() or the submission that
 	 * started the worker then fails with. */

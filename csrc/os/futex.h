@@ -13,6 +13,11 @@
  * FILAR_INTERRUPTED: a signal handler ran.
  */
 enum filar_status futex_wait_until(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns);
+/* The same, for a sleeper that futex_wake() wakes and futex_wake_masked() only if `mask` and that
+ * one's have a bit in common; mask is not 0. */
+enum filar_status futex_wait_masked_until(
+	_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns, uint32_t mask);
+int futex_wake_masked(_Atomic uint32_t *word, int count, uint32_t mask);
 /* Wakes up to `count` sleepers; returns how many. */
 int futex_wake(_Atomic uint32_t *word, int count);
 /* The same for words in memory shared between processes. */

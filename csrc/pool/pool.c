@@ -32,17 +32,26 @@ static struct pool *pool_of_scheduler(struct scheduler *scheduler)
 	return FILAR_CONTAINER_OF(scheduler, struct pool, scheduler);
 }
 
+/* With the spares. */
+static uint32_t local_count(const struct pool *pool)
+{
+	return pool->options.workers_max + pool->options.spares_max;
+}
+
 /* ---- hooks of the scheduler ---- */
 
 static enum filar_status worker_begins(struct worker *worker)
 {
-	struct pool_worker *self = worker->local;
-	const struct pool_options *options = &self->pool->options;
+	struct pool *pool = pool_of_scheduler(worker->scheduler);
+	struct pool_worker *self = &pool->locals[worker->index];
+	const struct pool_options *options = &pool->options;
 	enum filar_status status;
 	struct lane_block *block;
 	int answer;
 
 	self->worker = worker;
+	worker->local = self;
+	store_relaxed(&self->tid, kthread_tid(kthread_self()));
 	/* A worker that could not begin the last time has them already. */
 	if (load_relaxed(&self->forks.array) == NULL) {
 		status = forks_init(&self->forks, worker);
@@ -79,7 +88,7 @@ static uint64_t ended(struct pool *pool)
 	/* S5: acquire; pairs with S4: what an ended call has submitted is visible. */
 	uint64_t sum = load_acquire(&pool->ended_outside);
 
-	for (uint32_t i = 0; pool->locals != NULL && i < pool->options.workers_max; i++)
+	for (uint32_t i = 0; pool->locals != NULL && i < local_count(pool); i++)
 		sum += load_acquire(&pool->locals[i].counters.ended);
 	return sum;
 }
@@ -90,7 +99,7 @@ static uint64_t pushed(struct pool *pool)
 
 	for (int i = 0; i < POOL_PRIORITIES; i++)
 		sum += load_relaxed(&pool->lanes[i].pushed);
-	for (uint32_t i = 0; pool->locals != NULL && i < pool->options.workers_max; i++)
+	for (uint32_t i = 0; pool->locals != NULL && i < local_count(pool); i++)
 		sum += load_relaxed(&pool->locals[i].lane.pushed);
 	return sum;
 }
@@ -132,6 +141,9 @@ static enum filar_status check_options(const struct pool_options *options)
 	if (options->workers_max > 0 && options->workers > options->workers_max)
 		return status_detail(FILAR_INVALID, "%u workers are more than workers_max, %u",
 			options->workers, options->workers_max);
+	if (options->spares_max > SPARES_MAX)
+		return status_detail(
+			FILAR_INVALID, "a pool has at most %d spare workers", SPARES_MAX);
 	if (options->pin == WORKER_PIN_LIST && (options->cpus == NULL || options->cpu_count == 0))
 		return status_detail(FILAR_INVALID, "a list of CPUs to pin to needs CPUs");
 	return FILAR_OK;
@@ -210,12 +222,13 @@ static struct scheduler_options scheduler_options_of(const struct pool *pool)
 	const struct pool_options *options = &pool->options;
 
 	return (struct scheduler_options){ .workers = options->workers_max,
-		.active = load_relaxed(&pool->workers),
+		.working = load_relaxed(&pool->workers),
 		.pin = options->pin,
 		.cpus = options->cpus,
 		.cpu_count = options->cpu_count,
 		.name = options->name,
 		.stack_bytes = options->stack_bytes,
+		.spares_max = options->spares_max,
 		.worker_begins = worker_begins,
 		.worker_ends = worker_ends,
 		.quiet = pool_check_drained,
@@ -226,7 +239,7 @@ static struct scheduler_options scheduler_options_of(const struct pool *pool)
 
 static void free_locals(struct pool *pool)
 {
-	for (uint32_t i = 0; pool->locals != NULL && i < pool->options.workers_max; i++) {
+	for (uint32_t i = 0; pool->locals != NULL && i < local_count(pool); i++) {
 		lane_deinit(&pool->locals[i].lane);
 		forks_deinit(&pool->locals[i].forks);
 	}
@@ -238,7 +251,7 @@ static void free_locals(struct pool *pool)
 
 static enum filar_status allocate_locals(struct pool *pool)
 {
-	uint32_t count = pool->options.workers_max;
+	uint32_t count = local_count(pool);
 
 	pool->locals = memory_acquire_aligned(count, sizeof *pool->locals);
 	pool->local_pointers = memory_acquire(count, sizeof *pool->local_pointers);
@@ -302,13 +315,12 @@ enum filar_status pool_start_slow(struct pool *pool)
 
 static enum filar_status resize_locked(struct pool *pool, uint32_t workers)
 {
-	struct scheduler_options options = scheduler_options_of(pool);
 	enum filar_status status = FILAR_OK;
 
 	if (load_relaxed(&pool->state) == POOL_CLOSED)
 		return status_detail(FILAR_WRONG_STATE, "the pool was shut down");
 	if (load_relaxed(&pool->state) == POOL_RUNNING)
-		status = scheduler_set_active(&pool->scheduler, &options, workers);
+		status = scheduler_set_working(&pool->scheduler, workers);
 	if (status == FILAR_OK)
 		store_relaxed(&pool->workers, workers);
 	return status;
@@ -347,7 +359,7 @@ static void close_locked(struct pool *pool, bool cancel)
 		store_relaxed(&pool->cancelled, true);
 	for (int i = 0; i < POOL_PRIORITIES; i++)
 		close_lane(&pool->lanes[i]);
-	for (uint32_t i = 0; started && i < pool->options.workers_max; i++)
+	for (uint32_t i = 0; started && i < local_count(pool); i++)
 		close_lane(&pool->locals[i].lane);
 	/* Those who wait for room see that there will be none. */
 	for (int i = 0; i < POOL_PRIORITIES; i++) {
@@ -409,7 +421,7 @@ static void describe_stuck(struct pool *pool, char *text, size_t bytes)
 	size_t used = 0;
 
 	text[0] = 0;
-	for (uint32_t i = 0; i < pool->options.workers_max && named < 3; i++) {
+	for (uint32_t i = 0; i < local_count(pool) && named < 3; i++) {
 		call_body *body = load_relaxed(&pool->locals[i].body);
 		char one[80];
 		int length;
@@ -430,7 +442,7 @@ static uint64_t queued(struct pool *pool)
 
 	for (int i = 0; i < POOL_PRIORITIES; i++)
 		sum += lane_count(&pool->lanes[i]);
-	for (uint32_t i = 0; pool->locals != NULL && i < pool->options.workers_max; i++)
+	for (uint32_t i = 0; pool->locals != NULL && i < local_count(pool); i++)
 		sum += lane_count(&pool->locals[i].lane);
 	return sum;
 }
@@ -488,7 +500,7 @@ enum filar_status pool_destroy(struct pool *pool)
 static void sum_counters(struct pool *pool, struct pool_counters *sum)
 {
 	memset(sum, 0, sizeof *sum);
-	for (uint32_t i = 0; pool->locals != NULL && i < pool->options.workers_max; i++) {
+	for (uint32_t i = 0; pool->locals != NULL && i < local_count(pool); i++) {
 		struct pool_counters *one = &pool->locals[i].counters;
 
 #define X(name) store_relaxed(&sum->name, load_relaxed(&sum->name) + load_relaxed(&one->name));
@@ -533,7 +545,7 @@ void pool_read_stats(struct pool *pool, filar_pool_stats *stats)
 	stats->stolen = load_relaxed(&sum.stolen);
 	stats->helpers = load_relaxed(&sum.helpers);
 	stats->loops = load_relaxed(&pool->loops_run);
-	for (uint32_t i = 0; i < pool->options.workers_max; i++)
+	for (uint32_t i = 0; i < local_count(pool); i++)
 		stats->forks += load_relaxed(&pool->locals[i].forks.taken);
 	stats->worker_sleeps = load_relaxed(&of_workers.sleeps);
 	stats->worker_wakes = load_relaxed(&pool->scheduler.idle.wakes);
@@ -547,13 +559,13 @@ enum filar_status pool_describe_worker(
 
 	memset(description, 0, sizeof *description);
 	description->cpu = -1;
-	if (index >= pool->options.workers_max)
+	if (index >= local_count(pool))
 		return status_detail(FILAR_NOT_FOUND, "the pool has no worker %u", index);
-	if (!has_scheduler(pool) || index >= load_acquire(&pool->scheduler.started))
+	if (!has_scheduler(pool) || index >= scheduler_made(&pool->scheduler))
 		return FILAR_OK;
 	self = &pool->locals[index];
 	worker = &pool->scheduler.workers[index];
-	description->tid = pool_is_forked(pool) ? 0 : kthread_tid(worker->kthread);
+	description->tid = load_relaxed(&self->tid);
 	description->cpu = worker->cpu;
 	description->resting = load_relaxed(&worker->doing) == WORKER_RESTING;
 	description->calls = load_relaxed(&self->counters.begun);
@@ -563,16 +575,15 @@ enum filar_status pool_describe_worker(
 	return FILAR_OK;
 }
 
-static void dump_worker(struct pool *pool, uint32_t index, int fd)
+static void dump_worker(struct pool_worker *self, int fd)
 {
-	struct pool_worker *self = &pool->locals[index];
 	call_body *body = load_relaxed(&self->body);
 	char text[96] = "";
 
 	if (body != NULL)
 		describe_body(body, text, sizeof text);
-	dprintf(fd, "pool worker %u: %llu in its queue, %u forks%s%s", index,
-		(unsigned long long)lane_count(&self->lane),
+	dprintf(fd, "pool worker %u: %llu in its queue, %u forks%s%s",
+		(uint32_t)(self - self->pool->locals), (unsigned long long)lane_count(&self->lane),
 		FORKS_SPLIT(load_relaxed(&self->forks.open)), body != NULL ? ", in " : "", text);
 #define X(name)                                                                                    \
 	dprintf(fd, ", %llu " #name, (unsigned long long)load_relaxed(&self->counters.name));
@@ -596,6 +607,6 @@ void pool_dump(struct pool *pool, int fd)
 	if (!has_scheduler(pool))
 		return;
 	scheduler_dump(&pool->scheduler, fd);
-	for (uint32_t i = 0; i < load_acquire(&pool->scheduler.started); i++)
-		dump_worker(pool, i, fd);
+	for (uint32_t i = 0; i < pool_worker_count(pool); i++)
+		dump_worker(pool_worker_at(pool, i), fd);
 }

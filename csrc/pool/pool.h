@@ -37,7 +37,8 @@ struct pool_options {
 	size_t stack_bytes;
 	enum pool_queues queues;
 	enum pool_full when_full;
-	uint64_t queue_max; /* 0: no bound */
+	uint64_t queue_max;  /* 0: no bound */
+	uint32_t spares_max; /* workers that may stand in for blocked ones */
 	int (*worker_begins)(void *argument, uint32_t worker);
 	void (*worker_ends)(void *argument, uint32_t worker);
 	void *hook_argument;
@@ -80,6 +81,7 @@ struct pool_worker {
 	struct lane lane;
 	FILAR_CACHELINE_BREAK struct pool_counters counters; /* A  owner writes */
 	_Atomic(call_body *) body; /* A  of the call it is in; for dumps */
+	_Atomic int32_t tid;       /* A  the kernel's */
 	_Atomic(void *) argument;  /* A  likewise */
 };
 
@@ -143,6 +145,22 @@ enum filar_status pool_describe_worker(
 void pool_dump(struct pool *pool, int fd);
 
 /* ---- workers: serve.c ---- */
+
+/* Workers that have, or had, a kernel thread: those whose queues must be looked at. */
+static inline uint32_t pool_worker_count(struct pool *pool)
+{
+	struct scheduler *scheduler = &pool->scheduler;
+
+	return load_acquire(&scheduler->started) + scheduler_made(scheduler) -
+	       scheduler->worker_count;
+}
+/* The i-th of them: the regular ones, then the spares. */
+static inline struct pool_worker *pool_worker_at(struct pool *pool, uint32_t i)
+{
+	uint32_t started = load_acquire(&pool->scheduler.started);
+
+	return &pool->locals[i < started ? i : pool->scheduler.worker_count + i - started];
+}
 
 /* The caller's part of its pool, or NULL when it does not stand on a worker of a pool. */
 struct pool_worker *pool_worker_current(void);

@@ -167,7 +167,7 @@ static bool steal_lane(struct pool_worker *self, struct pool_worker *victim)
 		return false;
 	POOL_COUNT(self, steals, 1);
 	POOL_COUNT(self, stolen, taken);
-	tracepoint_emit(TRACE_STEAL, victim->worker->index, (int32_t)taken);
+	tracepoint_emit(TRACE_STEAL, (uint64_t)(victim - self->pool->locals), (int32_t)taken);
 	if (taken > 1)
 		idle_wake_one(&self->pool->scheduler.idle);
 	self->found = FOUND_CALL;
@@ -185,14 +185,13 @@ static bool steal_fork(struct pool_worker *self, struct pool_worker *victim)
 static bool steal(struct pool_worker *self,
 	bool (*from)(struct pool_worker *self, struct pool_worker *victim))
 {
-	struct scheduler *scheduler = &self->pool->scheduler;
-	uint32_t count = load_acquire(&scheduler->started), start;
+	uint32_t count = pool_worker_count(self->pool), start;
 
 	if (count < 2)
 		return false;
 	start = random_below(&self->worker->random, count);
 	for (uint32_t i = 0; i < count; i++) {
-		struct pool_worker *victim = &self->pool->locals[(start + i) % count];
+		struct pool_worker *victim = pool_worker_at(self->pool, (start + i) % count);
 
 		if (victim != self && from(self, victim))
 			return true;
@@ -242,7 +241,7 @@ bool pool_has_more(struct worker *worker)
 	struct pool_worker *self = worker->local;
 	struct pool *pool = self->pool;
 	bool stealing = pool->options.queues == POOL_STEALING;
-	uint32_t count = load_acquire(&pool->scheduler.started);
+	uint32_t count = pool_worker_count(pool);
 
 	for (int i = 0; i < POOL_PRIORITIES; i++) {
 		if (lane_count(&pool->lanes[i]) > 0)
@@ -251,7 +250,7 @@ bool pool_has_more(struct worker *worker)
 	if (lane_count(&self->lane) > 0 || load_relaxed(&pool->loops_open) > 0)
 		return true;
 	for (uint32_t i = 0; i < count; i++) {
-		struct pool_worker *victim = &pool->locals[i];
+		struct pool_worker *victim = pool_worker_at(pool, i);
 
 		if (victim == self)
 			continue;
@@ -284,18 +283,24 @@ static void run_found(struct pool_worker *self)
 	}
 }
 
+static bool goes_on(struct worker *worker)
+{
+	if (FILAR_UNLIKELY(worker->spare))
+		return blocking_retirement(worker) == NULL;
+	return worker->index < load_relaxed(&worker->scheduler->working);
+}
+
 /* Runs what was found, and what is found after it, until there is nothing more or the worker is to
  * rest.  So a call costs no way through the worker's loop. */
 static void run(struct worker *worker, struct work *work)
 {
 	struct pool_worker *self = worker->local;
-	struct scheduler *scheduler = worker->scheduler;
 
 	(void)work;
 	do {
 		run_found(self);
 		store_relaxed(&worker->ticks, load_relaxed(&worker->ticks) + 1);
-	} while (worker->index < load_relaxed(&scheduler->active) && find_next(self));
+	} while (goes_on(worker) && find_next(self));
 	pool_flush_group(self);
 }
 
@@ -307,7 +312,7 @@ const struct work_class pool_work_class = { .name = "pool", .run = run };
 static bool take_wish_once(struct pool *pool, struct pool_worker *self,
 	const struct lane_wish *wish, struct call *call)
 {
-	uint32_t count = load_acquire(&pool->scheduler.started);
+	uint32_t count = pool_worker_count(pool);
 
 	if (self != NULL && lane_take_wish(&self->lane, wish, call))
 		return true;
@@ -319,7 +324,7 @@ static bool take_wish_once(struct pool *pool, struct pool_worker *self,
 		return true;
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		if (lane_take_wish(&pool->locals[i].lane, wish, call))
+		if (lane_take_wish(&pool_worker_at(pool, i)->lane, wish, call))
 			return true;
 	}
 	return false;

@@ -37,6 +37,39 @@ enum { FILAR_PY_STACK_BYTES_MIN = 131072 };
 int filar_py_kthread_create(
 	filar_kthread **thread, const filar_kthread_options *options, void *callable);
 
+/*
+ * The classes and functions that filar.pool is made of, in a new dict (a PyObject *; NULL:
+ * exception).  To be called with the GIL held, that is, not as cffi calls but through
+ * ctypes.PYFUNCTYPE, once.  `settled`: what stands for the condition of a future that is done;
+ * `let_others`: a Python function that does nothing.
+ */
+void *filar_py_pool_types(void *settled, void *let_others);
+
+/*
+ * The smallest stack of a green thread that runs Python; and what it gets if nothing is asked for:
+ * address space, of which only what is used costs memory.
+ */
+enum { FILAR_PY_GREEN_STACK_BYTES_MIN = 131072 };
+size_t filar_py_green_stack_bytes(void);
+
+/*
+ * Like filar_runtime_create(), for green threads that run Python: each worker gets a thread state
+ * of its own.  options->stack_bytes 0: filar_py_green_stack_bytes().  FILAR_NOT_SUPPORTED: not on
+ * this Python, the detail says why.
+ */
+int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options *options);
+
+/*
+ * Once: `namespace` is a dict, as PyObject *.  It holds what C needs of Python (error_for,
+ * CancelledError, forget_kernel_thread) and is given what Python needs of C: functions and types,
+ * as pygreen.c lists them.  FILAR_SYSTEM: an exception was reported as unraisable.
+ */
+int filar_py_install(void *namespace_dict);
+void filar_py_after_fork_in_child(void);
+
 /* cffi: end */
+
+/* For the cffi module itself (_ffi_build.py): its own errno, kept over a switch by carrier.c. */
+void border_set_errno_functions(void (*restore)(void), void (*save)(void));
 
 #endif

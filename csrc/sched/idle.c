@@ -45,10 +45,22 @@ uint32_t idle_prepare_sleep(struct idle *idle, bool was_searching)
 	return ticket;
 }
 
-void idle_sleep_until(struct idle *idle, uint32_t ticket, int64_t deadline_ns)
+static uint32_t mask_of(uint32_t index)
+{
+	return UINT32_C(1) << index % 32;
+}
+
+void idle_sleep_until(struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index)
 {
 	/* A signal or a failed futex call is as good as a wake: the worker looks and comes back. */
-	(void)eventcount_commit_wait_until(&idle->sleepers, ticket, deadline_ns);
+	(void)eventcount_commit_wait_masked_until(
+		&idle->sleepers, ticket, deadline_ns, mask_of(index));
+}
+
+void idle_wake_worker(struct idle *idle, uint32_t index)
+{
+	fetch_add_relaxed(&idle->wakes, 1);
+	eventcount_notify_masked(&idle->sleepers, mask_of(index));
 }
 
 void idle_cancel_sleep(struct idle *idle)

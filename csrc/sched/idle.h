@@ -43,8 +43,8 @@ FILAR_MUST_USE bool idle_end_search(struct idle *idle);
 /* running or searching -> sleeping, still awake: the caller now looks once more for work, and then
  * either gets up or sleeps, with this ticket. */
 uint32_t idle_prepare_sleep(struct idle *idle, bool was_searching);
-/* Until idle_wake_*() or the deadline. */
-void idle_sleep_until(struct idle *idle, uint32_t ticket, int64_t deadline_ns);
+/* Until idle_wake_*() or the deadline.  `index` is the worker's: idle_wake_worker() means it. */
+void idle_sleep_until(struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index);
 /* Instead of sleeping. */
 void idle_cancel_sleep(struct idle *idle);
 /* sleeping -> searching, after either. */
@@ -52,6 +52,8 @@ void idle_get_up(struct idle *idle);
 
 /* After work was made visible. */
 void idle_wake_one_slow(struct idle *idle, uint64_t word);
+/* That worker gets up and looks (and perhaps some whose numbers are 32 apart). */
+void idle_wake_worker(struct idle *idle, uint32_t index);
 /* Everybody gets up and looks. */
 void idle_wake_all(struct idle *idle);
 

@@ -37,6 +37,24 @@ static enum filar_status place(
 	return status;
 }
 
+/* Where kernel threads that are no regular workers may run: not only where their starter is pinned.
+ */
+static enum filar_status remember_home(struct scheduler *scheduler)
+{
+	struct cpu_mask mask;
+	int count, cpu = -1;
+
+	if (affinity_get(0, &mask) != FILAR_OK)
+		return FILAR_OK; /* they inherit */
+	count = cpu_mask_count(&mask);
+	scheduler->home = memory_acquire((size_t)count, sizeof *scheduler->home);
+	if (scheduler->home == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory for a list of CPUs");
+	while ((cpu = cpu_mask_next(&mask, cpu + 1)) >= 0)
+		scheduler->home[scheduler->home_count++] = cpu;
+	return FILAR_OK;
+}
+
 static enum filar_status assign_cpus(
 	struct scheduler *scheduler, const struct scheduler_options *options)
 {
@@ -47,6 +65,9 @@ static enum filar_status assign_cpus(
 
 	if (options->pin == WORKER_PIN_NONE)
 		return FILAR_OK;
+	status = remember_home(scheduler);
+	if (status != FILAR_OK)
+		return status;
 	if (options->pin != WORKER_PIN_LIST) {
 		placed = memory_acquire(WORKERS_MAX, sizeof *placed);
 		if (placed == NULL)
@@ -74,23 +95,43 @@ static bool several_cpus(void)
 
 /* ---- start and end ---- */
 
-static enum filar_status start_worker(
-	struct worker *worker, const struct scheduler_options *options_of_all)
+void scheduler_thread_options(const struct scheduler *scheduler, filar_kthread_options *options,
+	char *name, const char *role)
 {
-	const char *name = options_of_all->name;
+	kthread_options_init(options);
+	snprintf(name, FILAR_NAME_BYTES_MAX + 1, "%.9s-%.5s", scheduler->name, role);
+	options->name = name;
+	options->cpus = scheduler->home;
+	options->cpu_count = scheduler->home_count;
+}
+
+/* A pinned worker on its CPU; a spare, where workers are pinned, on any of theirs. */
+static size_t cpus_of_worker(const struct worker *worker, int32_t *cpus)
+{
+	const struct scheduler *scheduler = worker->scheduler;
+	uint32_t first = worker->spare ? 0 : worker->index;
+	uint32_t end = worker->spare ? scheduler->worker_count : worker->index + 1;
+
+	for (uint32_t i = first; i < end; i++) {
+		cpus[i - first] = scheduler->workers[i].cpu;
+		if (cpus[i - first] < 0)
+			return 0;
+	}
+	return end - first;
+}
+
+static enum filar_status start_worker(struct worker *worker)
+{
 	filar_kthread_options options;
-	char full_name[FILAR_NAME_BYTES_MAX + 1];
+	int32_t cpus[WORKERS_MAX];
+	char name[FILAR_NAME_BYTES_MAX + 1], role[12];
 	enum filar_status status;
 
-	kthread_options_init(&options);
-	snprintf(full_name, sizeof full_name, "%.10s-%u", name != NULL ? name : "filar",
-		worker->index);
-	options.name = full_name;
-	options.stack_bytes = options_of_all->stack_bytes;
-	if (worker->cpu >= 0) {
-		options.cpus = &worker->cpu;
-		options.cpu_count = 1;
-	}
+	snprintf(role, sizeof role, "%u", worker->index);
+	scheduler_thread_options(worker->scheduler, &options, name, role);
+	options.cpu_count = cpus_of_worker(worker, cpus);
+	options.cpus = options.cpu_count > 0 ? cpus : NULL;
+	options.stack_bytes = worker->scheduler->stack_bytes;
 	status = kthread_check_options(&options);
 	return status == FILAR_OK ? kthread_create(&worker->kthread, &options, worker_main, worker)
 				  : status;
@@ -113,18 +154,18 @@ static void wait_until_up(struct scheduler *scheduler, uint32_t count)
 }
 
 /* Those from scheduler->started on, up to `count`. */
-static enum filar_status start_workers(
-	struct scheduler *scheduler, const struct scheduler_options *options, uint32_t count)
+static enum filar_status start_workers(struct scheduler *scheduler, uint32_t count)
 {
 	enum filar_status status = FILAR_OK;
 	uint32_t first = load_relaxed(&scheduler->started), started = first;
+	uint32_t up = load_relaxed(&scheduler->workers_up);
 
 	while (started < count && status == FILAR_OK) {
-		status = start_worker(&scheduler->workers[started], options);
+		status = start_worker(&scheduler->workers[started]);
 		started += status == FILAR_OK;
 	}
-	wait_until_up(scheduler, started);
-	/* They look at each other's queues only from now on. */
+	wait_until_up(scheduler, up + started - first);
+	/* Others look into their queues from now on. */
 	store_release(&scheduler->started, started);
 	for (uint32_t i = first; i < started && status == FILAR_OK; i++) {
 		if (scheduler->workers[i].status != FILAR_OK)
@@ -135,42 +176,71 @@ static enum filar_status start_workers(
 	return status;
 }
 
-/* Its kernel thread ends, or has ended. */
-static void end_worker(struct worker *worker)
+void scheduler_join_kthread(struct kthread **kthread)
 {
-	while (kthread_join_until(worker->kthread, DEADLINE_NEVER) == FILAR_INTERRUPTED)
+	if (*kthread == NULL)
+		return;
+	while (kthread_join_until(*kthread, DEADLINE_NEVER) == FILAR_INTERRUPTED)
 		;
-	kthread_release(worker->kthread);
-	worker->kthread = NULL;
+	kthread_release(*kthread);
+	*kthread = NULL;
 }
 
+/* The regular workers first: they alone start the watcher, and it alone starts spares. */
 static void stop_workers(struct scheduler *scheduler)
 {
 	store_seq_cst(&scheduler->stopping, true);
 	idle_wake_all(&scheduler->idle);
 	/* Those that rest sleep on this word. */
-	store_seq_cst(&scheduler->active, UINT32_MAX);
-	futex_wake(&scheduler->active, INT_MAX);
-	for (uint32_t i = 0; i < load_relaxed(&scheduler->started); i++)
-		end_worker(&scheduler->workers[i]);
+	store_seq_cst(&scheduler->working, UINT32_MAX);
+	futex_wake(&scheduler->working, INT_MAX);
+	for (uint32_t i = 0; i < scheduler->worker_count; i++)
+		scheduler_join_kthread(&scheduler->workers[i].kthread);
+	blocking_stop(scheduler);
 }
 
-static void free_workers(struct scheduler *scheduler, uint32_t initialised)
+static void free_workers(struct scheduler *scheduler)
 {
-	for (uint32_t i = 0; i < initialised; i++)
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
 		worker_deinit(&scheduler->workers[i]);
 	memory_release(scheduler->workers);
+	memory_release(scheduler->home);
 }
 
-enum filar_status scheduler_init(
-	struct scheduler *scheduler, const struct scheduler_options *options, void *const *locals)
-{
-	enum filar_status status = FILAR_OK;
-	uint32_t initialised = 0;
+/* ---- spares ---- */
 
-	FILAR_ASSERT(options->workers >= 1 && options->workers <= WORKERS_MAX);
+enum filar_status scheduler_make_worker(struct scheduler *scheduler)
+{
+	uint32_t index = load_relaxed(&scheduler->made);
+	enum filar_status status = worker_init(&scheduler->workers[index], scheduler, index);
+
+	if (status == FILAR_OK)
+		/* K1: release; pairs with K2. */
+		store_release(&scheduler->made, index + 1);
+	return status;
+}
+
+enum filar_status scheduler_start_spare(struct scheduler *scheduler, struct worker *worker)
+{
+	uint32_t up = load_relaxed(&scheduler->workers_up);
+	enum filar_status status = start_worker(worker);
+
+	if (status != FILAR_OK)
+		return status;
+	wait_until_up(scheduler, up + 1);
+	if (worker->status == FILAR_OK)
+		return FILAR_OK;
+	scheduler_join_kthread(&worker->kthread);
+	return worker->status;
+}
+
+/* ---- start and end, the whole ---- */
+
+static void init_parts(struct scheduler *scheduler, const struct scheduler_options *options)
+{
 	memset(scheduler, 0, sizeof *scheduler);
 	scheduler->worker_count = options->workers;
+	scheduler->worker_limit = options->workers + options->spares_max;
 	scheduler->spin = several_cpus();
 	scheduler->worker_begins = options->worker_begins;
 	scheduler->worker_ends = options->worker_ends;
@@ -178,61 +248,72 @@ enum filar_status scheduler_init(
 	scheduler->find = options->find;
 	scheduler->has_more = options->has_more;
 	scheduler->rests = options->rests;
-	store_relaxed(&scheduler->active, options->active > 0 ? options->active : options->workers);
+	scheduler->stack_bytes = options->stack_bytes;
+	store_relaxed(
+		&scheduler->working, options->working > 0 ? options->working : options->workers);
+	snprintf(scheduler->name, sizeof scheduler->name, "%s",
+		options->name != NULL ? options->name : "filar");
 	inject_init(&scheduler->inject);
 	deadlines_init(&scheduler->deadlines);
 	idle_init(&scheduler->idle);
-	scheduler->workers = memory_acquire_aligned(options->workers, sizeof(struct worker));
+	blocking_init(scheduler, options);
+}
+
+enum filar_status scheduler_init(
+	struct scheduler *scheduler, const struct scheduler_options *options, void *const *locals)
+{
+	enum filar_status status = FILAR_OK;
+
+	FILAR_ASSERT(options->workers >= 1 && options->workers <= WORKERS_MAX);
+	FILAR_ASSERT(options->spares_max <= SPARES_MAX);
+	init_parts(scheduler, options);
+	scheduler->workers = memory_acquire_aligned(scheduler->worker_limit, sizeof(struct worker));
 	if (scheduler->workers == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for %u workers", options->workers);
-	while (initialised < options->workers && status == FILAR_OK) {
-		struct worker *worker = &scheduler->workers[initialised];
-
-		status = worker_init(worker, scheduler, initialised);
-		worker->local = locals != NULL ? locals[initialised] : NULL;
-		initialised += status == FILAR_OK;
+	for (uint32_t i = 0; i < options->workers && status == FILAR_OK; i++) {
+		status = scheduler_make_worker(scheduler);
+		scheduler->workers[i].local = locals != NULL ? locals[i] : NULL;
 	}
 	if (status == FILAR_OK)
 		status = assign_cpus(scheduler, options);
 	if (status == FILAR_OK) {
-		status = start_workers(scheduler, options, load_relaxed(&scheduler->active));
+		status = start_workers(scheduler, load_relaxed(&scheduler->working));
 		if (status == FILAR_OK)
 			return FILAR_OK;
 		stop_workers(scheduler);
 	}
-	free_workers(scheduler, initialised);
+	free_workers(scheduler);
 	return status;
 }
 
-static enum filar_status start_one_more(
-	struct scheduler *scheduler, const struct scheduler_options *options)
+/* ---- more and fewer ---- */
+
+static enum filar_status start_one_more(struct scheduler *scheduler)
 {
 	uint32_t index = load_relaxed(&scheduler->started);
 	struct worker *worker = &scheduler->workers[index];
-	enum filar_status status = start_workers(scheduler, options, index + 1);
+	enum filar_status status = start_workers(scheduler, index + 1);
 
-	if (status == FILAR_OK || worker->kthread == NULL)
+	if (status == FILAR_OK)
 		return status;
-	/* It has begun, could not set itself up, and ends. */
+	/* If it has begun, it could not set itself up, and ends. */
 	store_release(&scheduler->started, index);
-	fetch_sub_acq_rel(&scheduler->workers_up, 1);
-	end_worker(worker);
+	scheduler_join_kthread(&worker->kthread);
 	return status;
 }
 
-enum filar_status scheduler_set_active(
-	struct scheduler *scheduler, const struct scheduler_options *options, uint32_t active)
+enum filar_status scheduler_set_working(struct scheduler *scheduler, uint32_t working)
 {
 	enum filar_status status = FILAR_OK;
 
-	FILAR_ASSERT(active >= 1 && active <= scheduler->worker_count);
+	FILAR_ASSERT(working >= 1 && working <= scheduler->worker_count);
 	/* One by one: those before the one that cannot be started rest, until the next attempt. */
-	while (load_relaxed(&scheduler->started) < active && status == FILAR_OK)
-		status = start_one_more(scheduler, options);
+	while (load_relaxed(&scheduler->started) < working && status == FILAR_OK)
+		status = start_one_more(scheduler);
 	if (status != FILAR_OK)
 		return status;
-	store_seq_cst(&scheduler->active, active);
-	futex_wake(&scheduler->active, INT_MAX);
+	blocking_set_working(scheduler, working);
+	futex_wake(&scheduler->working, INT_MAX);
 	/* Those that sleep and are too many now go to rest. */
 	idle_wake_all(&scheduler->idle);
 	return FILAR_OK;
@@ -255,18 +336,41 @@ void scheduler_deinit(struct scheduler *scheduler)
 	if (!scheduler_is_forked(scheduler)) {
 		stop_workers(scheduler);
 	} else {
-		for (uint32_t i = 0; i < load_relaxed(&scheduler->started); i++)
-			kthread_release(scheduler->workers[i].kthread);
+		for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
+			if (scheduler->workers[i].kthread != NULL)
+				kthread_release(scheduler->workers[i].kthread);
+		}
+		if (scheduler->blocking.watch.kthread != NULL)
+			kthread_release(scheduler->blocking.watch.kthread);
 	}
-	free_workers(scheduler, scheduler->worker_count);
+	free_workers(scheduler);
 }
 
 /* ---- work from outside, deadlines ---- */
+
+void scheduler_ready_pinned(struct worker *worker, struct work *work)
+{
+	struct worker *home = work->home;
+
+	if (home == worker) {
+		pinned_push_next(&home->pinned, work);
+		return;
+	}
+	pinned_lock(&home->pinned);
+	if (pinned_send_locked(&home->pinned, work))
+		idle_wake_worker(&home->scheduler->idle, home->index);
+	/* Nothing of the scheduler is touched after this. */
+	pinned_unlock(&home->pinned);
+}
 
 void scheduler_submit(struct scheduler *scheduler, struct work *work)
 {
 	struct work_chain chain = { 0 };
 
+	if (work->home != NULL) {
+		scheduler_ready_pinned(NULL, work);
+		return;
+	}
 	work_chain_push(&chain, work);
 	inject_lock(&scheduler->inject);
 	inject_push_locked(&scheduler->inject, &chain);
@@ -299,7 +403,7 @@ void scheduler_fire_deadlines_slow(struct scheduler *scheduler)
 const char *worker_doing_name(uint32_t doing)
 {
 	static const char *const names[] = { "starting", "running", "searching", "sleeping",
-		"resting", "ended" };
+		"resting", "retired", "ended" };
 
 	return doing < FILAR_COUNT_OF(names) ? names[doing] : "?";
 }
@@ -307,13 +411,70 @@ const char *worker_doing_name(uint32_t doing)
 void scheduler_read_counters(struct scheduler *scheduler, struct counters *sum)
 {
 	memset(sum, 0, sizeof *sum);
-	for (uint32_t i = 0; i < scheduler->worker_count; i++) {
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
 		struct counters *one = &scheduler->workers[i].counters;
 
 #define X(name) store_relaxed(&sum->name, load_relaxed(&sum->name) + load_relaxed(&one->name));
 		WORKER_COUNTERS(X)
 #undef X
 	}
+}
+
+static void dump_blocking(struct blocking *blocking, int fd)
+{
+	enum filar_status refusal = (enum filar_status)load_relaxed(&blocking->refusal);
+
+	dprintf(fd,
+		"blocking: %u workers active, %llu relieved (%llu of them stuck), %llu came back, "
+		"%llu spares started, %llu retired",
+		load_relaxed(&blocking->active),
+		(unsigned long long)load_relaxed(&blocking->relieved),
+		(unsigned long long)load_relaxed(&blocking->stuck),
+		(unsigned long long)load_relaxed(&blocking->resumed),
+		(unsigned long long)load_relaxed(&blocking->started),
+		(unsigned long long)load_relaxed(&blocking->retired_count));
+	if (refusal != FILAR_OK)
+		dprintf(fd, ", none to be had %llu times (the last: %s)",
+			(unsigned long long)load_relaxed(&blocking->refused),
+			filar_status_sentence(refusal));
+	dprintf(fd, "%s\n",
+		load_relaxed(&blocking->watch.mood) == WATCH_OFF ? ", no watcher runs" : "");
+}
+
+int scheduler_describe_piece(struct worker *worker, char *text, size_t bytes)
+{
+	int64_t since_ns = load_relaxed(&worker->seen_since_ns);
+	bool section = (load_relaxed(&worker->section) & 1) != 0;
+	bool relieved = load_relaxed(&worker->relief) != RELIEF_NONE;
+
+	text[0] = '\0';
+	if (load_relaxed(&worker->doing) != WORKER_RUNNING || (since_ns == 0 && !section))
+		return 0;
+	return snprintf(text, bytes, ", %s for %lld ms%s",
+		section ? "in a blocking call" : "in one piece of work",
+		since_ns == 0 ? 0LL : (long long)((clock_now_ns() - since_ns) / NS_PER_MS),
+		relieved ? ", relieved" : "");
+}
+
+static void dump_worker(struct worker *worker, int fd)
+{
+	char piece[80];
+
+	(void)scheduler_describe_piece(worker, piece, sizeof piece);
+	dprintf(fd, "worker %u: %s%s%s, %llu queued%s", worker->index,
+		worker_doing_name(load_relaxed(&worker->doing)), worker->spare ? " (spare)" : "",
+		piece, (unsigned long long)runq_length(&worker->runq),
+		load_relaxed(&worker->next) != NULL ? " and one next" : "");
+	if (load_relaxed(&worker->pinned.count) > 0)
+		dprintf(fd, ", %llu in its inbox",
+			(unsigned long long)load_relaxed(&worker->pinned.count));
+	if (worker->cpu >= 0)
+		dprintf(fd, ", pinned to CPU %d", worker->cpu);
+#define X(name)                                                                                    \
+	dprintf(fd, ", %llu " #name, (unsigned long long)load_relaxed(&worker->counters.name));
+	WORKER_COUNTERS(X)
+#undef X
+	dprintf(fd, "\n");
 }
 
 void scheduler_dump(struct scheduler *scheduler, int fd)
@@ -329,19 +490,8 @@ void scheduler_dump(struct scheduler *scheduler, int fd)
 			(long long)((earliest - clock_now_ns()) / NS_PER_US));
 	dprintf(fd, "%s%s\n", load_relaxed(&scheduler->closing) ? ", closing" : "",
 		load_relaxed(&scheduler->stopping) ? ", stopping" : "");
-	for (uint32_t i = 0; i < scheduler->worker_count; i++) {
-		struct worker *worker = &scheduler->workers[i];
-
-		dprintf(fd, "worker %u: %s, %llu queued%s", i,
-			worker_doing_name(load_relaxed(&worker->doing)),
-			(unsigned long long)runq_length(&worker->runq),
-			load_relaxed(&worker->next) != NULL ? " and one next" : "");
-		if (worker->cpu >= 0)
-			dprintf(fd, ", pinned to CPU %d", worker->cpu);
-#define X(name)                                                                                    \
-	dprintf(fd, ", %llu " #name, (unsigned long long)load_relaxed(&worker->counters.name));
-		WORKER_COUNTERS(X)
-#undef X
-		dprintf(fd, "\n");
-	}
+	if (scheduler->worker_limit > scheduler->worker_count)
+		dump_blocking(&scheduler->blocking, fd);
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
+		dump_worker(&scheduler->workers[i], fd);
 }

@@ -7,11 +7,14 @@
 #ifndef FILAR_SCHED_SCHEDULER_H
 #define FILAR_SCHED_SCHEDULER_H
 
+#include "base/check.h"
+#include "sched/blocking.h"
 #include "sched/deadline.h"
 #include "sched/inject.h"
 #include "sched/worker.h"
 
 #define WORKERS_MAX 1024
+#define SPARES_MAX  1024
 
 enum worker_pin {
 	WORKER_PIN_NONE,
@@ -25,7 +28,9 @@ struct scheduler_options {
 	enum worker_pin pin;
 	const int32_t *cpus; /* for WORKER_PIN_LIST */
 	size_t cpu_count;
-	const char *name; /* of the workers' kernel threads: "<name>-<index>", cut to fit */
+	const char *name;    /* of the workers' kernel threads: "<name>-<index>", cut to fit */
+	uint32_t spares_max; /* workers that may stand in for blocked ones; 0: none, no watcher */
+	int64_t watch_ns;    /* one piece of work for so long is stuck; 0: only what is marked */
 	/* On each worker's kernel thread, at its beginning and end; NULL: nothing to do. */
 	enum filar_status (*worker_begins)(struct worker *worker);
 	void (*worker_ends)(struct worker *worker);
@@ -33,17 +38,20 @@ struct scheduler_options {
 	void (*quiet)(struct scheduler *scheduler);
 	/* For a layer with queues of its own (README.md, "Queues of the layer above"); NULL: none.
 	 * find: the next piece of work from them; has_more: whether they hold any for this worker;
-	 * rests: before and after a
-	 * worker rests because it is one too many; it must not keep what only it would find. */
+	 * rests: before and after a worker rests because it is one too many; it must not keep what
+	 * only it would find. */
 	struct work *(*find)(struct worker *worker);
 	bool (*has_more)(struct worker *worker);
 	void (*rests)(struct worker *worker, bool begins);
-	uint32_t active;    /* of the workers, how many are started and work; 0: all */
+	uint32_t working;   /* of the workers, how many are started and work; 0: all */
 	size_t stack_bytes; /* of the workers' kernel threads; 0: the process's default */
 };
 
 struct scheduler {
-	uint32_t worker_count;  /* I */
+	uint32_t worker_count;  /* I  regular ones, those that rest included */
+	size_t stack_bytes;     /* I  0: the process's default */
+	uint32_t worker_limit;  /* I  with spares */
+	_Atomic uint32_t made;  /* A  workers[0..made) are initialised; grows */
 	bool spin;              /* I  searching for a while can pay: several CPUs */
 	struct worker *workers; /* I */
 	enum filar_status (*worker_begins)(struct worker *worker); /* I */
@@ -55,20 +63,23 @@ struct scheduler {
 	struct inject inject;
 	struct deadlines deadlines;
 	struct idle idle;
-	_Atomic bool closing;        /* A  workers that run out of work call quiet() */
-	_Atomic bool stopping;       /* A  workers end as soon as they run out of what is at hand */
+	struct blocking blocking;
+	char name[11];         /* I  of the kernel threads, cut */
+	int32_t *home;         /* I  the creator's CPUs if the workers are pinned, else NULL */
+	size_t home_count;     /* I */
+	_Atomic bool closing;  /* A  workers that run out of work call quiet() */
+	_Atomic bool stopping; /* A  workers end as soon as they run out of what is at hand */
 	_Atomic uint32_t workers_up; /* A  futex: how many have begun */
 	_Atomic uint32_t started;    /* A  workers 0.. that have a kernel thread */
-	_Atomic uint32_t active;     /* A  futex: workers from this index on rest */
+	_Atomic uint32_t working;    /* A  futex: workers from this index on rest, but spares */
 };
 
 /* Starts the workers, all or none: FILAR_LIMIT, FILAR_NO_MEMORY, FILAR_NO_CPU, ... */
 enum filar_status scheduler_init(
 	struct scheduler *scheduler, const struct scheduler_options *options, void *const *locals);
-/* From now on the first `active` work, those after them rest; starts what is missing, with the
- * options of the beginning.  All or nothing: FILAR_LIMIT, ...  One caller at a time. */
-enum filar_status scheduler_set_active(
-	struct scheduler *scheduler, const struct scheduler_options *options, uint32_t active);
+/* From now on the first `working` work, those after them rest; starts what is missing.  FILAR_LIMIT
+ * and the like: as before.  One caller at a time. */
+enum filar_status scheduler_set_working(struct scheduler *scheduler, uint32_t working);
 /* Asks sleeping and running workers to call quiet() whenever they run out of work. */
 void scheduler_close(struct scheduler *scheduler);
 /* Ends the workers and frees everything.  No work may be left.  In the child of a fork: only frees.
@@ -78,16 +89,23 @@ bool scheduler_is_forked(const struct scheduler *scheduler);
 
 /* From any kernel thread.  After this the scheduler may be gone, if the work could end it. */
 void scheduler_submit(struct scheduler *scheduler, struct work *work);
+/* Pinned work: to its worker's queue or inbox.  `worker` is the caller's, or NULL outside. */
+void scheduler_ready_pinned(struct worker *worker, struct work *work);
 /* On a worker of this scheduler: makes work runnable, in the next slot or at the end of the queue.
  */
 static inline void scheduler_ready_next(struct worker *worker, struct work *work)
 {
+	if (FILAR_UNLIKELY(work->home != NULL)) {
+		scheduler_ready_pinned(worker, work);
+		return;
+	}
 	worker_push_next(worker, work);
 	if (worker->runq.shared)
 		idle_wake_one(&worker->scheduler->idle);
 }
 static inline void scheduler_ready(struct worker *worker, struct work *work)
 {
+	FILAR_ASSERT(work->home == NULL);
 	worker_push(worker, work);
 	if (worker->runq.shared)
 		idle_wake_one(&worker->scheduler->idle);
@@ -102,12 +120,31 @@ static inline void scheduler_fire_deadlines(struct scheduler *scheduler)
 		scheduler_fire_deadlines_slow(scheduler);
 }
 
+/* Workers that exist, with the spares made so far: those whose queues must be looked at. */
+static inline uint32_t scheduler_made(struct scheduler *scheduler)
+{
+	/* K2: acquire; pairs with K1: their queues are initialised. */
+	return load_acquire(&scheduler->made);
+}
+
 /* For worker.c. */
 void scheduler_worker_is_up(struct scheduler *scheduler);
+/* For blocking.c and watch.c.  One worker more, without kernel thread. */
+enum filar_status scheduler_make_worker(struct scheduler *scheduler);
+/* Starts its kernel thread and waits until it is up, or has failed and is gone. */
+enum filar_status scheduler_start_spare(struct scheduler *scheduler, struct worker *worker);
+/* Name (at least FILAR_NAME_BYTES_MAX + 1 bytes) and CPUs of a kernel thread that serves the
+ * scheduler. */
+void scheduler_thread_options(const struct scheduler *scheduler, filar_kthread_options *options,
+	char *name, const char *role);
+/* NULL inside is allowed, and left there. */
+void scheduler_join_kthread(struct kthread **kthread);
 
 const char *worker_doing_name(uint32_t doing);
 /* Sum over the workers. */
 void scheduler_read_counters(struct scheduler *scheduler, struct counters *sum);
+/* ", in a blocking call for 12 ms, relieved" and the like, or nothing; its length. */
+int scheduler_describe_piece(struct worker *worker, char *text, size_t bytes);
 /* One line for the scheduler, one for each worker, to a file descriptor. */
 void scheduler_dump(struct scheduler *scheduler, int fd);
 

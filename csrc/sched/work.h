@@ -23,6 +23,7 @@ struct work_class {
 struct work {
 	struct work *next;              /* S  in a linked queue */
 	const struct work_class *class; /* I */
+	struct worker *home;            /* S  pinned.h: the only worker that may run it, or NULL */
 };
 
 /* A chain of linked work, first to last; last->next is NULL. */

@@ -60,6 +60,25 @@ void worker_push_next(struct worker *worker, struct work *work)
 		worker_push(worker, displaced);
 }
 
+uint64_t worker_give_away(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work_chain chain = { 0 };
+	struct work *work = exchange_next(worker, NULL);
+	uint64_t count;
+
+	if (work != NULL)
+		work_chain_push(&chain, work);
+	while ((work = runq_pop(&worker->runq)) != NULL)
+		work_chain_push(&chain, work);
+	count = chain.count;
+	COUNTER_ADD(worker, spills, count);
+	inject_lock(&scheduler->inject);
+	inject_push_locked(&scheduler->inject, &chain);
+	inject_unlock(&scheduler->inject);
+	return count;
+}
+
 /* ---- picking what is at hand ---- */
 
 struct work *worker_pick_next(struct worker *worker)
@@ -109,14 +128,37 @@ struct work *worker_pick_outside(struct worker *worker)
 
 	if (on_time)
 		worker->turns = WORKER_TURNS;
+	blocking_look(worker);
 	scheduler_fire_deadlines(scheduler);
+	if (FILAR_UNLIKELY(worker->spare)) {
+		work = blocking_retirement(worker);
+		if (work != NULL)
+			return work;
+	}
 	if (inject_count(&scheduler->inject) > 0)
 		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
 	if (work != NULL || on_time)
 		return work;
 	/* A deadline may have put something there. */
 	work = exchange_next(worker, NULL);
+	if (work == NULL)
+		work = pinned_pop(&worker->pinned);
 	return work == NULL && scheduler->find != NULL ? scheduler->find(worker) : work;
+}
+
+/* In turns: neither kind keeps the other waiting. */
+struct work *worker_pick_with_pinned(struct worker *worker)
+{
+	struct pinned *pinned = &worker->pinned;
+	struct work *work = NULL;
+
+	pinned_read_inbox(pinned);
+	pinned->turn = !pinned->turn;
+	if (pinned->turn)
+		work = pinned_pop(pinned);
+	if (work == NULL)
+		work = worker_pick_shared(worker);
+	return work != NULL ? work : pinned_pop(pinned);
 }
 
 /* ---- stealing ---- */
@@ -169,7 +211,7 @@ static struct work *steal_next(struct worker *thief, struct worker *victim)
 static struct work *steal_round(struct worker *thief)
 {
 	struct scheduler *scheduler = thief->scheduler;
-	uint32_t count = scheduler->worker_count, start = random_below(&thief->random, count);
+	uint32_t count = scheduler_made(scheduler), start = random_below(&thief->random, count);
 	struct work *work = NULL;
 
 	for (uint32_t i = 0; i < count && work == NULL; i++) {
@@ -224,12 +266,13 @@ static bool anything_to_do(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping))
+	if (inject_count(&scheduler->inject) > 0 || load_seq_cst(&scheduler->stopping) ||
+		pinned_was_sent(&worker->pinned))
 		return true;
 	if (scheduler->has_more != NULL && scheduler->has_more(worker))
 		return true;
 	/* A layer with queues of its own leaves these empty. */
-	for (uint32_t i = 0; i < scheduler->worker_count && scheduler->find == NULL; i++) {
+	for (uint32_t i = 0; scheduler->find == NULL && i < scheduler_made(scheduler); i++) {
 		struct worker *victim = &scheduler->workers[i];
 
 		if (runq_length(&victim->runq) > 0 || load_relaxed(&victim->next) != NULL)
@@ -258,14 +301,15 @@ static void sleep_once(struct worker *worker, bool was_searching)
 	store_relaxed(&worker->doing, WORKER_SLEEPING);
 	if (load_seq_cst(&scheduler->closing))
 		scheduler->quiet(scheduler);
-	if (anything_to_do(worker)) {
+	if (pinned_begin_sleep(&worker->pinned) || anything_to_do(worker)) {
 		idle_cancel_sleep(&scheduler->idle);
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
 		tracepoint_emit(TRACE_WORKER_SLEEP, worker->index, 0);
-		idle_sleep_until(&scheduler->idle, ticket, until_ns);
+		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index);
 		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
 	}
+	pinned_end_sleep(&worker->pinned);
 	if (keeper)
 		store_seq_cst(&scheduler->idle.keeper, 0);
 	idle_get_up(&scheduler->idle);
@@ -278,7 +322,7 @@ static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (idle_end_search(&scheduler->idle) && scheduler->worker_count > 1 &&
+	if (idle_end_search(&scheduler->idle) && scheduler->worker_limit > 1 &&
 		(anything_to_do(worker) ||
 			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER))
 		idle_wake_one(&scheduler->idle);
@@ -288,28 +332,30 @@ static void stop_searching(struct worker *worker)
 
 static bool is_surplus(struct worker *worker)
 {
-	return worker->index >= load_relaxed(&worker->scheduler->active);
+	return !worker->spare && worker->index >= load_relaxed(&worker->scheduler->working);
 }
 
 /* Until it is needed again, or the scheduler stops.  It is neither searching nor sleeping. */
 static void rest(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
-	uint32_t active;
+	uint32_t working;
 
+	blocking_look(worker);
 	if (scheduler->rests != NULL)
 		scheduler->rests(worker, true);
 	/* I2: somebody else must look after this one's last step, as if it had made work. */
 	idle_wake_one(&scheduler->idle);
 	store_relaxed(&worker->doing, WORKER_RESTING);
-	while (worker->index >= (active = load_acquire(&scheduler->active)))
-		(void)futex_wait_until(&scheduler->active, active, DEADLINE_NEVER);
+	while (worker->index >= (working = load_acquire(&scheduler->working)))
+		(void)futex_wait_until(&scheduler->working, working, DEADLINE_NEVER);
 	if (scheduler->rests != NULL)
 		scheduler->rests(worker, false);
 }
 
 /*
- * The next piece of work, or NULL when the scheduler stops.  Sleeps if need be.
+ * The next piece of work, or NULL: the scheduler stops, or the worker is to rest.  Sleeps if need
+ * be.
  *
  * 1. what was handed over      5. search: others' queues, inject queue, deadlines, for a while
  * 2. now and then, outside     6. announce sleep, look at everything once more
@@ -323,12 +369,14 @@ static struct work *worker_find_work(struct worker *worker)
 	bool searching;
 
 	worker->handed = NULL;
-	if (FILAR_UNLIKELY(is_surplus(worker)))
+	if (FILAR_UNLIKELY(is_surplus(worker)) && work == NULL)
 		rest(worker);
 	if (work == NULL)
 		work = worker_pick(worker);
-	if (work != NULL || load_relaxed(&scheduler->stopping))
+	if (work != NULL || load_relaxed(&scheduler->stopping)) {
+		watch_wake(worker); /* has it been started? */
 		return work;
+	}
 	store_relaxed(&worker->doing, WORKER_SEARCHING);
 	searching = idle_begin_search(&scheduler->idle, (scheduler->worker_count + 1) / 2);
 	for (;;) {
@@ -341,10 +389,21 @@ static struct work *worker_find_work(struct worker *worker)
 	}
 	if (searching)
 		stop_searching(worker);
+	watch_wake(worker);
 	return work;
 }
 
 /* ---- life ---- */
+
+/* What a spare picks when it is one too many.  Only its own loop can do it; whoever runs picked
+ * work from elsewhere passes it by. */
+static void pass_by(struct worker *worker, struct work *work)
+{
+	(void)worker;
+	(void)work;
+}
+
+static const struct work_class retirement_class = { .name = "retirement", .run = pass_by };
 
 enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index)
 {
@@ -353,8 +412,13 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->index = index;
 	worker->turns = WORKER_TURNS;
 	worker->cpu = -1;
+	pinned_init(&worker->pinned);
+	worker->watch = &scheduler->blocking.watch;
+	worker->spare = index >= scheduler->worker_count;
+	worker->retirement.class = &retirement_class;
+	parker_init(&worker->parker);
 	random_init(&worker->random, random_mix((uint64_t)index + 1));
-	return runq_init(&worker->runq, scheduler->worker_count > 1 && scheduler->find == NULL);
+	return runq_init(&worker->runq, scheduler->worker_limit > 1 && scheduler->find == NULL);
 }
 
 void worker_deinit(struct worker *worker)
@@ -389,11 +453,13 @@ void worker_main(void *pointer)
 		store_relaxed(&worker->doing, WORKER_RUNNING);
 		while ((work = worker_find_work(worker)) != NULL ||
 			!load_relaxed(&scheduler->stopping)) {
-			/* Without work: it is to rest. */
 			if (work == NULL)
 				continue;
 			store_relaxed(&worker->doing, WORKER_RUNNING);
-			work->class->run(worker, work);
+			if (FILAR_UNLIKELY(work == &worker->retirement))
+				blocking_retire(worker);
+			else
+				work->class->run(worker, work);
 		}
 		context_deinit(&worker->loop);
 		self->worker = NULL;

@@ -12,10 +12,13 @@
 #include "base/random.h"
 #include "base/self.h"
 #include "sched/idle.h"
+#include "sched/pinned.h"
 #include "sched/runq.h"
+#include "sync/parker.h"
 
 struct kthread;
 struct scheduler;
+struct watch;
 
 /* Picks between two looks at what is not in the own queue: inject queue, deadlines.  A prime, so
  * that programs with a rhythm of their own do not fall in step with it (as Go's 61). */
@@ -29,7 +32,8 @@ enum worker_doing {
 	WORKER_RUNNING,
 	WORKER_SEARCHING,
 	WORKER_SLEEPING,
-	WORKER_RESTING, /* one of those too many: scheduler_set_active() */
+	WORKER_RESTING, /* one of those too many: scheduler_set_working() */
+	WORKER_RETIRED, /* a spare that nobody needs now */
 	WORKER_ENDED
 };
 
@@ -44,7 +48,8 @@ enum worker_doing {
 	X(spills)   /* pieces moved to the inject queue because the own one was full */            \
 	X(injected) /* pieces taken from the inject queue */                                       \
 	X(searches) /* times it began to search */                                                 \
-	X(sleeps)   /* times it slept */
+	X(sleeps)   /* times it slept */                                                           \
+	X(sections) /* calls of blocking_begin(), nested ones not counted */
 
 struct counters {
 #define X(name) _Atomic uint64_t name;
@@ -53,11 +58,13 @@ struct counters {
 };
 
 struct worker {
-	struct scheduler *scheduler; /* I */
-	struct work *current;        /* W  what runs; NULL on the worker's own stack */
-	uint32_t turns;              /* W  picks until the next look outside */
-	uint32_t next_streak;        /* W  picks from the next slot in a row */
-	void *local;                 /* I  the upper layer's part of this worker */
+	struct scheduler *scheduler;    /* I */
+	_Atomic(struct work *) current; /* A  owner writes: what runs; NULL on its own stack */
+	uint32_t turns;                 /* W  picks until the next look outside */
+	uint32_t next_streak;           /* W  picks from the next slot in a row */
+	uint32_t anchored;              /* W  pieces of work that can only run here (pinned.h) */
+	void *local;                    /* I  the upper layer's part of this worker */
+	void *carrier;                  /* W  the part of the layer above that one */
 
 	/* For the layer that switches stacks: who was left, and what to do with it on the next
 	 * stack. */
@@ -67,16 +74,35 @@ struct worker {
 	struct work *handed;  /* W  popped, but only the loop can run it */
 	struct context loop;  /* W  the worker's own stack */
 	struct random random; /* W  victims */
+	struct pinned pinned; /*    see pinned.h */
+
+	/* Blocking (blocking.h, README.md "Blocking"). */
+	struct watch *watch;       /* I */
+	uint32_t section_depth;    /* W  blocking_begin() without blocking_end() */
+	struct work *section_work; /* W  whose section it is */
 
 	FILAR_CACHELINE_BREAK _Atomic(struct work *)
-		next;           /* A  next slot: owner puts, thieves take */
-	_Atomic uint32_t ticks; /* A  owner writes: grows with each pick */
+		next;             /* A  next slot: owner puts, thieves take */
+	_Atomic uint32_t ticks;   /* A  owner writes: grows with each pick */
+	_Atomic uint32_t section; /* A  owner writes: odd between blocking_begin() and _end() */
+	_Atomic uint32_t relief;  /* A  enum worker_relief, written under blocking.lock */
 	struct runq runq;
 	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
 	struct kthread *kthread;                        /* I */
 	int32_t cpu;                                    /* I  pinned to; -1: not */
 	enum filar_status status;                       /* S  the worker's until it runs its loop */
+	bool spare;                                     /* I  stands in for blocked workers */
+	bool retired;                                   /* L */
+	struct worker *retired_next;                    /* L */
+	struct work retirement; /* I  the loop runs it on a spare's own stack */
+	struct parker parker;   /* A  a retired spare sleeps here */
+	/* The watcher's view of the piece of work that runs. */
+	uint32_t seen_ticks;   /* the watcher's alone; so are the next two */
+	uint32_t seen_section; /*   */
+	int64_t seen_cpu_ns;   /*   */
+	_Atomic int64_t
+		seen_since_ns; /* A  watcher writes: since then it has been the same; 0: none */
 };
 
 /* Owner adds; readers may see it late, never half. */
@@ -113,8 +139,24 @@ static FILAR_ALWAYS_INLINE void worker_push(struct worker *worker, struct work *
 /* Owner.  Runs next, before what is in the queue: for what was just woken, whose data is warm. */
 void worker_push_next(struct worker *worker, struct work *work);
 
+/* Owner.  Moves all that is queued here to the inject queue, and says how much; wakes nobody. */
+uint64_t worker_give_away(struct worker *worker);
+
 struct work *worker_pick_next(struct worker *worker);
 struct work *worker_pick_outside(struct worker *worker);
+struct work *worker_pick_with_pinned(struct worker *worker);
+
+/* Owner.  Of what others may steal: the next slot, then the own queue. */
+static FILAR_ALWAYS_INLINE struct work *worker_pick_shared(struct worker *worker)
+{
+	if (load_relaxed(&worker->next) != NULL) {
+		struct work *work = worker_pick_next(worker);
+
+		if (work != NULL)
+			return work;
+	}
+	return runq_pop(&worker->runq);
+}
 
 /* Owner.  The next piece of work that needs no search: next slot, own queue, inject queue; or NULL.
  */
@@ -128,15 +170,25 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 		if (work != NULL)
 			return work;
 	}
-	if (load_relaxed(&worker->next) != NULL) {
-		work = worker_pick_next(worker);
-		if (work != NULL)
-			return work;
-	}
-	work = runq_pop(&worker->runq);
+	if (FILAR_UNLIKELY(worker->anchored > 0))
+		work = worker_pick_with_pinned(worker);
+	else
+		work = worker_pick_shared(worker);
 	if (FILAR_LIKELY(work != NULL))
 		return work;
 	return worker_pick_outside(worker);
+}
+
+/* Owner, for the work that runs: from now on only this worker runs it; and no longer. */
+static inline void worker_pin(struct worker *worker, struct work *work)
+{
+	work->home = worker;
+	worker->anchored++;
+}
+static inline void worker_unpin(struct worker *worker, struct work *work)
+{
+	work->home = NULL;
+	worker->anchored--;
 }
 
 /* Owner.  The loop will run it as soon as it is switched to. */

@@ -28,21 +28,30 @@ void eventcount_cancel_wait(struct eventcount *eventcount)
 	FILAR_CHECK(before > 0);
 }
 
-enum filar_status eventcount_commit_wait_until(
-	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns)
+#define EVERYBODY UINT32_MAX
+
+enum filar_status eventcount_commit_wait_masked_until(
+	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns, uint32_t mask)
 {
 	enum filar_status status = FILAR_OK;
 
 	/* E2: acquire; pairs with E4: what was done before the notify is visible. */
 	while (load_acquire(&eventcount->epoch) == ticket && status == FILAR_OK)
-		status = futex_wait_until(&eventcount->epoch, ticket, deadline_ns);
+		status = futex_wait_masked_until(&eventcount->epoch, ticket, deadline_ns, mask);
 	if (load_acquire(&eventcount->epoch) != ticket)
 		status = FILAR_OK;
 	eventcount_cancel_wait(eventcount);
 	return status;
 }
 
-static void notify(struct eventcount *eventcount, int count)
+enum filar_status eventcount_commit_wait_until(
+	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns)
+{
+	return eventcount_commit_wait_masked_until(eventcount, ticket, deadline_ns, EVERYBODY);
+}
+
+/* Who sleeps already and is not meant sleeps on with an old ticket; the next notify may wake it. */
+static void notify(struct eventcount *eventcount, int count, uint32_t mask)
 {
 	/* E3: an RMW, not a load: it orders the caller's change (any order, even a plain store
 	 * under a release) before the look at `waiters`.  Pairs with E1. */
@@ -50,15 +59,20 @@ static void notify(struct eventcount *eventcount, int count)
 		return;
 	/* E4: release; pairs with E2. */
 	fetch_add_seq_cst(&eventcount->epoch, 1);
-	futex_wake(&eventcount->epoch, count);
+	futex_wake_masked(&eventcount->epoch, count, mask);
 }
 
 void eventcount_notify_one(struct eventcount *eventcount)
 {
-	notify(eventcount, 1);
+	notify(eventcount, 1, EVERYBODY);
 }
 
 void eventcount_notify_all(struct eventcount *eventcount)
 {
-	notify(eventcount, INT_MAX);
+	notify(eventcount, INT_MAX, EVERYBODY);
+}
+
+void eventcount_notify_masked(struct eventcount *eventcount, uint32_t mask)
+{
+	notify(eventcount, INT_MAX, mask);
 }

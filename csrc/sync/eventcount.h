@@ -25,6 +25,11 @@ void eventcount_cancel_wait(struct eventcount *eventcount);
 /* FILAR_OK (notified since the ticket), FILAR_TIMED_OUT or FILAR_INTERRUPTED. */
 enum filar_status eventcount_commit_wait_until(
 	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns);
+/* The same, for one that eventcount_notify_masked() wakes only if the masks have a bit in common.
+ */
+enum filar_status eventcount_commit_wait_masked_until(
+	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns, uint32_t mask);
+void eventcount_notify_masked(struct eventcount *eventcount, uint32_t mask);
 void eventcount_notify_one(struct eventcount *eventcount);
 void eventcount_notify_all(struct eventcount *eventcount);
 

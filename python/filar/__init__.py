@@ -1,6 +1,8 @@
 """Threading primitives in C, and a lab that measures what each costs on this machine.
 
     filar.KernelThread(work, cpu=1)         a thread with a name, CPUs, priority, stack; the habits of threading.Thread
+    filar.ThreadPoolExecutor(4)             the standard library's executor, much faster, with more options
+    filar.run(main)                         main() on a green thread; spawn(), TaskGroup, sleep() and so on inside it
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
@@ -22,14 +24,29 @@ from filar.errors import (
     FilarError,
     ForkedError,
     InvalidArgumentError,
+    JoinCancelledError,
     LimitError,
     NoSuchCPUError,
     NotFoundError,
     NotPermittedError,
     NotSupportedHereError,
     OutOfMemoryError,
+    RejectedError,
     SystemCallError,
     WrongStateError,
+)
+from filar.green import (
+    GreenRuntime,
+    GreenThread,
+    TaskGroup,
+    blocking,
+    current,
+    dump,
+    run,
+    sleep,
+    spawn,
+    timeout,
+    yield_,
 )
 from filar.limits import Limit, WhyNot, why_not
 from filar.threads import KernelThread, ThreadStatistics
@@ -47,7 +64,10 @@ __all__ = [
     "FilarError",
     "Finding",
     "ForkedError",
+    "GreenRuntime",
+    "GreenThread",
     "InvalidArgumentError",
+    "JoinCancelledError",
     "KernelThread",
     "Limit",
     "LimitError",
@@ -56,22 +76,38 @@ __all__ = [
     "NotPermittedError",
     "NotSupportedHereError",
     "OutOfMemoryError",
+    "RejectedError",
     "SystemCallError",
+    "TaskGroup",
+    "ThreadPoolExecutor",
     "ThreadStatistics",
     "Topology",
     "WhyNot",
     "WrongStateError",
     "__version__",
+    "blocking",
+    "current",
     "doctor",
+    "dump",
+    "run",
+    "sleep",
+    "spawn",
+    "timeout",
     "topology",
     "why_not",
+    "yield_",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("chart", "lab", "report"):
+    if name in ("aio", "chart", "lab", "pool", "report"):
         return importlib.import_module(f"filar.{name}")
+    if name == "ThreadPoolExecutor":
+        from filar.pool import ThreadPoolExecutor
+
+        globals()[name] = ThreadPoolExecutor
+        return ThreadPoolExecutor
     if name == "__version__":
         globals()[name] = found = _version()
         return found

@@ -68,6 +68,17 @@ def version() -> str:
     return found.group(1) if found else ""
 
 
+# cffi keeps the errno of C calls in a place of its own for each kernel thread; green threads that take turns on
+# one must not see each other's. Only this generated file can reach it.
+ERRNO = """
+static void restore_errno(void) { _cffi_restore_errno(); }
+static void save_errno(void) { _cffi_save_errno(); }
+__attribute__((constructor)) static void offer_errno(void)
+{
+	border_set_errno_functions(restore_errno, save_errno);
+}
+"""
+
 ffibuilder = FFI()
 for header in HEADERS:
     ffibuilder.cdef(declarations(header))
@@ -75,7 +86,8 @@ ffibuilder.set_source(
     "filar._filar",
     "\n".join(
         f'#include "{Path(header).relative_to("csrc").as_posix().removeprefix("include/")}"' for header in HEADERS
-    ),
+    )
+    + ERRNO,
     sources=sorted(path.as_posix() for pattern in ("*/*.c", "*/*.S") for path in Path("csrc").glob(pattern)),
     depends=sorted(path.as_posix() for path in Path("csrc").glob("*/*.h")),
     include_dirs=["csrc", "csrc/include"],

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from filar._filar import ffi, lib
-from filar.errors import BY_STATUS, FilarError, SystemCallError
+from filar.errors import BY_STATUS, CancelledError, FilarError, SystemCallError
 
-__all__ = ["FOREVER", "check", "error_for", "ffi", "lib", "now_ns", "text", "wait"]
+__all__ = ["FOREVER", "check", "error_for", "ffi", "lib", "now_ns", "pool_types", "text", "wait"]
 
 FOREVER: int = 2**63 - 1
 # A signal that arrives between Python's look at its signals and the wait inside C does not end that wait; the
@@ -32,7 +32,7 @@ def now_ns() -> int:
     return int(lib.filar_now_ns())
 
 
-def error_for(status: int, detail: str | None = None) -> FilarError:
+def error_for(status: int, detail: str | None = None) -> FilarError | CancelledError:
     """The exception that says what `status` says, with the detail of this thread's last failed call."""
     kind = BY_STATUS.get(text(lib.filar_status_name(status)), SystemCallError)
     detail = text(lib.filar_status_detail()) if detail is None else detail
@@ -65,3 +65,13 @@ def wait(call: Callable[[int], int], timeout: float | None) -> bool:
                 return False
         elif status != lib.FILAR_INTERRUPTED:
             raise error_for(status)
+
+
+def pool_types(settled: Any, let_others: Callable[[], None]) -> dict[str, Any]:
+    """The C halves of `filar.pool`, made once; what the arguments are stands in csrc/py/border.h."""
+    # cffi lets go of the GIL around a call; ctypes has a kind of function that keeps it.
+    import ctypes
+
+    prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.py_object)
+    make = prototype(int(ffi.cast("uintptr_t", ffi.addressof(lib, "filar_py_pool_types"))))
+    return make(settled, let_others)

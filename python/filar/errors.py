@@ -1,5 +1,7 @@
 """Exceptions, and the one place where a status of the C core becomes one."""
 
+import queue
+
 
 class FilarError(Exception):
     """Base of all exceptions of filar; `status` is the name of the C status, such as "FILAR_LIMIT"."""
@@ -43,8 +45,18 @@ class DeadlineError(FilarError, TimeoutError):
     status = "FILAR_TIMED_OUT"
 
 
-class CancelledError(FilarError):
-    """The operation was cancelled."""
+class CancelledError(BaseException):
+    """This green thread (or operation) was cancelled: let it through, after cleaning up.
+
+    No FilarError and no Exception, as in asyncio: `except Exception` in the code that is to be stopped must not
+    stop the stopping. Each wait of a cancelled green thread raises it, not only the first.
+    """
+
+    status = "FILAR_CANCELLED"
+
+
+class JoinCancelledError(FilarError):
+    """The green thread that was joined had been cancelled (the one that joins it was not)."""
 
     status = "FILAR_CANCELLED"
 
@@ -97,13 +109,19 @@ class ClosedError(FilarError):
     status = "FILAR_CLOSED"
 
 
+class RejectedError(FilarError, queue.Full):
+    """The queue of a pool is full, and the pool was told to refuse then."""
+
+    status = "FILAR_BUSY"
+
+
 class ResultFileError(FilarError, ValueError):
     """A file is not a result or a report of filar, is cut off, or comes from a newer version."""
 
     status = "FILAR_INVALID"
 
 
-BY_STATUS: dict[str, type[FilarError]] = {
+BY_STATUS: dict[str, type[FilarError] | type[CancelledError]] = {
     kind.status: kind
     for kind in (
         InvalidArgumentError,

@@ -131,7 +131,7 @@ def _is_ctypes(value: Any, *kinds: str) -> bool:
     return ctypes is not None and isinstance(value, tuple(getattr(ctypes, kind) for kind in kinds))
 
 
-def _function_address(function: Any) -> int:
+def function_address(function: Any) -> int:
     """The address in a cffi pointer, a ctypes function, a number, or anything with an `address` (numba's cfunc)."""
     if _is_ctypes(function, "_CFuncPtr"):
         ctypes = sys.modules["ctypes"]
@@ -151,7 +151,7 @@ def _function_address(function: Any) -> int:
     return address
 
 
-def _argument_pointer(argument: Any) -> Any:
+def argument_pointer(argument: Any) -> Any:
     """A `void *` cdata; it keeps a buffer alive, the caller keeps everything else alive."""
     if argument is None:
         return ffi.NULL
@@ -386,7 +386,7 @@ class KernelThread:
         address, or a buffer (its first byte). Both are kept alive until the thread has ended; what an address
         points to is the caller's care. `options` are those of the constructor. `result` is None.
         """
-        address, pointer = _function_address(function), _argument_pointer(argument)
+        address, pointer = function_address(function), argument_pointer(argument)
         for name in ("target", "args", "kwargs"):
             if name in options:
                 raise TypeError(f"a native body takes no {name}")

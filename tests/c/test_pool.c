@@ -625,6 +625,47 @@ TEST(a_call_that_never_ends_is_named_at_the_shutdown)
 	CHECK_EQ(filar_pool_destroy(pool), FILAR_OK);
 }
 
+static void block_at_gate(void *argument)
+{
+	(void)argument;
+	filar_blocking_begin();
+	atomic_fetch_add(&count, 1);
+	while (!atomic_load(&gate))
+		usleep(100);
+	filar_blocking_end();
+}
+
+TEST(a_spare_stands_in_for_calls_that_block)
+{
+	filar_pool_options options;
+	filar_pool *pool;
+	filar_waitgroup *blocked = new_group(), *others = new_group();
+	filar_submit_options how = in_group(blocked);
+
+	filar_pool_options_init(&options);
+	options.workers = 2;
+	options.spare_workers_max = 4;
+	CHECK_EQ(filar_pool_create(&pool, &options), FILAR_OK);
+	for (int round = 0; round < 3; round++) {
+		atomic_store(&gate, false);
+		atomic_store(&count, 0);
+		how.group = blocked;
+		for (int i = 0; i < 4; i++)
+			CHECK_EQ(filar_pool_submit(pool, &how, block_at_gate, NULL), FILAR_OK);
+		WAIT_UNTIL(atomic_load(&count) == 4);
+		how.group = others;
+		for (int i = 0; i < 100; i++)
+			CHECK_EQ(filar_pool_submit(pool, &how, add_one, NULL), FILAR_OK);
+		CHECK_EQ(filar_pool_wait_until(pool, others, FILAR_FOREVER), FILAR_OK);
+		atomic_store(&gate, true);
+		CHECK_EQ(filar_pool_wait_until(pool, blocked, FILAR_FOREVER), FILAR_OK);
+		CHECK_EQ(filar_pool_resize(pool, 1 + (uint32_t)round % 2), FILAR_OK);
+	}
+	CHECK_EQ(filar_waitgroup_destroy(blocked), FILAR_OK);
+	CHECK_EQ(filar_waitgroup_destroy(others), FILAR_OK);
+	stop(pool);
+}
+
 static void shut_down_from_inside(void *pool)
 {
 	CHECK_EQ(filar_pool_shutdown_until(pool, false, 0), FILAR_DEADLOCK);

@@ -132,7 +132,7 @@ TEST(the_next_slot_goes_first_and_what_it_displaces_goes_last)
 
 	start(1);
 	for (int i = 0; i < 6; i++)
-		notes[i] = (struct note){ { NULL, &note_class }, i };
+		notes[i] = (struct note){ { .class = &note_class }, i };
 	scheduler_submit(&scheduler, &push);
 	WAIT_UNTIL(load_acquire(&done) == 6);
 	for (int i = 0; i < 6 && !FILAR_HARD; i++) /* a queue of four spills */

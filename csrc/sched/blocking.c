@@ -1,0 +1,294 @@
+/*
+ * blocking.c - who counts as active: relieving, coming back, spares that stand in and retire.
+ *
+ * Everything here is slow path and under blocking.lock, so `active`, the list of retired spares and
+ * worker->relief always fit together.  The watcher alone relieves and makes spares active; only the
+ * worker itself comes back, only a spare itself retires.  Proofs: README.md, "Blocking".
+ */
+#include "sched/blocking.h"
+
+#include "base/check.h"
+#include "os/clock.h"
+#include "os/futex.h"
+#include "sched/scheduler.h"
+
+void blocking_init(struct scheduler *scheduler, const struct scheduler_options *options)
+{
+	struct blocking *blocking = &scheduler->blocking;
+
+	spinlock_init(&blocking->lock);
+	atomic_init(&blocking->active, options->working > 0 ? options->working : options->workers);
+	atomic_init(&blocking->watch.mood, options->spares_max > 0 ? WATCH_OFF : WATCH_NONE);
+	blocking->watch.stuck_ns = options->watch_ns;
+}
+
+static void change_active_locked(struct blocking *blocking, int change)
+{
+	/* seq_cst: the watcher reads it before it sleeps (K3). */
+	store_seq_cst(&blocking->active, load_relaxed(&blocking->active) + (uint32_t)change);
+}
+
+/* One that is to rest is not active, relieved or not. */
+static bool counts(const struct worker *worker)
+{
+	return worker->spare || worker->index < load_relaxed(&worker->scheduler->working);
+}
+
+void blocking_set_working(struct scheduler *scheduler, uint32_t working)
+{
+	struct blocking *blocking = &scheduler->blocking;
+	uint32_t before;
+
+	spinlock_lock(&blocking->lock);
+	before = load_relaxed(&scheduler->working);
+	for (uint32_t i = before; i < working; i++)
+		change_active_locked(
+			blocking, load_relaxed(&scheduler->workers[i].relief) == RELIEF_NONE);
+	for (uint32_t i = working; i < before; i++)
+		change_active_locked(
+			blocking, -(load_relaxed(&scheduler->workers[i].relief) == RELIEF_NONE));
+	store_seq_cst(&scheduler->working, working);
+	spinlock_unlock(&blocking->lock);
+}
+
+/* ---- the relieved worker ---- */
+
+bool blocking_relieve(struct worker *worker, enum worker_relief relief)
+{
+	struct blocking *blocking = &worker->scheduler->blocking;
+	bool retired;
+
+	spinlock_lock(&blocking->lock);
+	FILAR_ASSERT(load_relaxed(&worker->relief) == RELIEF_NONE);
+	/* The look is old: it may have come back and retired since, or be one too many. */
+	retired = worker->retired || !counts(worker);
+	if (!retired) {
+		store_relaxed(&worker->relief, relief);
+		if (relief == RELIEF_COMPUTING)
+			fetch_add_relaxed(&blocking->computing, 1);
+		change_active_locked(blocking, -1);
+	}
+	spinlock_unlock(&blocking->lock);
+	if (retired)
+		return false;
+	fetch_add_relaxed(&blocking->relieved, 1);
+	if (relief != RELIEF_SECTION)
+		fetch_add_relaxed(&blocking->stuck, 1);
+	tracepoint_emit(TRACE_RELIEVE, worker->index, (int32_t)relief);
+	return true;
+}
+
+static void resume_locked(struct blocking *blocking, struct worker *worker)
+{
+	if (load_relaxed(&worker->relief) == RELIEF_COMPUTING)
+		fetch_sub_relaxed(&blocking->computing, 1);
+	store_relaxed(&worker->relief, RELIEF_NONE);
+	change_active_locked(blocking, counts(worker));
+	fetch_add_relaxed(&blocking->resumed, 1);
+}
+
+/* Owner: relieved -> active.  Perhaps one too many now: a spare will notice. */
+void blocking_resume(struct worker *worker)
+{
+	struct blocking *blocking = &worker->scheduler->blocking;
+
+	spinlock_lock(&blocking->lock);
+	resume_locked(blocking, worker);
+	spinlock_unlock(&blocking->lock);
+	tracepoint_emit(TRACE_RESUME, worker->index, 0);
+	watch_wake(worker);
+}
+
+/* Owner, looking for work: whatever was marked or noticed is over. */
+void blocking_look_slow(struct worker *worker)
+{
+	uint32_t section = load_relaxed(&worker->section);
+
+	if ((section & 1) != 0) {
+		store_relaxed(&worker->section, section + 1);
+		worker->section_depth = 0;
+	}
+	if (load_relaxed(&worker->relief) != RELIEF_NONE)
+		blocking_resume(worker);
+}
+
+/* ---- spares ---- */
+
+/* Takes a spare off the list, if there is one: retired -> active. */
+static struct worker *recall(struct blocking *blocking)
+{
+	struct worker *spare;
+
+	spinlock_lock(&blocking->lock);
+	spare = blocking->retired;
+	if (spare != NULL) {
+		blocking->retired = spare->retired_next;
+		spare->retired = false;
+		change_active_locked(blocking, +1);
+	}
+	spinlock_unlock(&blocking->lock);
+	return spare;
+}
+
+static void count_refusal(struct blocking *blocking, enum filar_status status)
+{
+	store_relaxed(&blocking->refusal, status);
+	fetch_add_relaxed(&blocking->refused, 1);
+}
+
+/* One spare more.  Counted as active before it runs, taken back if it cannot. */
+static enum filar_status start_spare(struct scheduler *scheduler)
+{
+	struct blocking *blocking = &scheduler->blocking;
+	uint32_t index = scheduler->worker_count + blocking->spares_started;
+	enum filar_status status = FILAR_OK;
+
+	/* One that was made before may be waiting for its kernel thread. */
+	if (index == scheduler_made(scheduler))
+		status = scheduler_make_worker(scheduler);
+	if (status != FILAR_OK)
+		return status;
+	spinlock_lock(&blocking->lock);
+	change_active_locked(blocking, +1);
+	spinlock_unlock(&blocking->lock);
+	status = scheduler_start_spare(scheduler, &scheduler->workers[index]);
+	if (status == FILAR_OK) {
+		blocking->spares_started++;
+		fetch_add_relaxed(&blocking->started, 1);
+		return FILAR_OK;
+	}
+	spinlock_lock(&blocking->lock);
+	change_active_locked(blocking, -1);
+	spinlock_unlock(&blocking->lock);
+	return status;
+}
+
+/* One worker more, or why not. */
+static enum filar_status stand_in(struct scheduler *scheduler)
+{
+	struct blocking *blocking = &scheduler->blocking;
+	struct worker *spare = recall(blocking);
+
+	if (spare != NULL) {
+		tracepoint_emit(TRACE_STAND_IN, spare->index, 0);
+		parker_unpark(&spare->parker);
+		return FILAR_OK;
+	}
+	if (scheduler->worker_count + blocking->spares_started == scheduler->worker_limit)
+		return FILAR_LIMIT;
+	return start_spare(scheduler);
+}
+
+bool blocking_fill_up(struct scheduler *scheduler)
+{
+	struct blocking *blocking = &scheduler->blocking;
+	enum filar_status status = FILAR_OK;
+	bool at_limit;
+
+	while (load_relaxed(&blocking->active) < load_relaxed(&scheduler->working) &&
+		status == FILAR_OK)
+		status = stand_in(scheduler);
+	at_limit = scheduler->worker_count + blocking->spares_started == scheduler->worker_limit;
+	/* Our own limit is no reason to try again: who comes back makes up for it. */
+	blocking->wants_thread = status != FILAR_OK && !at_limit;
+	if (status != FILAR_OK && (blocking->wants_thread || !blocking->is_short))
+		count_refusal(blocking, status);
+	blocking->is_short = status != FILAR_OK;
+	return status == FILAR_OK;
+}
+
+static bool is_surplus(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+
+	return worker->anchored == 0 &&
+	       load_relaxed(&scheduler->blocking.active) > load_relaxed(&scheduler->working);
+}
+
+struct work *blocking_retirement(struct worker *worker)
+{
+	return is_surplus(worker) ? &worker->retirement : NULL;
+}
+
+/* active -> retired, if there is still one too many. */
+static bool enlist(struct worker *worker)
+{
+	struct blocking *blocking = &worker->scheduler->blocking;
+	bool surplus;
+
+	spinlock_lock(&blocking->lock);
+	/* Relieved by an old look, a moment ago. */
+	if (load_relaxed(&worker->relief) != RELIEF_NONE)
+		resume_locked(blocking, worker);
+	surplus = is_surplus(worker);
+	if (surplus) {
+		change_active_locked(blocking, -1);
+		worker->retired = true;
+		worker->retired_next = blocking->retired;
+		blocking->retired = worker;
+	}
+	spinlock_unlock(&blocking->lock);
+	return surplus;
+}
+
+static bool is_retired(struct worker *worker)
+{
+	struct blocking *blocking = &worker->scheduler->blocking;
+	bool retired;
+
+	spinlock_lock(&blocking->lock);
+	retired = worker->retired;
+	spinlock_unlock(&blocking->lock);
+	return retired;
+}
+
+/* As one that goes to sleep for good: nothing may be left to it. */
+static void hand_over_queue(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	uint64_t moved = worker_give_away(worker);
+
+	if (moved > 0)
+		idle_wake_one(&scheduler->idle);
+	/* K5: a read-modify-write of the word, as I1 is: whoever goes to sleep later has our ends
+	 * before it ("Shutdown").  Pairs with I1. */
+	fetch_add_seq_cst(&scheduler->idle.word, 0);
+	if (load_seq_cst(&scheduler->closing))
+		scheduler->quiet(scheduler);
+}
+
+void blocking_retire(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+
+	if (!enlist(worker))
+		return;
+	store_relaxed(&worker->doing, WORKER_RETIRED);
+	fetch_add_relaxed(&scheduler->blocking.retired_count, 1);
+	tracepoint_emit(TRACE_RETIRE, worker->index, 0);
+	hand_over_queue(worker);
+	while (is_retired(worker) && !load_seq_cst(&scheduler->stopping))
+		(void)parker_park_until(&worker->parker, DEADLINE_NEVER);
+	store_relaxed(&worker->doing, WORKER_RUNNING);
+}
+
+/* ---- the end ---- */
+
+void blocking_stop(struct scheduler *scheduler)
+{
+	struct watch *watch = &scheduler->blocking.watch;
+
+	if (watch->kthread != NULL) {
+		store_seq_cst(&watch->mood, WATCH_STOP);
+		futex_wake(&watch->mood, 1);
+		scheduler_join_kthread(&watch->kthread);
+	}
+	/* Nobody makes spares any more. */
+	idle_wake_all(&scheduler->idle);
+	for (uint32_t i = scheduler->worker_count; i < scheduler_made(scheduler); i++) {
+		struct worker *spare = &scheduler->workers[i];
+
+		parker_unpark(&spare->parker);
+		scheduler_join_kthread(&spare->kthread);
+	}
+}

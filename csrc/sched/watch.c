@@ -1,0 +1,274 @@
+/*
+ * watch.c - one kernel thread for each scheduler that looks at the workers from outside.
+ *
+ * It relieves (blocking.h) those that have stayed in a marked section, or in one piece of work, for
+ * a while.  It looks often while there is something to see, rarely while not, and sleeps without a
+ * deadline while no worker runs.  It never takes a lock that is held over a wait, so a worker that
+ * is stuck cannot stop it.
+ *
+ * What it sees is old by the time it acts on it; acting wrongly makes one worker too many for a
+ * while, never one too few for ever (README.md, "Blocking").
+ */
+#include "base/check.h"
+#include "kthread/kthread.h"
+#include "os/clock.h"
+#include "os/futex.h"
+#include "sched/scheduler.h"
+
+#if FILAR_HARD
+#define WATCH_FIRST_NS (2 * NS_PER_US)
+#define WATCH_GRACE_NS 0
+#else
+#define WATCH_FIRST_NS (50 * NS_PER_US) /* between two looks when there is something to see */
+#define WATCH_GRACE_NS (50 * NS_PER_US) /* a section so long is a blocking one */
+#endif
+#define WATCH_SLOW_NS    (2 * NS_PER_MS)  /* from here on begin() may ask for a closer look */
+#define WATCH_LONGEST_NS (10 * NS_PER_MS) /* without watch_ns */
+#define WATCH_RETRY_NS   (100 * NS_PER_MS)
+#define WATCH_QUIET      2 /* looks at sleeping workers before it sleeps deeply itself */
+
+/* What one look has found. */
+struct sight {
+	bool eager; /* a section is open, or somebody was relieved: look again soon */
+	bool quiet; /* nobody runs, and nobody has run since the last look */
+};
+
+/* ---- looking ---- */
+
+static bool somebody_is_free(struct scheduler *scheduler)
+{
+	uint64_t word = load_relaxed(&scheduler->idle.word);
+
+	return IDLE_SEARCHING(word) > 0 || IDLE_SLEEPING(word) > IDLE_GRANTED(word);
+}
+
+static bool any_queue_waits(struct scheduler *scheduler)
+{
+	uint32_t made = scheduler_made(scheduler), i = 0;
+
+	while (i < made && !blocking_holds_up(&scheduler->workers[i]))
+		i++;
+	return i < made;
+}
+
+/* A piece of work that was not marked is stuck only if somebody waits for it to end: for its CPU,
+ * if it sleeps; for its worker, if it computes. */
+static bool somebody_waits(struct worker *worker, enum worker_relief kind)
+{
+	struct scheduler *scheduler = worker->scheduler;
+
+	if (somebody_is_free(scheduler))
+		return false;
+	return inject_count(&scheduler->inject) > 0 || blocking_holds_up(worker) ||
+	       (scheduler->has_more != NULL && scheduler->has_more(worker)) ||
+	       (kind == RELIEF_STUCK && any_queue_waits(scheduler));
+}
+
+/* Forgets the last piece of work, remembers this one. */
+static void see_anew(struct worker *worker, uint32_t ticks, uint32_t section, int64_t now_ns)
+{
+	worker->seen_ticks = ticks;
+	worker->seen_section = section;
+	worker->seen_cpu_ns = -1;
+	store_relaxed(&worker->seen_since_ns, now_ns);
+}
+
+/* Stuck: asleep in the kernel, or computing?  The first look that finds a piece of work old takes
+ * the CPU time down; the next one compares. */
+static enum worker_relief kind_of_stuck(struct worker *worker)
+{
+	int64_t cpu_ns = kthread_cpu_ns(worker->kthread), before = worker->seen_cpu_ns;
+
+	worker->seen_cpu_ns = cpu_ns;
+	if (before < 0)
+		return RELIEF_NONE;
+	return cpu_ns - before < NS_PER_MS / 10 ? RELIEF_STUCK : RELIEF_COMPUTING;
+}
+
+/* Why this worker should be relieved now, if at all. */
+static enum worker_relief needs_relief(struct worker *worker, int64_t age_ns)
+{
+	struct blocking *blocking = &worker->scheduler->blocking;
+	enum worker_relief kind;
+
+	if ((worker->seen_section & 1) != 0)
+		return age_ns >= WATCH_GRACE_NS ? RELIEF_SECTION : RELIEF_NONE;
+	if (blocking->watch.stuck_ns == 0 || age_ns < blocking->watch.stuck_ns / 2)
+		return RELIEF_NONE;
+	kind = kind_of_stuck(worker);
+	if (kind == RELIEF_NONE || age_ns < blocking->watch.stuck_ns ||
+		!somebody_waits(worker, kind))
+		return RELIEF_NONE;
+	/* More threads that compute than twice the workers would only fight for the CPUs. */
+	if (kind == RELIEF_COMPUTING &&
+		load_relaxed(&blocking->computing) >= worker->scheduler->worker_count)
+		return RELIEF_NONE;
+	return kind;
+}
+
+static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
+{
+	uint32_t ticks = load_relaxed(&worker->ticks), section = load_relaxed(&worker->section);
+	enum worker_relief relief;
+
+	if (ticks != worker->seen_ticks)
+		sight->quiet = false;
+	if (load_relaxed(&worker->doing) != WORKER_RUNNING) {
+		see_anew(worker, ticks, section, 0);
+		return;
+	}
+	if (ticks != worker->seen_ticks || section != worker->seen_section ||
+		load_relaxed(&worker->seen_since_ns) == 0)
+		see_anew(worker, ticks, section, now_ns);
+	if (load_relaxed(&worker->relief) != RELIEF_NONE)
+		return;
+	sight->quiet = false;
+	relief = needs_relief(worker, now_ns - load_relaxed(&worker->seen_since_ns));
+	if (relief != RELIEF_NONE && blocking_relieve(worker, relief))
+		sight->eager = true;
+	sight->eager |= (section & 1) != 0;
+}
+
+static struct sight look_around(struct scheduler *scheduler)
+{
+	struct sight sight = { .quiet = true };
+	int64_t now_ns = clock_now_ns();
+
+	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
+		look_at(&scheduler->workers[i], now_ns, &sight);
+	(void)blocking_fill_up(scheduler);
+	sight.quiet &= !scheduler->blocking.wants_thread;
+	return sight;
+}
+
+/* ---- sleeping ---- */
+
+/* Every active worker sleeps.  Runs after K3. */
+static bool nobody_runs(struct scheduler *scheduler)
+{
+	return IDLE_SLEEPING(load_seq_cst(&scheduler->idle.word)) >=
+	       load_seq_cst(&scheduler->blocking.active);
+}
+
+/* From `*mood` to the next, for so long; false: somebody has changed it, *mood is what was found.
+ */
+static bool doze(struct watch *watch, uint32_t *mood, uint32_t next, int64_t until_ns)
+{
+	if (!cas_seq_cst(&watch->mood, mood, next))
+		return false;
+	*mood = next;
+	(void)futex_wait_until(&watch->mood, next, until_ns);
+	return true;
+}
+
+/* Sleeps until somebody runs; false: somebody does already. */
+static bool sleep_deeply(struct scheduler *scheduler, uint32_t *mood)
+{
+	struct watch *watch = &scheduler->blocking.watch;
+
+	/* K3: seq_cst, before the look at who sleeps.  Pairs with K4. */
+	if (!cas_seq_cst(&watch->mood, mood, WATCH_DEEP))
+		return false;
+	*mood = WATCH_DEEP;
+	while (nobody_runs(scheduler) && load_seq_cst(&watch->mood) == WATCH_DEEP)
+		(void)futex_wait_until(&watch->mood, WATCH_DEEP, DEADLINE_NEVER);
+	return true;
+}
+
+static int64_t longest_period(const struct watch *watch)
+{
+	if (watch->stuck_ns > 0 && watch->stuck_ns < WATCH_LONGEST_NS)
+		return watch->stuck_ns;
+	return WATCH_LONGEST_NS;
+}
+
+static int64_t next_period(const struct watch *watch, int64_t period_ns)
+{
+	int64_t longest_ns = longest_period(watch);
+
+	return period_ns * 2 < longest_ns ? period_ns * 2 : longest_ns;
+}
+
+void watch_main(void *pointer)
+{
+	struct scheduler *scheduler = pointer;
+	struct watch *watch = &scheduler->blocking.watch;
+	int64_t period_ns = longest_period(watch);
+	uint32_t mood = load_acquire(&watch->mood), quiet_looks = 0;
+
+	while (mood != WATCH_STOP) {
+		struct sight sight = look_around(scheduler);
+
+		quiet_looks = sight.quiet ? quiet_looks + 1 : 0;
+		period_ns = sight.eager ? WATCH_FIRST_NS : next_period(watch, period_ns);
+		if (quiet_looks >= WATCH_QUIET)
+			(void)sleep_deeply(scheduler, &mood);
+		else
+			(void)doze(watch, &mood,
+				period_ns >= WATCH_SLOW_NS ? WATCH_SLOW : WATCH_ALERT,
+				clock_now_ns() + period_ns);
+		mood = load_acquire(&watch->mood);
+		if (mood == WATCH_KICKED)
+			period_ns = WATCH_FIRST_NS / 2;
+	}
+}
+
+/* ---- from the workers ---- */
+
+static enum filar_status start_thread(struct scheduler *scheduler)
+{
+	filar_kthread_options options;
+	char name[FILAR_NAME_BYTES_MAX + 1];
+
+	scheduler_thread_options(scheduler, &options, name, "watch");
+	return kthread_create(&scheduler->blocking.watch.kthread, &options, watch_main, scheduler);
+}
+
+/* OFF -> SLOW.  Without a watcher all works, but nobody is relieved: so it is tried again. */
+static void start(struct scheduler *scheduler)
+{
+	struct blocking *blocking = &scheduler->blocking;
+	struct watch *watch = &blocking->watch;
+	uint32_t off = WATCH_OFF;
+	enum filar_status status;
+
+	if (!cas_seq_cst(&watch->mood, &off, WATCH_SLOW))
+		return;
+	status = start_thread(scheduler);
+	if (status == FILAR_OK)
+		return;
+	store_relaxed(&blocking->refusal, status);
+	fetch_add_relaxed(&blocking->refused, 1);
+	store_relaxed(&watch->retry_at_ns, clock_now_ns() + WATCH_RETRY_NS);
+	store_seq_cst(&watch->mood, WATCH_OFF);
+}
+
+/* A regular worker: blocking_stop() runs when those have ended; and spares have had a watcher. */
+void watch_wake_slow(struct worker *worker, uint32_t mood)
+{
+	struct watch *watch = worker->watch;
+
+	/* Not at every turn, if it cannot be started. */
+	if (mood == WATCH_OFF && !worker->spare &&
+		clock_now_ns() >= load_relaxed(&watch->retry_at_ns))
+		start(worker->scheduler);
+	if (mood == WATCH_DEEP && cas_seq_cst(&watch->mood, &mood, WATCH_SLOW))
+		futex_wake(&watch->mood, 1);
+}
+
+/* SLOW, DEEP -> KICKED, if something is held up. */
+void watch_kick_slow(struct worker *worker, uint32_t mood)
+{
+	struct watch *watch = worker->watch;
+
+	if (mood == WATCH_OFF && !worker->spare)
+		start(worker->scheduler);
+	if (!blocking_holds_up(worker))
+		return;
+	while (mood == WATCH_SLOW || mood == WATCH_DEEP) {
+		if (cas_seq_cst(&watch->mood, &mood, WATCH_KICKED)) {
+			futex_wake(&watch->mood, 1);
+			return;
+		}
+	}
+}

@@ -1,0 +1,406 @@
+"""A `concurrent.futures.ThreadPoolExecutor` in C, with what users of the standard one have asked for.
+
+`ThreadPoolExecutor` is a subclass of the standard class and keeps its whole contract: what a program may do with that
+one it may do with this one, with the same results, exceptions and messages. A future and the call it stands for are
+one object here, without locks of its own; submitting, taking and waiting are done in C.
+
+On builds with a GIL the fast paths rely on it; on free-threaded builds the same places take a mutex each.
+"""
+
+import itertools
+import logging
+import operator
+import os
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from concurrent.futures.thread import BrokenThreadPool
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from filar._lib import lib, pool_types
+from filar.errors import DeadlineError, InvalidArgumentError, NoSuchCPUError, RejectedError
+from filar.topology import topology
+
+__all__ = [
+    "BrokenThreadPool",
+    "Future",
+    "PoolStatistics",
+    "RejectedError",
+    "StuckError",
+    "StuckWorker",
+    "ThreadPoolExecutor",
+    "check_cancelled",
+    "is_cancelled",
+]
+
+_T = TypeVar("_T")
+_LOGGER = logging.getLogger("concurrent.futures")
+
+
+class _Settled:
+    """Stands for the condition of a future that is done and never had one: nothing can change under it."""
+
+    __slots__ = ()
+
+    def acquire(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+    def notify(self, n: int = 1) -> None:
+        pass
+
+    def notify_all(self) -> None:
+        pass
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return True
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _let_others_run() -> None:
+    """Empty: that the interpreter begins a Python function is enough for it to let go of the GIL if it was asked."""
+
+
+_types = pool_types(_Settled(), _let_others_run)
+_FutureCore: Any = _types["FutureCore"]
+_ExecutorCore: Any = _types["ExecutorCore"]
+is_cancelled: Callable[[], bool] = _types["is_cancelled"]
+
+
+def check_cancelled() -> None:
+    """Inside a call that a pool runs: raises `concurrent.futures.CancelledError` if somebody wants it to end."""
+    if is_cancelled():
+        raise futures.CancelledError
+
+
+class Future(_FutureCore, futures.Future):
+    """A `concurrent.futures.Future`; `cancel_requested` says whether `cancel()` was called, also too late."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class PoolStatistics:
+    """A snapshot of a pool; the counters only grow."""
+
+    threads: int  # that exist or are being started
+    idle: int  # of those, waiting for work
+    queued: int  # calls not yet begun
+    longest_queue: int
+    submitted: int
+    completed: int  # ended, with a result or not, or found cancelled when their turn came
+    rejected: int  # refused because the queue was full
+    run_by_submitter: int  # run by whoever submitted them, because the queue was full
+    wakes: int  # how often a sleeping worker had to be woken
+    max_workers: int
+
+
+@dataclass(frozen=True)
+class StuckWorker:
+    """A worker that did not end in time."""
+
+    name: str
+    ident: int
+    stack: str  # its Python stack, outermost call first
+
+
+class StuckError(DeadlineError):
+    """`shutdown(timeout=)` ran out of time; `workers` says who is stuck, and where."""
+
+    def __init__(self, message: str, workers: list[StuckWorker]) -> None:
+        super().__init__(message)
+        self.workers = workers
+
+
+# ---- the process -----------------------------------------------------------------------------------------------
+
+# The threads of all pools that the interpreter waits for, each with its queue.
+_threads_queues: "weakref.WeakKeyDictionary[threading.Thread, Any]" = weakref.WeakKeyDictionary()
+
+
+def _at_exit() -> None:
+    """Before the interpreter joins its threads: what is queued still runs, then the workers end."""
+    _types["at_exit"]()
+    waiting = list(_threads_queues.items())
+    for _, queue in waiting:
+        queue.wake()
+    for thread, _ in waiting:
+        thread.join()
+
+
+def _after_fork_in_child() -> None:
+    _types["after_fork_in_child"]()
+    _threads_queues.clear()
+
+
+# As the standard library does, and after it: what is registered last runs first.
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+# ---- workers ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What a worker does before its first call."""
+
+    queue: Any
+    name: str
+    cpus: tuple[int, ...] | None
+    initializer: Callable[..., Any] | None
+    initargs: tuple[Any, ...]
+
+
+def _worker(executor_reference: "weakref.ref[ThreadPoolExecutor]", setup: _Setup) -> None:
+    try:
+        # The end of a name tells workers apart, and the system keeps 15 bytes.
+        _types["name_thread"](setup.name.replace("\0", "").encode(errors="replace")[-lib.FILAR_NAME_BYTES_MAX :])
+        if setup.cpus is not None:
+            os.sched_setaffinity(0, setup.cpus)
+        if setup.initializer is not None:
+            setup.initializer(*setup.initargs)
+    except BaseException:
+        _LOGGER.critical("Exception in initializer:", exc_info=True)
+        setup.queue.leave()
+        executor = executor_reference()
+        if executor is not None:
+            executor._initializer_failed()
+        return
+    setup.queue.work()
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------
+
+_WHEN_FULL = {"block": 0, "reject": 1, "run": 2}
+_CONTEXTS: dict[str | None, int] = {None: 0, "copy": 1, "empty": 2}
+
+
+def _default_workers() -> int:
+    """What the running Python's own executor takes."""
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
+    return min(32, (count or 1) + 4)
+
+
+def _choice(value: Any, choices: dict[Any, int], what: str) -> int:
+    try:
+        return choices[value]
+    except (KeyError, TypeError):
+        raise InvalidArgumentError(f"{what} is one of {', '.join(map(repr, choices))}, not {value!r}") from None
+
+
+def _queue_limit(size: Any) -> int:
+    if size is None:
+        return 0
+    number = operator.index(size)
+    if number < 1:
+        raise InvalidArgumentError(f"queue_size is None or at least 1, not {number}")
+    return number
+
+
+def _cpus_per_worker(pin: Any) -> list[tuple[int, ...]] | None:
+    """For each worker in turn where it may run; None: wherever its creator may."""
+    if pin is None or pin == "none":
+        return None
+    if pin == "cores":
+        # The first CPU of each core, then the siblings.
+        cpus = sorted((cpu for cpu in topology().cpus if cpu.allowed), key=lambda cpu: (cpu.smt, cpu.number))
+        return [(cpu.number,) for cpu in cpus]
+    if isinstance(pin, str) or not isinstance(pin, Iterable):
+        raise InvalidArgumentError(f'pin is None, "none", "cores" or a list of CPUs, not {pin!r}')
+    numbers: list[tuple[int, ...]] = [(operator.index(cpu),) for cpu in pin]
+    if not numbers:
+        raise InvalidArgumentError("pin is empty: a worker needs a CPU")
+    allowed = os.sched_getaffinity(0)
+    for cpu in itertools.chain.from_iterable(numbers):
+        if cpu not in allowed:
+            raise NoSuchCPUError(f"this process may not run on CPU {cpu}; it may on {sorted(allowed)}")
+    return numbers
+
+
+# ---- the executor ----------------------------------------------------------------------------------------------
+
+
+def _results(job: Any) -> Iterator[Any]:
+    """The standard executor's map returns a generator: what was not reached is cancelled when it is closed."""
+    try:
+        yield from job
+    finally:
+        job.cancel()
+
+
+class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
+    """The standard ThreadPoolExecutor, faster, and with more to say about it.
+
+    `max_workers`, `thread_name_prefix`, `initializer`, `initargs`: as there; threads start when there is work for
+    them. What is new, and by default as there:
+
+    - `queue_size`: how many calls may wait; None: any number. `when_full`: "block" (submit waits; a worker of this
+      pool never does, since it would wait for itself), "reject" (submit raises RejectedError, a `queue.Full`) or
+      "run" (submit runs the call itself and returns a future that is done).
+    - `context`: "copy" runs each call in a copy of the submitter's `contextvars` context, "empty" in an empty one;
+      None as the running Python's own executor does, in the worker's context.
+    - `pin`: "cores" (one worker per core, then the siblings, then from the start), a list of CPUs for the workers in
+      turn, or None.
+    - `daemon`: the interpreter does not wait for the workers at exit.
+
+    A running call may ask `filar.pool.is_cancelled()`: true once somebody has called its future's `cancel()` (which
+    returns False all the same), closed its `map`, or shut the pool down with `cancel_futures`.
+    """
+
+    _counter = itertools.count().__next__
+    _work_queue: Any  # a WorkQueue, kept by the C half
+    _broken: Any  # False, or a sentence
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., Any] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        queue_size: int | None = None,
+        when_full: str = "block",
+        context: str | None = None,
+        pin: str | Iterable[int] | None = None,
+        daemon: bool | None = None,
+    ) -> None:
+        # Not the parent's: it would make a queue and locks that nobody uses.
+        if max_workers is None:
+            max_workers = _default_workers()
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._max_workers = operator.index(max_workers)
+        self._limit = _queue_limit(queue_size)
+        self._cpus = _cpus_per_worker(pin)
+        self._daemon = daemon
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._threads: set[threading.Thread] = set()
+        self._broken = False
+        self._shutdown = False
+        self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
+        self._numbers = itertools.count()
+        self._work_queue = _types["WorkQueue"](
+            Future,
+            self._max_workers,
+            self._limit,
+            _choice(when_full, _WHEN_FULL, "when_full"),
+            _choice(context, _CONTEXTS, "context"),
+        )
+
+    # ---- work ----
+
+    def map(
+        self, fn: Callable[..., _T], *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+    ) -> Iterator[_T]:
+        """As the running Python's own: calls `fn` with the iterables' elements in parallel, results in order.
+
+        `chunksize` is ignored, `buffersize` (from 3.14 on) is that of the running Python. Blocks only while the
+        iterables do; the iterator blocks until the next result is there.
+        """
+        inherited = (
+            set(options) - {"chunksize"}  # buffersize, or what the standard map refuses
+            or self._limit  # each call is to be admitted by itself
+            or not iterables
+            or type(self).submit is not ThreadPoolExecutor.submit
+            or sys.version_info >= (3, 15)  # its iterator goes on after an exception
+        )
+        if inherited:
+            return super().map(fn, *iterables, timeout=timeout, **options)
+        spread = len(iterables) > 1
+        job = _types["MapJob"](self._work_queue, fn, timeout, spread)
+        job.extend(self, zip(*iterables, strict=False) if spread else iterables[0])
+        return _results(job)
+
+    # ---- threads ----
+
+    def _spawn(self) -> None:
+        """Called where a thread is wanted and has been counted."""
+        number = next(self._numbers)
+        name = f"{self._thread_name_prefix}_{number}"
+        cpus = self._cpus[number % len(self._cpus)] if self._cpus else None
+        setup = _Setup(self._work_queue, name, cpus, self._initializer, self._initargs)
+        thread = threading.Thread(name=name, target=_worker, args=(weakref.ref(self), setup), daemon=self._daemon)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except BaseException:
+            self._threads.discard(thread)
+            raise
+        if not thread.daemon:
+            _threads_queues[thread] = self._work_queue
+
+    def _initializer_failed(self) -> None:
+        self._broken = "A thread initializer failed, the thread pool is not usable anymore"
+        self._work_queue.break_(self._broken)
+        for work in self._work_queue.drain():
+            work.set_exception(BrokenThreadPool(self._broken))
+
+    def resize(self, max_workers: int) -> None:
+        """Changes how many workers there may be; does not block.
+
+        Workers that are too many end after the call they are in; more start at once if calls are waiting.
+        """
+        number = operator.index(max_workers)
+        if number <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        self._max_workers = number
+        self._work_queue.resize(number)
+        self._threads = {thread for thread in self._threads if thread.is_alive()}
+        for _ in range(number):
+            self._attend()
+
+    def statistics(self) -> PoolStatistics:
+        """A snapshot; does not block."""
+        return PoolStatistics(**self._work_queue.statistics())
+
+    # ---- the end ----
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
+        """No new calls. `wait`: blocks until all workers have ended; Ctrl-C ends the wait.
+
+        `cancel_futures`: calls that have not begun are cancelled, running ones are told (`is_cancelled()`).
+        `timeout`: seconds to wait at most; then raises StuckError (a TimeoutError), which says which workers are in
+        a call that does not end, and where. They go on; the pool stays shut down.
+        """
+        self._shutdown = True
+        self._work_queue.close()
+        if cancel_futures:
+            self._work_queue.cancel_running()
+            for work in self._work_queue.drain():
+                if work.cancel() and isinstance(work, Future):
+                    work.set_running_or_notify_cancel()
+        if not wait:
+            return
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for thread in list(self._threads):
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        if deadline is not None:
+            self._report_stuck(timeout)
+
+    def _report_stuck(self, timeout: float | None) -> None:
+        frames = sys._current_frames()
+        stuck = [
+            StuckWorker(thread.name, thread.ident, "".join(traceback.format_stack(frames[thread.ident])))
+            for thread in self._threads
+            if thread.is_alive() and thread.ident in frames
+        ]
+        if stuck:
+            names = ", ".join(worker.name for worker in stuck)
+            stacks = "\n".join(f"{worker.name}:\n{worker.stack}" for worker in stuck)
+            raise StuckError(f"after {timeout} s still in a call: {names}\n{stacks}", stuck)
