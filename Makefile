@@ -18,6 +18,7 @@ CORE_C  := $(sort $(filter-out csrc/py/%,$(wildcard csrc/*/*.c)))
 CORE_S  := $(sort $(wildcard csrc/*/*.S))
 HEADERS := $(sort $(wildcard csrc/*/*.h))
 TESTS_C := $(sort $(wildcard tests/c/test_*.c))
+INTERLEAVE_C := $(sort $(wildcard tests/c/interleave_*.c))
 STRESS_C := $(sort $(wildcard tests/c/stress_*.c))
 
 # A variant is a folder of objects and flags.
@@ -26,10 +27,11 @@ FLAGS_asan  := -O1 -DFILAR_DEBUG -fsanitize=address,undefined -fno-sanitize-reco
 FLAGS_tsan  := -O1 -DFILAR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 FLAGS_hard  := -O2 -DFILAR_DEBUG -DFILAR_HARD=1
 FLAGS_fail  := -O1 -DFILAR_DEBUG -DFILAR_FAIL=1 -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail aarch64 stress tidy format labels package pythons dev notebooks bench bench-green clean core
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks bench bench-green clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -64,7 +66,23 @@ dev: $(VENV)/dev
 # ---- checks -----------------------------------------------------------------------------------
 
 ## make check      C tests, Python tests, layers, headers, labels, exports, lint
-check: check-c check-layers check-headers labels check-lint check-py notebooks
+check: check-c check-interleave check-layers check-headers labels check-lint check-py notebooks
+
+check-interleave: $(INTERLEAVE_C:tests/c/%.c=$(BUILD)/interleave/%)
+	bash tools/run_c_tests.sh $^
+
+## make interleave    the protocols in every interleaving, INTERLEAVE_SECONDS (20) for each scenario
+INTERLEAVE_SECONDS ?= 20
+interleave:
+	FILAR_INTERLEAVE_SECONDS=$(INTERLEAVE_SECONDS) $(MAKE) check-interleave
+
+## make million    a million parked green threads, every guard touched (7 GB of memory)
+million: $(BUILD)/plain/million
+	$<
+
+## make hunt       every protocol's stress tests for ten minutes each, under TSan and hard
+hunt:
+	$(PYTHON) tools/hunt.py $(HUNT)
 
 check-layers:
 	$(PYTHON) tools/check_layers.py
@@ -108,7 +126,7 @@ c-$(1): $(TESTS_C:tests/c/%.c=$(BUILD)/$(1)/%) $(STRESS_C:tests/c/%.c=$(BUILD)/$
 	bash tools/run_c_tests.sh $$^
 .PHONY: c-$(1)
 endef
-$(foreach variant,plain asan tsan hard fail,$(eval $(call VARIANT,$(variant))))
+$(foreach variant,plain asan tsan hard fail interleave,$(eval $(call VARIANT,$(variant))))
 
 # The second CPU: cross-compiled, run under qemu's user mode.  Sanitizers and qemu do not mix.
 CROSS   := aarch64-linux-gnu-gcc

@@ -17,6 +17,9 @@
 #include <stdbool.h>
 
 #include "base/compiler.h"
+#if FILAR_INTERLEAVE
+#include "base/interleave.h"
+#endif
 
 #if defined(__x86_64__)
 
@@ -30,7 +33,11 @@
  */
 static FILAR_ALWAYS_INLINE void cpu_pause(void)
 {
+#if FILAR_INTERLEAVE
+	interleave_pause();
+#else
 	__builtin_ia32_pause();
+#endif
 }
 
 static FILAR_ALWAYS_INLINE uint64_t cpu_ticks(void)
@@ -61,7 +68,11 @@ static inline bool cpu_ticks_are_invariant(void)
 /* isb rather than yield: yield does nothing on most cores, isb is a pause of some 10 ns. */
 static FILAR_ALWAYS_INLINE void cpu_pause(void)
 {
+#if FILAR_INTERLEAVE
+	interleave_pause();
+#else
 	__asm__ volatile("isb" : : : "memory");
+#endif
 }
 
 static FILAR_ALWAYS_INLINE uint64_t cpu_ticks(void)

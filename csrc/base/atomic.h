@@ -2,8 +2,9 @@
  * atomic.h - the only door to <stdatomic.h>; the order stands in the name, so grep finds it.
  *
  * Being the only door keeps two ways open: FILAR_HARD builds yield at seeded random places here,
- * and a model checker can take the operations' place.  Fences are avoided: ThreadSanitizer does not
- * understand them.  Where an algorithm wants one, give the access itself the order.
+ * and in FILAR_INTERLEAVE builds the operations are calls of a checker.  Fences are avoided:
+ * ThreadSanitizer does not understand them.  Where an algorithm wants one, give the access itself
+ * the order.
  */
 #ifndef FILAR_BASE_ATOMIC_H
 #define FILAR_BASE_ATOMIC_H
@@ -12,6 +13,10 @@
 #include <stdbool.h>
 
 #include "base/compiler.h"
+
+#if FILAR_INTERLEAVE
+#include "base/interleave.h"
+#else
 
 #if FILAR_HARD
 void hard_point(void);
@@ -70,5 +75,7 @@ void hard_point(void);
 #define cas_seq_cst(p, expected, desired)                                                          \
 	(ATOMIC_POINT(), atomic_compare_exchange_strong_explicit(p, expected, desired,             \
 				 memory_order_seq_cst, memory_order_seq_cst))
+
+#endif
 
 #endif

@@ -61,12 +61,16 @@
 #define FILAR_ASAN 0
 #endif
 
-/* Build variants (Makefile): HARD makes rare paths common, FAIL compiles the failure points in. */
+/* Build variants (Makefile): HARD makes rare paths common, FAIL compiles the failure points in,
+ * INTERLEAVE makes each atomic operation a call of the checker of interleavings. */
 #ifndef FILAR_HARD
 #define FILAR_HARD 0
 #endif
 #ifndef FILAR_FAIL
 #define FILAR_FAIL 0
+#endif
+#ifndef FILAR_INTERLEAVE
+#define FILAR_INTERLEAVE 0
 #endif
 
 #endif

@@ -35,7 +35,7 @@
 #define STACK_SLABS_MAX      32
 
 /* How many free stacks a worker keeps per class, and how many move at a time. */
-#if FILAR_HARD
+#if FILAR_HARD || FILAR_INTERLEAVE
 #define STACK_CACHE_MAX 4u
 #define STACK_BATCH     2u
 #else

@@ -25,6 +25,10 @@
 #define RUNQ_SLOTS_FIRST 4u
 #define RUNQ_SLOTS_MAX   4u
 #define RUNQ_STEAL_MAX   2u
+#elif FILAR_INTERLEAVE
+#define RUNQ_SLOTS_FIRST 2u
+#define RUNQ_SLOTS_MAX   4u
+#define RUNQ_STEAL_MAX   2u
 #else
 #define RUNQ_SLOTS_FIRST 256u
 #define RUNQ_SLOTS_MAX   (1u << 20)

@@ -14,13 +14,13 @@
 #include "os/futex.h"
 #include "sched/scheduler.h"
 
-#if FILAR_HARD
+#if FILAR_HARD || FILAR_INTERLEAVE
 #define SEARCH_ROUNDS 1u
 #else
 #define SEARCH_ROUNDS 20u
 #endif
 /* Pauses between two rounds: some 0.5 to 2 us; all rounds together stay below 50. */
-#define SEARCH_PAUSES 32u
+#define SEARCH_PAUSES (FILAR_INTERLEAVE ? 1u : 32u)
 
 /* ---- pushing ---- */
 

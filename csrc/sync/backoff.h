@@ -16,7 +16,7 @@
 
 /* Sum of all pauses before the first yield: 1 + 2 + ... + 64 + 64 ... = some 300, about 2 to 13 us
  * on x86; a yield costs some 0.2 us, a time slice lost by not yielding 4,000. */
-#if FILAR_HARD
+#if FILAR_HARD || FILAR_INTERLEAVE
 #define BACKOFF_PAUSES_MAX 1u
 #define BACKOFF_ROUNDS     1u
 #else
