@@ -130,6 +130,7 @@ static enum filar_status open_pool(struct staff *staff, const struct staff_optio
 	wanted.workers_max = options->workers;
 	wanted.queues = queues[options->kind];
 	wanted.name = "lab-pool";
+	wanted.spares_max = options->spares;
 	if (options->cpus != NULL) {
 		wanted.pin = WORKER_PIN_LIST;
 		wanted.cpus = options->cpus;
@@ -147,6 +148,7 @@ static enum filar_status open_green(struct staff *staff, const struct staff_opti
 	runtime_options_init(&wanted);
 	wanted.workers = options->workers;
 	wanted.name = "lab-green";
+	wanted.spares_max = 0; /* as many workers as all the others have */
 	if (options->cpus != NULL) {
 		wanted.pin = WORKER_PIN_LIST;
 		wanted.cpus = options->cpus;

@@ -42,6 +42,7 @@ struct staff_options {
 	const int32_t *cpus; /* worker i is pinned to cpus[i % cpu_count]; NULL: where the process
 				may run */
 	uint32_t cpu_count;
+	uint32_t spares; /* filar's pools: workers that stand in for blocked ones */
 };
 
 /* 'kind' as a way's parameter, for messages. */

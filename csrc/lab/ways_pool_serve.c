@@ -18,6 +18,7 @@
 #include "lab/registry.h"
 #include "lab/staff.h"
 #include "os/clock.h"
+#include "sched/blocking.h"
 
 #define CLIENTS_MAX  4096
 #define SAMPLES_EACH 512u /* latencies kept of one client */
@@ -56,7 +57,8 @@ enum {
 	CLOSED_STEPS,
 	CLOSED_SLEEP_NS,
 	CLOSED_WINDOW_NS,
-	CLOSED_BLOCKED
+	CLOSED_BLOCKED,
+	CLOSED_SPARES
 };
 
 struct client {
@@ -101,12 +103,14 @@ static void serve_client(void *pointer)
 		store_relaxed(&closed->refused, (int32_t)status);
 }
 
-/* A request that blocks its worker for the whole window. */
+/* A request that blocks its worker for the whole window, and says so to those who can help. */
 static void block(void *pointer)
 {
 	struct closed *closed = pointer;
 
+	blocking_begin();
 	(void)gate_wait(&closed->blocked);
+	blocking_end();
 }
 
 static enum filar_status check_closed(const int64_t *params)
@@ -164,7 +168,8 @@ static enum filar_status setup_closed(struct way_run *run)
 	return staff_open(&closed->staff,
 		&(struct staff_options){ .kind = (enum staff_kind)run->params[CLOSED_KIND],
 			.workers = (uint32_t)run->params[CLOSED_WORKERS],
-			.calls_max = count + (uint32_t)run->params[CLOSED_BLOCKED] });
+			.calls_max = count + (uint32_t)run->params[CLOSED_BLOCKED],
+			.spares = (uint32_t)run->params[CLOSED_SPARES] });
 }
 
 static enum filar_status send_all(struct closed *closed)
@@ -401,7 +406,7 @@ const struct way ways_pool_serve[] = {
 			"does steps of work and sleeps; kinds as in calls",
 		.params = { { "kind", STAFF_SHARED }, { "workers", 2 }, { "clients", 8 },
 			{ "steps", 0 }, { "sleep_ns", 0 }, { "window_ns", 50 * NS_PER_MS },
-			{ "blocked", 0 } },
+			{ "blocked", 0 }, { "spares", 0 } },
 		.metrics = { { "served", "1/s" }, { "latency", "ns" }, { "latency p99", "ns" },
 			{ "rate x latency", "count" } },
 		.batch_max = 1,

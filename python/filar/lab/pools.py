@@ -530,6 +530,7 @@ class PoolBlocking(Experiment):
     full = Budget(seconds=12.0, rounds_max=40, rounds_min=6)
     kinds: ClassVar = (TEXTBOOK, SHARED, STEALING, PINNED)
     single = "one worker"
+    spare = "filar, stealing, a spare worker"
 
     def ways(self, bench: Bench) -> list[Way]:
         """Each kind of pool, and the single worker, with and without the blocking call."""
@@ -546,6 +547,8 @@ class PoolBlocking(Experiment):
                 )
                 for kind in self.kinds
             ]
+            params_spare = {"kind": CODES[STEALING], "workers": BLOCKED_WORKERS, "blocked": blocked, "spares": 1}
+            found.append(Way(f"{self.spare}, {state}", "serve-closed", {**params, **params_spare}))
         return found
 
     def measure(self, bench: Bench) -> Measured:
@@ -569,6 +572,9 @@ class PoolBlocking(Experiment):
         )
         if alone is not None:
             reason += f"; a single worker that is blocked serves {per_s(alone.median)}"
+        relieved = rows.ratio(f"{self.spare}, {BLOCKED}", f"{self.spare}, {FREE}", SERVED)
+        if relieved.n >= N_MIN:
+            reason += f"; with a spare worker that stands in {100 * relieved.mid:.0f} %"
         headline = f"still served: {', '.join(f'{kind} {100 * one.mid:.0f} %' for kind, one in kept.items())}"
         good = [kind for kind, one in kept.items() if one.lo > 0.75 * ideal]
         bad = [kind for kind, one in kept.items() if one.hi < 0.75 * ideal]
@@ -588,7 +594,7 @@ class PoolBlocking(Experiment):
             grouped_bars(
                 result,
                 SERVED,
-                [self.single, *self.kinds],
+                [self.single, *self.kinds, self.spare],
                 (FREE, BLOCKED),
                 "{group}, {kind}",
                 title=result.title,
