@@ -794,7 +794,7 @@ class NoisyNeighbour(Parallel):
             for name in self.schedules
             for where in (PINNED, FREE)
         }
-        return {key: one for key, one in found.items() if one.n >= N_MIN}
+        return {key: one for key, one in found.items() if one.n}
 
     def judge(self, rows: Rows) -> Verdict:
         """Which ways lose more than a quarter beyond the neighbour's share?"""
@@ -802,7 +802,7 @@ class NoisyNeighbour(Parallel):
         if cores < 2:
             return Verdict(UNDECIDED, _TWO)
         slow = self.slowdowns(rows)
-        if len(slow) < 2 * len(self.schedules):
+        if len(slow) < 2 * len(self.schedules) or any(one.n < N_MIN for one in slow.values()):
             return Verdict(UNDECIDED, "not every way of dividing was measured often enough")
         fair = cores / (cores - 0.5)
         parts = [f"{name}, {where} {one.mid:.2f} ({one.lo:.2f} to {one.hi:.2f})" for (name, where), one in slow.items()]
@@ -906,7 +906,7 @@ class ProcessVsThreadWork(Parallel):
             if party != ALONE
             for passes in self.amounts(rows)
         }
-        return {key: one for key, one in found.items() if one[1].n >= N_MIN}
+        return {key: one for key, one in found.items() if one[1].n}
 
     def judge(self, rows: Rows) -> Verdict:
         """Threads against processes that are sent their data, with little and with much work for each byte."""
@@ -914,9 +914,8 @@ class ProcessVsThreadWork(Parallel):
             return Verdict(UNDECIDED, _TWO)
         found, amounts = self.speedups(rows), self.amounts(rows)
         threads, shared, sent = (party for party in PARTIES if party != ALONE)
-        if len(amounts) < 2 or any(
-            (party, n) not in found for party in (threads, sent) for n in (amounts[0], amounts[-1])
-        ):
+        wanted = [(party, n) for party in (threads, sent) for n in (amounts[0], amounts[-1])] if amounts else []
+        if len(amounts) < 2 or any(key not in found or found[key][1].n < N_MIN for key in wanted):
             return Verdict(UNDECIDED, "threads and processes were not both measured")
         parts = []
         for n in amounts:
