@@ -28,10 +28,10 @@ C_LAYERS = [
 PYTHON_LAYERS = [
     "errors _ffi_build _machine _tables",
     "_lib",
-    "clock topology threads",
+    "clock topology threads sync",
     "green",
     "aio",
-    "limits pool",
+    "limits pool queue channel",
     "doctor",
     "chart",
     "lab",

@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${PYENV_ROOT:-$HOME/.pyenv}
 tests=(tests/py/test_threads.py tests/py/test_topology.py tests/py/test_runner.py tests/py/test_lab_creation.py
-	tests/py/test_pool.py tests/py/test_pool_conformance.py)
+	tests/py/test_pool.py tests/py/test_pool_conformance.py
+	tests/py/test_sync.py tests/py/test_sync_conformance.py tests/py/test_sync_process.py
+	tests/py/test_queues.py tests/py/test_channels.py)
 
 find_python() {
 	for candidate in "python$1" "$root"/versions/"$1".*/bin/"python$1"; do

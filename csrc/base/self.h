@@ -12,6 +12,7 @@
 
 struct kthread;
 struct trace_ring;
+struct wait_around;
 struct worker;
 
 struct self {
@@ -19,6 +20,7 @@ struct self {
 	struct worker *worker;         /* W  NULL on a thread that is no worker */
 	struct trace_ring *trace_ring; /* W  NULL until the first record while tracing */
 	int32_t tid;                   /* W  the kernel's number, 0 until block/owner.c asked */
+	struct wait_around *around;    /* W  NULL, or what goes on around waits: green/waiter.h */
 	char status_detail[240];       /* W  see status.h */
 };
 

@@ -139,6 +139,19 @@ size_t chan_count(struct chan *chan)
 	return (size_t)(WAITQ_VALUE(load_relaxed(&chan->queue.word)) >> 1);
 }
 
+void *chan_item(struct chan *chan, size_t position)
+{
+	FILAR_ASSERT(position < chan->count);
+	return slot(chan, position);
+}
+
+void chan_after_fork(struct chan *chan)
+{
+	list_init(&chan->queue.entries);
+	list_init(&chan->senders);
+	chan_unlock(chan);
+}
+
 static enum filar_status is_closed(struct chan *chan)
 {
 	char object[OBJECT_TEXT_BYTES], closer[OWNER_TEXT_BYTES];

@@ -81,6 +81,8 @@ enum filar_status chan_try_receive(struct chan *chan, void *item);
 enum filar_status chan_close(struct chan *chan);
 /* A moment's view. */
 size_t chan_count(struct chan *chan);
+/* For callers who keep all others from changing it meanwhile: the item at a place, 0 the oldest. */
+void *chan_item(struct chan *chan, size_t position);
 
 /*
  * Does exactly one of the cases, the first that is possible.  FILAR_OK or FILAR_CLOSED or
@@ -89,5 +91,9 @@ size_t chan_count(struct chan *chan);
  */
 enum filar_status select_until(
 	struct select_case *cases, uint32_t count, int64_t deadline_ns, uint32_t *chosen);
+
+/* In the child of a fork: forgets the threads that waited in the parent; its items are kept.  Only
+ * where no other thread was inside a call at the moment of the fork, except to wait. */
+void chan_after_fork(struct chan *chan);
 
 #endif

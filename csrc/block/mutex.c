@@ -11,6 +11,9 @@
 
 #define OWNER_OF(word) ((word)&OWNER_TOKEN)
 
+/* Who holds a mutex without an owner: the kernel has no thread 0. */
+static const struct owner anybody = { .token = OWNER_KERNEL, .number = 0 };
+
 void mutex_init(struct mutex *mutex, const char *name)
 {
 	waitq_init(&mutex->queue, 0);
@@ -72,6 +75,8 @@ static bool spin(struct mutex *mutex, struct owner owner)
 	if (FILAR_HARD || (runtime != NULL && (!runtime->scheduler.spin ||
 						      runtime->scheduler.worker_count == 1)))
 		return false;
+	if (waiter_holds_something())
+		return false;
 	backoff_init(&backoff);
 	while (backoff.rounds < BACKOFF_ROUNDS) {
 		if ((load_relaxed(&mutex->queue.word) & WAITQ_WAITERS) != 0)
@@ -125,7 +130,7 @@ static enum filar_status wait_once(struct mutex *mutex, struct waitq_entry *entr
 	else
 		waitq_push(&mutex->queue, entry);
 	waitq_unlock(&mutex->queue, word);
-	if (deadline_ns == DEADLINE_NEVER)
+	if (deadline_ns == DEADLINE_NEVER && entry->owner.token != anybody.token)
 		status = wait_watched(mutex, entry, shield);
 	else
 		status = waitq_wait_until(&mutex->queue, entry, deadline_ns, WAIT_MUTEX, shield);
@@ -140,7 +145,7 @@ static enum filar_status lock_slow(
 	struct waitq_entry entry = { .owner = owner };
 	enum filar_status status = FILAR_BUSY;
 
-	if (is_owner(mutex, owner))
+	if (owner.token != anybody.token && is_owner(mutex, owner))
 		return complain(mutex, FILAR_DEADLOCK, "%s is held by %s, and that is the caller");
 	if (take_if_free(mutex, owner, 0) || spin(mutex, owner))
 		return FILAR_OK;
@@ -155,9 +160,9 @@ static enum filar_status lock_slow(
 	return status;
 }
 
-static enum filar_status lock(struct mutex *mutex, int64_t deadline_ns, enum wait_shield shield)
+static FILAR_ALWAYS_INLINE enum filar_status lock(
+	struct mutex *mutex, struct owner owner, int64_t deadline_ns, enum wait_shield shield)
 {
-	struct owner owner = owner_self();
 	uint64_t word = 0;
 
 	/* B2, as in take_if_free(). */
@@ -170,40 +175,52 @@ static enum filar_status lock(struct mutex *mutex, int64_t deadline_ns, enum wai
 
 enum filar_status mutex_lock_until(struct mutex *mutex, int64_t deadline_ns)
 {
-	return lock(mutex, deadline_ns, WAIT_CANCELLABLE);
+	return lock(mutex, owner_self(), deadline_ns, WAIT_CANCELLABLE);
 }
 
 void mutex_lock_shielded(struct mutex *mutex)
 {
-	enum filar_status status = lock(mutex, DEADLINE_NEVER, WAIT_SHIELDED);
+	enum filar_status status = lock(mutex, owner_self(), DEADLINE_NEVER, WAIT_SHIELDED);
 
 	FILAR_CHECK_EQ(status, FILAR_OK);
 }
 
-enum filar_status mutex_trylock(struct mutex *mutex)
+static FILAR_ALWAYS_INLINE bool trylock(struct mutex *mutex, struct owner owner)
 {
-	struct owner owner = owner_self();
 	uint64_t word;
 
 	if (FILAR_LIKELY(take_if_free(mutex, owner, 0)))
-		return FILAR_OK;
-	/* The word may only have been locked. */
+		return true;
+	if (OWNER_OF(load_relaxed(&mutex->queue.word)) != 0)
+		return false;
+	/* The word was only locked. */
 	word = waitq_lock(&mutex->queue);
 	if (OWNER_OF(word) == 0) {
 		store_relaxed(&mutex->number, owner.number);
 		waitq_unlock(&mutex->queue, word | owner.token);
-		return FILAR_OK;
+		return true;
 	}
 	waitq_unlock(&mutex->queue, word);
-	return complain(mutex, FILAR_BUSY, "%s is held by %s");
+	return false;
 }
 
-/* owned -> free with one on its way, or owned by the first in the queue. */
-static void unlock_and_wake(struct mutex *mutex)
+enum filar_status mutex_trylock(struct mutex *mutex)
 {
-	uint64_t word = waitq_lock(&mutex->queue) & ~OWNER_TOKEN;
+	return trylock(mutex, owner_self()) ? FILAR_OK
+					    : complain(mutex, FILAR_BUSY, "%s is held by %s");
+}
+
+/* owned -> free with one on its way, or owned by the first in the queue.  False: it was free, as it
+ * may be where it has no owner and two unlock it. */
+static bool unlock_and_wake(struct mutex *mutex)
+{
+	uint64_t found = waitq_lock(&mutex->queue), word = found & ~OWNER_TOKEN;
 	struct waitq_entry *entry = NULL;
 
+	if (word == found) {
+		waitq_unlock(&mutex->queue, word);
+		return false;
+	}
 	if ((word & WAITQ_WAKING) == 0)
 		entry = waitq_pop(&mutex->queue);
 	if (entry != NULL && entry->losses >= MUTEX_LOSSES_MAX) {
@@ -216,6 +233,7 @@ static void unlock_and_wake(struct mutex *mutex)
 	waitq_unlock(&mutex->queue, word);
 	if (entry != NULL)
 		waitq_wake(entry);
+	return true;
 }
 
 enum filar_status mutex_unlock(struct mutex *mutex)
@@ -234,6 +252,41 @@ enum filar_status mutex_unlock(struct mutex *mutex)
 		if (cas_release(&mutex->queue.word, &word, word & ~OWNER_TOKEN))
 			return FILAR_OK;
 	}
-	unlock_and_wake(mutex);
+	(void)unlock_and_wake(mutex);
 	return FILAR_OK;
+}
+
+/* ---- without an owner ---- */
+
+enum filar_status mutex_lock_unowned_until(struct mutex *mutex, int64_t deadline_ns)
+{
+	return lock(mutex, anybody, deadline_ns, WAIT_CANCELLABLE);
+}
+
+void mutex_lock_unowned_shielded(struct mutex *mutex)
+{
+	enum filar_status status = lock(mutex, anybody, DEADLINE_NEVER, WAIT_SHIELDED);
+
+	FILAR_CHECK_EQ(status, FILAR_OK);
+}
+
+bool mutex_trylock_unowned(struct mutex *mutex)
+{
+	return trylock(mutex, anybody);
+}
+
+enum filar_status mutex_unlock_unowned(struct mutex *mutex)
+{
+	uint64_t word = anybody.token;
+
+	/* B1, as in mutex_unlock(). */
+	if (FILAR_LIKELY(cas_release(&mutex->queue.word, &word, 0)))
+		return FILAR_OK;
+	while ((word & WAITQ_LOCKED) == 0 && ((word & WAITQ_WAKING) != 0 || OWNER_OF(word) == 0)) {
+		if (OWNER_OF(word) == 0)
+			return FILAR_WRONG_STATE;
+		if (cas_release(&mutex->queue.word, &word, word & ~OWNER_TOKEN))
+			return FILAR_OK;
+	}
+	return unlock_and_wake(mutex) ? FILAR_OK : FILAR_WRONG_STATE;
 }

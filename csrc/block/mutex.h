@@ -41,4 +41,15 @@ struct owner mutex_owner(struct mutex *mutex);
 /* For cond.c: cannot fail, not even by a cancel. */
 void mutex_lock_shielded(struct mutex *mutex);
 
+/*
+ * The same mutex for those who may let go what somebody else took, as Python's threading.Lock
+ * allows: nobody is its owner, so there is no deadlock to find, and locking it twice waits for
+ * whoever unlocks it.  A mutex is used this way or the other, never both.
+ */
+enum filar_status mutex_lock_unowned_until(struct mutex *mutex, int64_t deadline_ns);
+void mutex_lock_unowned_shielded(struct mutex *mutex);
+bool mutex_trylock_unowned(struct mutex *mutex);
+/* FILAR_WRONG_STATE: it is not locked; without a detail. */
+enum filar_status mutex_unlock_unowned(struct mutex *mutex);
+
 #endif

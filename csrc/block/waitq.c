@@ -13,6 +13,14 @@ void waitq_init(struct waitq *queue, uint64_t value)
 	list_init(&queue->entries);
 }
 
+void waitq_after_fork(struct waitq *queue)
+{
+	uint64_t word = load_relaxed(&queue->word);
+
+	list_init(&queue->entries);
+	store_relaxed(&queue->word, word & ~(WAITQ_LOCKED | WAITQ_WAITERS | WAITQ_WAKING));
+}
+
 uint64_t waitq_lock_slow(struct waitq *queue)
 {
 	struct backoff backoff;

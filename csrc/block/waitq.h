@@ -45,6 +45,9 @@ struct waitq_entry {
 };
 
 void waitq_init(struct waitq *queue, uint64_t value);
+/* In the child of a fork: forgets the threads that waited in the parent; the value is kept.  Only
+ * where no other thread was inside a call at the moment of the fork, except to wait. */
+void waitq_after_fork(struct waitq *queue);
 
 uint64_t waitq_lock_slow(struct waitq *queue);
 /* The word as it was found, without WAITQ_LOCKED. */

@@ -5,6 +5,7 @@
 #include "green/waiter.h"
 
 #include "base/check.h"
+#include "base/self.h"
 #include "green/runtime.h"
 #include "green/switch.h"
 #include "os/clock.h"
@@ -14,9 +15,42 @@
 
 enum { KERNEL_WAITING, KERNEL_SLEEPING, KERNEL_WOKEN };
 
+static struct wait_around *around_here(void)
+{
+	struct self *self = self_get();
+
+	return self != NULL ? self->around : NULL;
+}
+
+/* One sleep, with what goes on around it; FILAR_INTERRUPTED only if the wait is to end. */
+static enum filar_status sleep_once(struct waiter *waiter, int64_t deadline_ns,
+	struct wait_around *around, enum wait_shield shield)
+{
+	int64_t until_ns = deadline_ns;
+	enum filar_status status;
+
+	if (around == NULL)
+		return futex_wait_until(&waiter->word, KERNEL_SLEEPING, deadline_ns);
+	if (around->slice_ns != DEADLINE_NEVER && shield == WAIT_CANCELLABLE) {
+		until_ns = clock_now_ns() + around->slice_ns;
+		if (until_ns > deadline_ns)
+			until_ns = deadline_ns;
+	}
+	around->leave(around);
+	status = futex_wait_until(&waiter->word, KERNEL_SLEEPING, until_ns);
+	around->come_back(around);
+	if (load_relaxed(&waiter->word) == KERNEL_WOKEN || shield == WAIT_SHIELDED)
+		return status;
+	if (status == FILAR_INTERRUPTED || (status == FILAR_TIMED_OUT && until_ns < deadline_ns))
+		return around->look(around, status == FILAR_INTERRUPTED) ? FILAR_INTERRUPTED
+									 : FILAR_OK;
+	return status;
+}
+
 static enum filar_status kernel_wait_until(
 	struct waiter *waiter, int64_t deadline_ns, enum wait_shield shield)
 {
+	struct wait_around *around = around_here();
 	enum filar_status status = FILAR_OK;
 	uint32_t found = KERNEL_WAITING;
 
@@ -24,7 +58,7 @@ static enum filar_status kernel_wait_until(
 	if (!cas_acq_rel(&waiter->word, &found, KERNEL_SLEEPING))
 		return FILAR_OK;
 	do {
-		status = futex_wait_until(&waiter->word, KERNEL_SLEEPING, deadline_ns);
+		status = sleep_once(waiter, deadline_ns, around, shield);
 		/* G5: acquire; pairs with G4. */
 		if (load_acquire(&waiter->word) == KERNEL_WOKEN)
 			return FILAR_OK;
@@ -223,6 +257,24 @@ static enum filar_status green_wait_until(struct green *green, struct waiter *wa
 }
 
 /* ---- both ---- */
+
+bool wait_around_set(struct wait_around *around, struct wait_around **before)
+{
+	struct self *self = self_get_or_create();
+
+	if (self == NULL)
+		return false;
+	*before = self->around;
+	self->around = around;
+	return true;
+}
+
+bool waiter_holds_something(void)
+{
+	struct green *green = green_self();
+
+	return green != NULL ? green->work.home != NULL : around_here() != NULL;
+}
 
 void waiter_init(struct waiter *waiter)
 {

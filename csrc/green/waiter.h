@@ -54,6 +54,32 @@ struct waiter {
 
 enum wait_shield { WAIT_CANCELLABLE, WAIT_SHIELDED };
 
+/*
+ * What goes on around the waits of a kernel thread: for a caller that must let go of something
+ * while it sleeps, and look at its signals now and then (py/park.c and the interpreter lock). Every
+ * wait calls leave(), sleeps, and calls come_back(), between wait_around_set() and the next one; so
+ * an operation needs not know whether it will have to wait.  (Green threads have attendants for
+ * that.)
+ *
+ * A wait that is not shielded is cut into slices; after each, and after a signal, look() says
+ * whether the wait ends with FILAR_INTERRUPTED.  It may call anything, also wait, but with another
+ * `around`.
+ */
+struct wait_around {
+	void (*leave)(struct wait_around *around);
+	void (*come_back)(struct wait_around *around);
+	bool (*look)(struct wait_around *around, bool signalled);
+	int64_t slice_ns; /* DEADLINE_NEVER: one slice */
+};
+
+/* For the calling kernel thread, NULL: nothing more; *before is the one before.  False: no memory
+ * for it. */
+bool wait_around_set(struct wait_around *around, struct wait_around **before);
+
+/* Whether the caller holds something that it lets go of only while it waits, and that others may
+ * need in order to wake it: then spinning is in vain. */
+bool waiter_holds_something(void);
+
 /* For the calling thread. */
 void waiter_init(struct waiter *waiter);
 /* For the caller that knows already who it is: green_self(). */

@@ -67,6 +67,13 @@ int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options
 int filar_py_install(void *namespace_dict);
 void filar_py_after_fork_in_child(void);
 
+/*
+ * Adds the types of this folder (Lock, Queue, ...) to the extension module, once.  All are PyObject
+ * *, borrowed: the module; a dict of exceptions by the names of their statuses, with Empty, Full
+ * and ShutDown; the tuple type of what select() returns.
+ */
+int filar_py_install_types(void *module, void *exceptions, void *selected);
+
 /* cffi: end */
 
 /* For the cffi module itself (_ffi_build.py): its own errno, kept over a switch by carrier.c. */

@@ -4,6 +4,8 @@
     filar.ThreadPoolExecutor(4)             the standard library's executor, much faster, with more options
     filar.run(main)                         main() on a green thread; spawn(), TaskGroup, sleep() and so on inside it
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
+    filar.Lock(), RLock, Condition, ...     what threads wait for, with the shapes of `threading` and `queue`
+    filar.Channel(16), filar.select(...)    items from sender to receiver, and waiting for the first of several
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
     from filar import lab                   experiments: lab.run("kthread-create", quick=True)
@@ -14,6 +16,7 @@ The command `filar` does the same in a terminal; `filar report` measures everyth
 import importlib
 from typing import Any
 
+from filar.channel import Channel, Selected, select
 from filar.doctor import Diagnosis, Finding, doctor
 from filar.errors import (
     BusyError,
@@ -49,39 +52,73 @@ from filar.green import (
     yield_,
 )
 from filar.limits import Limit, WhyNot, why_not
+from filar.queue import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
+from filar.sync import (
+    Barrier,
+    BoundedSemaphore,
+    BrokenBarrierError,
+    Condition,
+    Event,
+    Latch,
+    Lock,
+    RLock,
+    RWLock,
+    Semaphore,
+    WaitGroup,
+)
 from filar.threads import KernelThread, ThreadStatistics
 from filar.topology import Topology, topology
 
 __version__: str
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
     "BusyError",
     "CancelledError",
+    "Channel",
     "ClosedError",
+    "Condition",
     "DeadlineError",
     "DeadlockError",
     "Diagnosis",
+    "Empty",
+    "Event",
     "FilarError",
     "Finding",
     "ForkedError",
+    "Full",
     "GreenRuntime",
     "GreenThread",
     "InvalidArgumentError",
     "JoinCancelledError",
     "KernelThread",
+    "Latch",
+    "LifoQueue",
     "Limit",
     "LimitError",
+    "Lock",
     "NoSuchCPUError",
     "NotFoundError",
     "NotPermittedError",
     "NotSupportedHereError",
     "OutOfMemoryError",
+    "PriorityQueue",
+    "Queue",
+    "RLock",
+    "RWLock",
     "RejectedError",
+    "Selected",
+    "Semaphore",
+    "ShutDown",
+    "SimpleQueue",
     "SystemCallError",
     "TaskGroup",
     "ThreadPoolExecutor",
     "ThreadStatistics",
     "Topology",
+    "WaitGroup",
     "WhyNot",
     "WrongStateError",
     "__version__",
@@ -90,6 +127,7 @@ __all__ = [
     "doctor",
     "dump",
     "run",
+    "select",
     "sleep",
     "spawn",
     "timeout",

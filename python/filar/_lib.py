@@ -1,18 +1,32 @@
-"""The only importer of the extension module: `ffi`, `lib`, and how a status becomes an exception.
+"""The only importer of the extension module: `ffi`, `lib`, its types, and how a status becomes an exception.
 
 The interpreter lets go of the GIL around every `lib` call. A call that waits returns `FILAR_INTERRUPTED` when a
 signal arrives and is asked again, so that Python's signal handlers (Ctrl-C) run between two calls; `wait()` is
 that loop.
 """
 
+import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from filar import _filar as extension
 from filar._filar import ffi, lib
-from filar.errors import BY_STATUS, CancelledError, FilarError, SystemCallError
+from filar.errors import BY_STATUS, CancelledError, FilarError, ShutDown, SystemCallError
 
-__all__ = ["FOREVER", "check", "error_for", "ffi", "lib", "now_ns", "pool_types", "text", "wait"]
+__all__ = [
+    "FOREVER",
+    "Selected",
+    "check",
+    "error_for",
+    "extension",
+    "ffi",
+    "lib",
+    "now_ns",
+    "pool_types",
+    "text",
+    "wait",
+]
 
 FOREVER: int = 2**63 - 1
 # A signal that arrives between Python's look at its signals and the wait inside C does not end that wait; the
@@ -75,3 +89,20 @@ def pool_types(settled: Any, let_others: Callable[[], None]) -> dict[str, Any]:
     prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.py_object)
     make = prototype(int(ffi.cast("uintptr_t", ffi.addressof(lib, "filar_py_pool_types"))))
     return make(settled, let_others)
+
+
+class Selected(NamedTuple):
+    """What select() did: which case, and what was received (None where something was sent)."""
+
+    case: int
+    value: Any
+
+
+def _install_types() -> None:
+    """Adds the types of csrc/py to the extension module: cffi, which writes its start, cannot."""
+    exceptions = {**BY_STATUS, "Empty": queue.Empty, "Full": queue.Full, "ShutDown": ShutDown}
+    pointers = [ffi.cast("void *", id(thing)) for thing in (extension, exceptions, Selected)]
+    check(lib.filar_py_install_types(*pointers))
+
+
+_install_types()

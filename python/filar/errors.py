@@ -1,6 +1,14 @@
 """Exceptions, and the one place where a status of the C core becomes one."""
 
 import queue
+import sys
+
+if sys.version_info >= (3, 13):
+    ShutDown = queue.ShutDown
+else:
+
+    class ShutDown(Exception):  # noqa: N818 (the name of the standard library's, from 3.13 on)
+        """A queue was shut down: nothing can be put into it, and nothing is left to get."""
 
 
 class FilarError(Exception):
@@ -104,9 +112,10 @@ class SystemCallError(FilarError, OSError):
 
 
 class ClosedError(FilarError):
-    """The channel is closed."""
+    """The channel is closed. `case` is the one of select() that it came to, else None."""
 
     status = "FILAR_CLOSED"
+    case: int | None = None
 
 
 class RejectedError(FilarError, queue.Full):

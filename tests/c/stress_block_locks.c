@@ -21,6 +21,8 @@ struct guarded {
 	struct mutex mutex;
 	uint64_t left, right; /* equal whenever nobody is inside */
 	_Atomic uint64_t locks;
+	_Atomic uint32_t left_locked; /* whoever sees this unlocks it */
+	_Atomic uint32_t lockers;     /* that have not ended */
 };
 
 static void lock_in_all_ways(struct crowd_thread *self)
@@ -62,6 +64,67 @@ TEST(mutex_excludes_and_loses_nobody)
 		crowd_run((enum crowd_kind)kind, bodies, 1, THREADS, &guarded, 0.08);
 		CHECK_EQ(guarded.left, load_relaxed(&guarded.locks));
 		CHECK_EQ(load_relaxed(&guarded.mutex.queue.word), 0);
+	}
+}
+
+/* As above without an owner: half of those that lock leave the unlocking to somebody else. */
+static void lock_for_others(struct crowd_thread *self)
+{
+	struct guarded *guarded = self->shared;
+
+	while (stress_goes_on()) {
+		enum filar_status status = FILAR_BUSY;
+
+		if (random_below(&self->random, 4) != 0)
+			status = mutex_lock_unowned_until(&guarded->mutex, crowd_deadline(self));
+		else if (mutex_trylock_unowned(&guarded->mutex))
+			status = FILAR_OK;
+		CHECK(is_outcome(status, self) || status == FILAR_BUSY);
+		if (status != FILAR_OK)
+			continue;
+		CHECK_EQ(guarded->left, guarded->right);
+		guarded->left++;
+		crowd_jitter(self);
+		guarded->right++;
+		fetch_add_relaxed(&guarded->locks, 1);
+		if (random_below(&self->random, 2) == 0)
+			CHECK_EQ(mutex_unlock_unowned(&guarded->mutex), FILAR_OK);
+		else
+			store_release(&guarded->left_locked, 1);
+		crowd_jitter(self);
+	}
+	(void)fetch_sub_acq_rel(&guarded->lockers, 1);
+}
+
+static void unlock_for_others(struct crowd_thread *self)
+{
+	struct guarded *guarded = self->shared;
+
+	while (load_acquire(&guarded->lockers) != 0) {
+		if (exchange_acq_rel(&guarded->left_locked, 0) != 0)
+			CHECK_EQ(mutex_unlock_unowned(&guarded->mutex), FILAR_OK);
+		crowd_jitter(self);
+	}
+}
+
+/* Hunts what the test before hunts, where the one that unlocks is not the one that locked. */
+TEST(mutex_without_an_owner_excludes_and_loses_nobody)
+{
+	void (*const bodies[])(
+		struct crowd_thread *) = { lock_for_others, lock_for_others, unlock_for_others };
+
+	for (int kind = 0; kind < CROWD_KINDS; kind++) {
+		struct guarded guarded = { .left = 0 };
+
+		mutex_init(&guarded.mutex, "m");
+		atomic_init(&guarded.lockers, THREADS - THREADS / 3);
+		crowd_run((enum crowd_kind)kind, bodies, 3, THREADS, &guarded, 0.08);
+		/* The last one that locked may have left it so. */
+		if (load_relaxed(&guarded.left_locked) != 0)
+			CHECK_EQ(mutex_unlock_unowned(&guarded.mutex), FILAR_OK);
+		CHECK_EQ(guarded.left, load_relaxed(&guarded.locks));
+		CHECK_EQ(load_relaxed(&guarded.mutex.queue.word), 0);
+		CHECK_EQ(mutex_unlock_unowned(&guarded.mutex), FILAR_WRONG_STATE);
 	}
 }
 

@@ -196,6 +196,28 @@ static void cancel_a_waiter(void *unused)
 	CHECK_EQ(mutex_unlock(&mutex), FILAR_OK);
 }
 
+static void unlock_unowned(void *unused)
+{
+	(void)unused;
+	CHECK_EQ(mutex_unlock_unowned(&mutex), FILAR_OK);
+}
+
+TEST(mutex_without_an_owner_is_unlocked_by_whoever_comes)
+{
+	mutex_init(&mutex, "m");
+	CHECK_EQ(mutex_unlock_unowned(&mutex), FILAR_WRONG_STATE);
+	CHECK_EQ(mutex_lock_unowned_until(&mutex, DEADLINE_NEVER), FILAR_OK);
+	CHECK(!mutex_trylock_unowned(&mutex));
+	/* Locking it again is a wait like any other. */
+	CHECK_EQ(mutex_lock_unowned_until(&mutex, soon()), FILAR_TIMED_OUT);
+	crowd_on_green(1, unlock_unowned, NULL);
+	CHECK(mutex_trylock_unowned(&mutex));
+	unlock_unowned(NULL);
+	mutex_lock_unowned_shielded(&mutex);
+	unlock_unowned(NULL);
+	CHECK_EQ(load_relaxed(&mutex.queue.word), 0);
+}
+
 TEST(mutex_wait_ends_when_the_green_thread_is_cancelled)
 {
 	mutex_init(&mutex, "m");
@@ -238,6 +260,61 @@ TEST(mutex_wait_of_a_kernel_thread_ends_by_a_signal)
 	interrupt_until_it_ends(&thread);
 	pthread_join(thread, NULL);
 	CHECK_EQ(mutex_unlock(&mutex), FILAR_OK);
+}
+
+/* ---- what goes on around a wait ---- */
+
+struct beholder {
+	struct wait_around around;
+	int left, came_back, looked;
+	int looks_max; /* then the wait is to end */
+};
+
+static void behold_leave(struct wait_around *around)
+{
+	FILAR_CONTAINER_OF(around, struct beholder, around)->left++;
+}
+
+static void behold_come_back(struct wait_around *around)
+{
+	FILAR_CONTAINER_OF(around, struct beholder, around)->came_back++;
+}
+
+static bool behold_look(struct wait_around *around, bool signalled)
+{
+	struct beholder *beholder = FILAR_CONTAINER_OF(around, struct beholder, around);
+
+	CHECK(!signalled);
+	return ++beholder->looked >= beholder->looks_max;
+}
+
+TEST(wait_around_is_called_before_and_after_each_sleep_and_looks_between_slices)
+{
+	struct beholder beholder = {
+		.around = { behold_leave, behold_come_back, behold_look, NS_PER_MS }, .looks_max = 3
+	};
+	struct wait_around *before, *ours;
+
+	mutex_init(&mutex, "m");
+	CHECK(wait_around_set(&beholder.around, &before));
+	CHECK(before == NULL);
+	/* Nothing to wait for: nobody is asked. */
+	CHECK_EQ(mutex_lock_unowned_until(&mutex, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(beholder.left, 0);
+	CHECK_EQ(mutex_lock_unowned_until(&mutex, DEADLINE_NEVER), FILAR_INTERRUPTED);
+	CHECK_EQ(beholder.left, 3);
+	CHECK_EQ(beholder.came_back, 3);
+	CHECK_EQ(beholder.looked, 3);
+	/* A deadline within the first slice is one. */
+	beholder.around.slice_ns = 1000 * NS_PER_S;
+	CHECK_EQ(mutex_lock_unowned_until(&mutex, soon()), FILAR_TIMED_OUT);
+	CHECK_EQ(beholder.left, 4);
+	CHECK_EQ(beholder.looked, 3);
+	CHECK(wait_around_set(NULL, &ours));
+	CHECK(ours == &beholder.around);
+	CHECK_EQ(mutex_lock_unowned_until(&mutex, soon()), FILAR_TIMED_OUT);
+	CHECK_EQ(beholder.came_back, 4);
+	CHECK_EQ(mutex_unlock_unowned(&mutex), FILAR_OK);
 }
 
 /* ---- condition ---- */
