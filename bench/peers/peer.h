@@ -79,9 +79,9 @@ static inline void peer_end(struct peer_watch watch, const char *line, const cha
 	double divisor, const char *unit)
 {
 	double cpu_ns = peer_cpu_ns() - watch.cpu_ns, wall_ns = peer_now_ns() - watch.wall_ns;
-	char name[64];
+	char name[80];
 
-	snprintf(name, sizeof name, "%s.cpu", metric);
+	snprintf(name, sizeof name, "%.70s.cpu", metric);
 	peer_value(line, metric, wall_ns / divisor, unit);
 	peer_value(line, name, cpu_ns / divisor, unit);
 }
@@ -108,7 +108,7 @@ static inline long peer_parked_wanted(void)
 	const char *text = getenv("PEER_PARKED");
 	long count = text != NULL ? atol(text) : 0;
 
-	return count > 0 ? count : PEER_PARKED;
+	return count > 0 ? count : (long)PEER_PARKED;
 }
 
 static inline void peer_sleep_us(long us)

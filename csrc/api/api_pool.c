@@ -1,6 +1,7 @@
 /*
  * api_pool.c - the public pools: check the arguments, call down.
  */
+#include "api/pool_options.h"
 #include "filar.h"
 #include "os/clock.h"
 #include "pool/loop.h"
@@ -288,7 +289,7 @@ void filar_loop_options_init(filar_loop_options *options)
 	*options = (filar_loop_options){ 0 };
 }
 
-static enum filar_status convert_loop(
+enum filar_status pool_convert_loop(
 	const filar_loop_options *options, struct loop_options *inner_options)
 {
 	*inner_options = (struct loop_options){ 0 };
@@ -316,7 +317,7 @@ int filar_parallel_for(filar_pool *pool, const filar_loop_options *options, int6
 		return no_pool();
 	if (body == NULL)
 		return no_body();
-	status = convert_loop(options, &inner_options);
+	status = pool_convert_loop(options, &inner_options);
 	return status == FILAR_OK
 		       ? pool_parallel_for(inner(pool), &inner_options, begin, end, body, ctx)
 		       : status;
@@ -347,7 +348,7 @@ int filar_parallel_reduce(filar_pool *pool, const filar_loop_options *options, i
 		return no_pool();
 	status = check_reduction(reduction, result);
 	if (status == FILAR_OK)
-		status = convert_loop(options, &inner_options);
+		status = pool_convert_loop(options, &inner_options);
 	if (status != FILAR_OK)
 		return status;
 	inner_reduction = (struct reduction){ reduction->body, reduction->combine,

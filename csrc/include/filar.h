@@ -789,6 +789,101 @@ int filar_pool_describe_worker(filar_pool *pool, uint32_t index, filar_pool_work
 /* Queues, workers and what they run, as text to a file descriptor. */
 int filar_pool_dump(filar_pool *pool, int fd);
 
+/* ---- kernels ------------------------------------------------------------------------------ */
+/*
+ * Bodies to run in parallel loops: filar_parallel_for(pool, options, 0, n, filar_kernel_axpy,
+ * &ctx). Each is an ordinary serial function of a range: filar_kernel_axpy(0, n, &ctx) is its
+ * serial twin. None allocates, and none checks: the arrays must be as long as the range says.
+ */
+
+/* y[i] += a * x[i] for i in the range. */
+typedef struct {
+	double a;
+	const double *x;
+	double *y;
+} filar_axpy;
+void filar_kernel_axpy(int64_t begin, int64_t end, void *axpy);
+
+/* Rows [begin, end) of c (rows x columns) = a (rows x inner) * b (inner x columns), in blocks. */
+typedef struct {
+	const double *a;
+	const double *b;
+	double *c;
+	int64_t inner;
+	int64_t columns;
+} filar_matmul;
+void filar_kernel_matmul(int64_t begin, int64_t end, void *matmul);
+
+/* Rows of a picture of how many steps each point takes to escape, at most steps_max: rows differ
+ * widely in their work. */
+typedef struct {
+	uint16_t *picture; /* rows x columns */
+	int64_t rows;
+	int64_t columns;
+	double left, top, width, height; /* of the plane */
+	int32_t steps_max;               /* at most 65535 */
+} filar_mandelbrot;
+void filar_kernel_mandelbrot(int64_t begin, int64_t end, void *mandelbrot);
+
+/* Rows of a picture of `channels` bytes per pixel, edges repeated; target is not source.  Box: the
+ * mean over (2 radius + 1)^2 pixels.  Gauss: weights 1 4 6 4 1 in both directions. */
+typedef struct {
+	const uint8_t *source; /* rows x columns x channels */
+	uint8_t *target;
+	int64_t rows;
+	int64_t columns;
+	int64_t channels;
+	int64_t radius; /* of the box; 0..127 */
+} filar_blur;
+void filar_kernel_box_blur(int64_t begin, int64_t end, void *blur);
+void filar_kernel_gauss_blur(int64_t begin, int64_t end, void *blur);
+
+/* How often each byte value occurs in data[begin, end).  racy: plain additions to shared counts,
+ * which lose some when they run in parallel; atomic: none lost; private: counted apart, then added
+ * (atomically, once per piece). */
+typedef struct {
+	const uint8_t *data;
+	uint64_t *counts; /* 256 */
+} filar_histogram;
+void filar_kernel_histogram_racy(int64_t begin, int64_t end, void *histogram);
+void filar_kernel_histogram_atomic(int64_t begin, int64_t end, void *histogram);
+void filar_kernel_histogram_private(int64_t begin, int64_t end, void *histogram);
+
+/* `steps` dependent multiplications for each index; the results are added up in *sink (relaxed). */
+typedef struct {
+	int64_t steps;
+	uint64_t *sink; /* may be NULL */
+} filar_spin;
+void filar_kernel_spin(int64_t begin, int64_t end, void *spin);
+
+/* Follows next[] from index i for `steps` steps, for each i of the range; where it ends goes to
+ * ends[i].  One load waits for the other: memory latency and nothing else. */
+typedef struct {
+	const int64_t *next;
+	int64_t *ends;
+	int64_t steps;
+} filar_chase;
+void filar_kernel_chase(int64_t begin, int64_t end, void *chase);
+
+/*
+ * Whole computations.  pool NULL: serial.  options NULL: the defaults.  FILAR_INVALID: a size out
+ * of range; FILAR_NO_MEMORY; FILAR_CANCELLED and others of filar_parallel_for() and filar_join().
+ */
+/* Sums in blocks that do not depend on the number of threads: the same to the last bit. */
+int filar_sum(filar_pool *pool, const filar_loop_options *options, const double *x, int64_t count,
+	double *result);
+int filar_dot(filar_pool *pool, const filar_loop_options *options, const double *x, const double *y,
+	int64_t count, double *result);
+/* is_prime[i] is 1 if i is prime, else 0, for 0 <= i < count. */
+int filar_sieve(
+	filar_pool *pool, const filar_loop_options *options, uint8_t *is_prime, int64_t count);
+/* In how many ways n queens (1..16) stand on a board of n x n. */
+int filar_nqueens(filar_pool *pool, const filar_loop_options *options, int32_t n, int64_t *result);
+/* By 2 calls for each number, each a fork: nothing but overhead.  0 <= n <= 50. */
+int filar_fib(filar_pool *pool, int32_t n, int64_t *result);
+/* Ascending; scratch has room for as many.  Equal values keep their order; no NaN. */
+int filar_merge_sort(filar_pool *pool, double *values, double *scratch, int64_t count);
+
 /* ---- the lab ----------------------------------------------------------------------------- */
 /*
  * A *way* is one way of doing the thing that is measured, written in C and known by name; it takes

@@ -496,7 +496,7 @@ enum filar_status pool_parallel_reduce(struct pool *pool, const struct loop_opti
 	uint64_t grain = (uint64_t)options->grain, blocks;
 	struct loop_options inner = *options;
 	struct reduce reduce = { reduction, ctx, begin, end, 0, NULL, 0 };
-	enum filar_status status;
+	enum filar_status status = FILAR_OK;
 
 	reduce.block = steps / BLOCKS_MAX + (steps % BLOCKS_MAX > 0);
 	if (reduce.block < grain)
@@ -508,7 +508,11 @@ enum filar_status pool_parallel_reduce(struct pool *pool, const struct loop_opti
 		return status_detail(FILAR_NO_MEMORY, "no memory for %llu partial results",
 			(unsigned long long)blocks);
 	inner.grain = options->schedule == LOOP_DYNAMIC ? 1 : 0;
-	status = pool_parallel_for(pool, &inner, 0, (int64_t)blocks, reduce_blocks, &reduce);
+	if (pool != NULL)
+		status =
+			pool_parallel_for(pool, &inner, 0, (int64_t)blocks, reduce_blocks, &reduce);
+	else
+		reduce_blocks(0, (int64_t)blocks, &reduce);
 	if (status == FILAR_OK) {
 		if (blocks == 0 && reduction->identity != NULL)
 			memcpy(reduce.partials, reduction->identity, reduction->bytes_each);

@@ -31,6 +31,7 @@ struct reduction {
 	size_t bytes_each;
 };
 
+/* pool NULL: by the caller alone. */
 enum filar_status pool_parallel_reduce(struct pool *pool, const struct loop_options *options,
 	int64_t begin, int64_t end, const struct reduction *reduction, void *ctx, void *result);
 
