@@ -27,6 +27,7 @@ static const struct way *const way_tables[] = {
 	ways_pool_tasks,
 	ways_pool_serve,
 	ways_pool_loops,
+	ways_pool_kernels,
 	ways_pool_process,
 };
 

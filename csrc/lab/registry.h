@@ -27,6 +27,7 @@ extern const struct way ways_green_wait[];   /* one that blocks or never yields;
 extern const struct way ways_pool_tasks[];   /* what a call costs by who serves it */
 extern const struct way ways_pool_serve[];   /* a pool as a server, in closed and open loop */
 extern const struct way ways_pool_loops[];   /* parallel loops, and frames of a film */
+extern const struct way ways_pool_kernels[]; /* each native kernel by number of threads */
 extern const struct way ways_pool_process[]; /* half of the work done by a thread or a process */
 
 #endif

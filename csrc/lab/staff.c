@@ -12,12 +12,12 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "lab/lab_pool.h"
 #include "lab/staff_textbook.h"
 #include "os/affinity.h"
 #include "os/calls.h"
 #include "os/clock.h"
 #include "green/runtime.h"
-#include "pool/pool.h"
 
 /* THREADS and GREEN: whoever runs one call. */
 struct own_thread {
@@ -190,17 +190,6 @@ static enum filar_status open_kind(struct staff *staff, const struct staff_optio
 	}
 }
 
-/* On the process's CPUs instead of the driver's; with the driver's mask in *kept. */
-static enum filar_status let_loose(struct cpu_mask *kept)
-{
-	struct cpu_mask all;
-	enum filar_status status = affinity_get(0, kept);
-
-	if (status == FILAR_OK)
-		status = affinity_get((int32_t)getpid(), &all);
-	return status == FILAR_OK ? affinity_set(0, &all) : status;
-}
-
 enum filar_status staff_open(struct staff **result, const struct staff_options *options)
 {
 	struct staff *staff = memory_acquire(1, sizeof *staff);
@@ -213,7 +202,7 @@ enum filar_status staff_open(struct staff **result, const struct staff_options *
 	pthread_attr_init(&staff->attributes);
 	staff->kind = options->kind;
 	staff->calls_max = options->calls_max;
-	status = let_loose(&kept);
+	status = lab_pool_let_loose_from(&kept);
 	if (status == FILAR_OK) {
 		status = open_kind(staff, options);
 		(void)affinity_set(0, &kept);
@@ -275,22 +264,13 @@ static void close_runtime(struct runtime *runtime)
 	FILAR_CHECK(runtime_destroy(runtime) == FILAR_OK);
 }
 
-static void close_pool(struct pool *pool)
-{
-	/* Nothing is left to run, so only a signal can interrupt it. */
-	while (pool_shutdown_until(pool, false, DEADLINE_NEVER) == FILAR_INTERRUPTED)
-		continue;
-	FILAR_CHECK(pool_destroy(pool) == FILAR_OK);
-}
-
 void staff_close(struct staff *staff)
 {
 	if (staff == NULL)
 		return;
 	join_all(staff);
 	textbook_close(staff->book);
-	if (staff->pool != NULL)
-		close_pool(staff->pool);
+	lab_pool_close(staff->pool);
 	if (staff->runtime != NULL)
 		close_runtime(staff->runtime);
 	pthread_attr_destroy(&staff->attributes);

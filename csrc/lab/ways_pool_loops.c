@@ -6,11 +6,12 @@
  * against the result of one thread after each sample.
  */
 #include <pthread.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "kernels/kernels.h"
 #include "lab/crew.h"
+#include "lab/lab_pool.h"
 #include "lab/registry.h"
 #include "os/clock.h"
 #include "pool/loop.h"
@@ -18,14 +19,12 @@
 
 /* ---- what a step does ---- */
 
-enum work_kind { WORK_SPIN, WORK_MANDELBROT, WORK_SUM, WORK_TRIAD, WORK_KINDS };
+enum work_kind { WORK_SPIN, WORK_SUM, WORK_KINDS };
 enum shape { SHAPE_EVEN, SHAPE_RISING, SHAPE_HEAVY, SHAPES };
 
-#define LENGTH_MAX      (INT64_C(1) << 27)
-#define MANDELBROT_MAX  400u /* iterations of a point that never leaves */
-#define HEAVY_STEPS     16   /* of SHAPE_HEAVY: one in so many holds half of the work */
-#define RESULT_SLOTS    64u
-#define WORKERS_MAX_LAB 256
+#define LENGTH_MAX   (INT64_C(1) << 27)
+#define HEAVY_STEPS  16 /* of SHAPE_HEAVY: one in so many holds half of the work */
+#define RESULT_SLOTS 64u
 
 /* Partial results of threads that end a piece: spread out, since pieces may be short. */
 struct result_slot {
@@ -36,11 +35,9 @@ struct loop_state {
 	const int64_t *params;    /* I */
 	struct pool *pool;        /* W  driver; NULL: alone */
 	range_body *body;         /* I */
-	double *from;             /* I  SUM and TRIAD */
-	double *to;               /* S  TRIAD: each step has its own */
+	double *from;             /* I  SUM: the numbers */
 	uint64_t expected;        /* I */
 	struct result_slot *sums; /* A  RESULT_SLOTS of them */
-	struct cpu_mask all;      /* I  the process's CPUs */
 	/* The hog: a thread that keeps one CPU busy during a sample. */
 	pthread_t hog;             /* W  driver */
 	struct cpu_mask hog_cpus;  /* I */
@@ -105,38 +102,6 @@ static void spin_range(int64_t begin, int64_t end, void *ctx)
 	add_result(state, begin, (uint64_t)(end - begin));
 }
 
-/* Step i is a row of LOOP_STEPS points: rows through the middle of the set take longest. */
-static uint64_t mandelbrot_row(int64_t row, int64_t rows, int64_t points)
-{
-	double imaginary = -1.2 + 2.4 * (double)row / (double)rows;
-	uint64_t total = 0;
-
-	for (int64_t point = 0; point < points; point++) {
-		double real = -2.0 + 2.6 * (double)point / (double)points, x = 0, y = 0;
-		uint32_t turn = 0;
-
-		while (turn < MANDELBROT_MAX && x * x + y * y < 4) {
-			double next = x * x - y * y + real;
-
-			y = 2 * x * y + imaginary;
-			x = next;
-			turn++;
-		}
-		total += turn;
-	}
-	return total;
-}
-
-static void mandelbrot_range(int64_t begin, int64_t end, void *ctx)
-{
-	struct loop_state *state = ctx;
-	uint64_t total = 0;
-
-	for (int64_t row = begin; row < end; row++)
-		total += mandelbrot_row(row, state->params[LOOP_LENGTH], state->params[LOOP_STEPS]);
-	add_result(state, begin, total);
-}
-
 /* Whole numbers below 2^53 in doubles: the sum is exact in any order. */
 static void sum_range(int64_t begin, int64_t end, void *ctx)
 {
@@ -153,20 +118,7 @@ static void sum_range(int64_t begin, int64_t end, void *ctx)
 	add_result(state, begin, (uint64_t)(sums[0] + sums[1] + sums[2] + sums[3]));
 }
 
-static void triad_range(int64_t begin, int64_t end, void *ctx)
-{
-	struct loop_state *state = ctx;
-	const double *from = state->from;
-	double *to = state->to;
-
-	for (int64_t i = begin; i < end; i++)
-		to[i] = 3.0 * from[i] + 1.0;
-	FILAR_KEEP(to);
-	add_result(state, begin, (uint64_t)to[begin] + (uint64_t)(end - begin));
-}
-
-static range_body *const bodies[WORK_KINDS] = { spin_range, mandelbrot_range, sum_range,
-	triad_range };
+static range_body *const bodies[WORK_KINDS] = { spin_range, sum_range };
 
 /* ---- dividing it ---- */
 
@@ -264,62 +216,6 @@ static void stop_hog(struct loop_state *state)
 
 /* ---- the way ---- */
 
-/* The pool's CPUs: all of the process's, the driver's last, so that helpers come first elsewhere.
- */
-static uint32_t order_cpus(const struct way_run *run, const struct cpu_mask *all, int32_t *cpus)
-{
-	uint32_t count = 0;
-	bool has_driver = run->driver_cpu >= 0 && cpu_mask_has(all, run->driver_cpu);
-
-	for (int cpu = cpu_mask_next(all, 0); cpu >= 0 && count < WORKERS_MAX_LAB - 1;
-		cpu = cpu_mask_next(all, cpu + 1)) {
-		if (cpu != run->driver_cpu)
-			cpus[count++] = cpu;
-	}
-	if (has_driver || count == 0)
-		cpus[count++] = has_driver ? run->driver_cpu : cpu_mask_next(all, 0);
-	return count;
-}
-
-/* A pool whose workers may run where the process may, or each pinned.  What a thread creates
- * inherits its CPUs, and filar looks at its creator's to see whether spinning can pay: hence let
- * loose. */
-static enum filar_status open_pool(const struct way_run *run, const struct cpu_mask *all,
-	int64_t threads, bool pinned, struct pool **pool)
-{
-	struct pool_options options;
-	int32_t cpus[WORKERS_MAX_LAB];
-	struct cpu_mask kept;
-	enum filar_status status = affinity_get(0, &kept);
-
-	if (status == FILAR_OK)
-		status = affinity_set(0, all);
-	if (status != FILAR_OK)
-		return status;
-	pool_options_init(&options);
-	options.workers = options.workers_max = (uint32_t)threads;
-	options.name = "lab-loop";
-	if (pinned) {
-		options.pin = WORKER_PIN_LIST;
-		options.cpu_count = order_cpus(run, all, cpus);
-		options.cpus = cpus;
-	}
-	status = pool_create(pool, &options);
-	if (status == FILAR_OK)
-		status = pool_start(*pool);
-	(void)affinity_set(0, &kept);
-	return status;
-}
-
-static void close_pool(struct pool *pool)
-{
-	if (pool == NULL)
-		return;
-	while (pool_shutdown_until(pool, false, DEADLINE_NEVER) == FILAR_INTERRUPTED)
-		continue;
-	(void)pool_destroy(pool);
-}
-
 static enum filar_status check_loop(const int64_t *params)
 {
 	enum filar_status status = param_check("work", params[LOOP_WORK], 0, WORK_KINDS - 1);
@@ -331,7 +227,7 @@ static enum filar_status check_loop(const int64_t *params)
 	if (status == FILAR_OK)
 		status = param_check("steps", params[LOOP_STEPS], 0, INT64_C(1) << 40);
 	if (status == FILAR_OK)
-		status = param_check("threads", params[LOOP_THREADS], 1, WORKERS_MAX_LAB);
+		status = param_check("threads", params[LOOP_THREADS], 1, LAB_POOL_WORKERS_MAX);
 	if (status == FILAR_OK)
 		status = param_check("schedule", params[LOOP_SCHEDULE_PARAM], BY_ONE, BY_FORKING);
 	return status == FILAR_OK ? param_check("grain", params[LOOP_GRAIN], 0, LENGTH_MAX)
@@ -342,12 +238,10 @@ static enum filar_status acquire_data(struct loop_state *state, const int64_t *p
 {
 	size_t length = (size_t)params[LOOP_LENGTH];
 
-	if (params[LOOP_WORK] != WORK_SUM && params[LOOP_WORK] != WORK_TRIAD)
+	if (params[LOOP_WORK] != WORK_SUM)
 		return FILAR_OK;
 	state->from = memory_acquire(length, sizeof(double));
-	state->to = params[LOOP_WORK] == WORK_TRIAD ? memory_acquire(length, sizeof(double))
-						    : state->from;
-	if (state->from == NULL || state->to == NULL)
+	if (state->from == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for %zu numbers", length);
 	for (size_t i = 0; i < length; i++)
 		state->from[i] = (double)(i & 1023);
@@ -360,9 +254,7 @@ static void teardown_loop(struct way_run *run)
 
 	if (state == NULL)
 		return;
-	close_pool(state->pool);
-	if (state->to != state->from)
-		memory_release(state->to);
+	lab_pool_close(state->pool);
 	memory_release(state->from);
 	memory_release(state->sums);
 	memory_release(state);
@@ -386,35 +278,23 @@ static enum filar_status setup_loop(struct way_run *run)
 	state->sums = memory_acquire_aligned(RESULT_SLOTS, sizeof *state->sums);
 	if (state->sums == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory");
-	status = crew_mask(&state->all, -1);
-	if (status == FILAR_OK && params[LOOP_HOG_CPU] >= 0)
+	if (params[LOOP_HOG_CPU] >= 0)
 		status = crew_mask(&state->hog_cpus, params[LOOP_HOG_CPU]);
 	if (status == FILAR_OK)
 		status = acquire_data(state, params);
 	if (status == FILAR_OK && params[LOOP_SCHEDULE_PARAM] != BY_ONE)
-		status = open_pool(run, &state->all, params[LOOP_THREADS], params[LOOP_PINNED] != 0,
-			&state->pool);
+		status = lab_pool_open(
+			run, params[LOOP_THREADS], params[LOOP_PINNED] != 0, &state->pool);
 	return status;
 }
 
-/* What the loop left, against what one thread leaves; that is computed once, when it is first
- * needed. TRIAD adds up by pieces, so its pieces' first elements must be looked at instead. */
+/* What the loop left, against what one thread leaves, which is computed when it is first needed. */
 static enum filar_status check_result(struct loop_state *state)
 {
 	uint64_t found = take_result(state);
-	int64_t length = state->params[LOOP_LENGTH];
 
-	if (state->params[LOOP_WORK] == WORK_TRIAD) {
-		found = 0;
-		for (int64_t i = 0; i < length; i += 97)
-			found += (uint64_t)state->to[i] != (uint64_t)(3 * (i & 1023) + 1);
-		state->to[0] = 0;
-		return found == 0 ? FILAR_OK
-				  : status_detail(FILAR_SYSTEM, "%llu elements are wrong",
-					    (unsigned long long)found);
-	}
 	if (state->expected == 0) {
-		state->body(0, length, state);
+		state->body(0, state->params[LOOP_LENGTH], state);
 		state->expected = take_result(state);
 	}
 	return found == state->expected
@@ -430,7 +310,7 @@ static enum filar_status sample_loop(struct way_run *run)
 	int64_t spent = 0;
 
 	if (run->params[LOOP_PINNED] == 0)
-		(void)affinity_set(0, &state->all);
+		lab_pool_let_loose();
 	if (hog)
 		status = start_hog(state);
 	hog = hog && status == FILAR_OK;
@@ -472,38 +352,19 @@ struct film {
 	uint8_t *to;           /* S  FRAMES_COUNT of them; each row of whoever blurs it */
 	uint64_t serial_steps; /* I  of a frame */
 	pthread_mutex_t lock;  /*    around the serial part, if locked */
-	int64_t frame;         /* S  PHASE: the frame whose rows are blurred */
-	struct cpu_mask all;   /* I */
 };
 
-/* Row by row, a mean over a square; edges repeat. */
-static void blur_row(const struct film *film, int64_t frame, int64_t row)
+/* What blurs one frame. */
+static filar_blur blur_of(const struct film *film, int64_t frame)
 {
-	int64_t width = film->params[FRAMES_WIDTH], height = film->params[FRAMES_HEIGHT];
-	uint8_t *to = film->to + (frame * height + row) * width;
-	uint32_t area = (2 * BLUR_RADIUS + 1) * (2 * BLUR_RADIUS + 1);
+	const int64_t *params = film->params;
 
-	for (int64_t column = 0; column < width; column++) {
-		uint32_t sum = 0;
-
-		for (int64_t y = row - BLUR_RADIUS; y <= row + BLUR_RADIUS; y++) {
-			int64_t line = y < 0 ? 0 : y >= height ? height - 1 : y;
-
-			for (int64_t x = column - BLUR_RADIUS; x <= column + BLUR_RADIUS; x++)
-				sum += film->from[line * width + (x < 0               ? 0
-									 : x >= width ? width - 1
-										      : x)];
-		}
-		to[column] = (uint8_t)(sum / area);
-	}
-}
-
-static void blur_rows(int64_t begin, int64_t end, void *ctx)
-{
-	struct film *film = ctx;
-
-	for (int64_t row = begin; row < end; row++)
-		blur_row(film, film->frame, row);
+	return (filar_blur){ .source = film->from,
+		.target = film->to + frame * params[FRAMES_WIDTH] * params[FRAMES_HEIGHT],
+		.rows = params[FRAMES_HEIGHT],
+		.columns = params[FRAMES_WIDTH],
+		.channels = 1,
+		.radius = BLUR_RADIUS };
 }
 
 /* One frame after the other: its serial part by the driver alone, its rows by all. */
@@ -512,14 +373,15 @@ static enum filar_status film_by_phases(struct film *film)
 	struct loop_options options = { .threads = (uint32_t)film->params[FRAMES_THREADS] };
 	enum filar_status status = FILAR_OK;
 
-	for (film->frame = 0; status == FILAR_OK && film->frame < film->params[FRAMES_COUNT];
-		film->frame++) {
+	for (int64_t frame = 0; status == FILAR_OK && frame < film->params[FRAMES_COUNT]; frame++) {
+		filar_blur blur = blur_of(film, frame);
+
 		spin_steps(film->serial_steps);
 		if (film->pool == NULL)
-			blur_rows(0, film->params[FRAMES_HEIGHT], film);
+			kernel_box_blur(0, blur.rows, &blur);
 		else
-			status = pool_parallel_for(film->pool, &options, 0,
-				film->params[FRAMES_HEIGHT], blur_rows, film);
+			status = pool_parallel_for(
+				film->pool, &options, 0, blur.rows, kernel_box_blur, &blur);
 	}
 	return status;
 }
@@ -529,11 +391,12 @@ static void whole_frames(int64_t begin, int64_t end, void *ctx)
 	struct film *film = ctx;
 
 	for (int64_t frame = begin; frame < end; frame++) {
+		filar_blur blur = blur_of(film, frame);
+
 		pthread_mutex_lock(&film->lock);
 		spin_steps(film->serial_steps);
 		pthread_mutex_unlock(&film->lock);
-		for (int64_t row = 0; row < film->params[FRAMES_HEIGHT]; row++)
-			blur_row(film, frame, row);
+		kernel_box_blur(0, blur.rows, &blur);
 	}
 }
 
@@ -556,12 +419,12 @@ static enum filar_status film_by_frames(struct film *film)
 static uint64_t serial_steps_for(struct film *film, int64_t permille)
 {
 	int64_t blur_ns = INT64_MAX, spin_ns = INT64_MAX;
+	filar_blur blur = blur_of(film, 0);
 
-	film->frame = 0;
 	for (int i = 0; i < BLUR_TRIES; i++) {
 		int64_t start = clock_now_ns(), middle;
 
-		blur_rows(0, film->params[FRAMES_HEIGHT], film);
+		kernel_box_blur(0, blur.rows, &blur);
 		middle = clock_now_ns();
 		spin_steps(SPIN_TRIAL);
 		if (middle - start < blur_ns)
@@ -576,7 +439,7 @@ static uint64_t serial_steps_for(struct film *film, int64_t permille)
 static enum filar_status check_frames(const int64_t *params)
 {
 	enum filar_status status =
-		param_check("threads", params[FRAMES_THREADS], 0, WORKERS_MAX_LAB);
+		param_check("threads", params[FRAMES_THREADS], 0, LAB_POOL_WORKERS_MAX);
 
 	if (status == FILAR_OK)
 		status = param_check("serial_permille", params[FRAMES_SERIAL_PERMILLE], 0, 990);
@@ -594,7 +457,7 @@ static void teardown_frames(struct way_run *run)
 
 	if (film == NULL)
 		return;
-	close_pool(film->pool);
+	lab_pool_close(film->pool);
 	pthread_mutex_destroy(&film->lock);
 	memory_release(film->from);
 	memory_release(film->to);
@@ -623,9 +486,8 @@ static enum filar_status setup_frames(struct way_run *run)
 	for (size_t i = 0; i < pixels; i++)
 		film->from[i] = (uint8_t)random_mix(i);
 	film->serial_steps = serial_steps_for(film, params[FRAMES_SERIAL_PERMILLE]);
-	status = crew_mask(&film->all, -1);
-	if (status == FILAR_OK && params[FRAMES_THREADS] > 0)
-		status = open_pool(run, &film->all, params[FRAMES_THREADS], true, &film->pool);
+	if (params[FRAMES_THREADS] > 0)
+		status = lab_pool_open(run, params[FRAMES_THREADS], true, &film->pool);
 	return status;
 }
 

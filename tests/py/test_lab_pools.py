@@ -8,6 +8,7 @@ import pytest
 from filar import lab
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Row, Rows
 from filar.lab.pools import (
+    ALONE,
     BLOCKED,
     BLOCKING,
     COMPUTING,
@@ -73,6 +74,7 @@ def length_rows(ratios, undecided):
     these = []
     for steps, ratio in ratios.items():
         cost = steps + 100
+        these.append(row(one.variant(ALONE, steps), PER_CALL, max(steps, 3), spread=0, steps=steps))
         these.append(row(one.variant(STEALING, steps), PER_CALL, cost, steps=steps))
         these.append(against(row(one.variant(THREAD_EACH, steps), PER_CALL, cost * ratio, steps=steps), undecided))
     return Rows(these)
@@ -243,7 +245,8 @@ def test_the_model_is_given_the_loads_that_were_measured():
 def test_a_dispatcher_is_judged_by_what_it_adds(empty, middle, full, word):
     one = lab.find("dispatcher")
     these = []
-    for steps, ratio in ((0, empty), (10_000, middle), (100_000, full)):
+    for steps, ratio in ((0, empty), (5_000, middle), (50_000, full)):
+        these.append(row(one.variant(ALONE, steps), PER_CALL, 2 * steps, spread=0))
         these.append(row(one.variant(TEXTBOOK, steps), PER_CALL, 1000 + steps))
         mine = row(one.variant(DISPATCHER, steps), PER_CALL, (1000 + steps) * ratio)
         these.append(against(mine, word == UNDECIDED))

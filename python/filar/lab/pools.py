@@ -156,8 +156,8 @@ _THREAD_DEARER = 1.5
 
 
 def length_words(steps: int) -> str:
-    """Length of a task in words: a step is about a nanosecond."""
-    return "empty" if steps == 0 else f"about {ns(steps)}"
+    """Length of a task in words, as variants have it."""
+    return "empty" if steps == 0 else f"{steps:,} steps"
 
 
 @experiment
@@ -171,7 +171,7 @@ class ThreadPerTask(Experiment):
     method = (
         "A batch of tasks of a known length is done by the caller alone, by a thread each, by a green thread each, by "
         "a textbook pool and by filar's pool, with as many workers as there are CPUs. "
-        "All lengths and ways run in every round, in shuffled order; a step of work takes about a nanosecond. "
+        "All lengths and ways run in every round, in shuffled order; the caller alone says how long a task is. "
         "Break-even is the shortest length at which a way is faster than the caller alone."
     )
     quick = Budget(seconds=2.2, rounds_max=30, rounds_min=6)
@@ -180,7 +180,7 @@ class ThreadPerTask(Experiment):
 
     @staticmethod
     def variant(kind: str, steps: int) -> str:
-        """Public name: "filar, stealing, about 10 µs"."""
+        """Public name: "filar, stealing, 10,000 steps"."""
         return f"{kind}, {length_words(steps)}"
 
     def ways(self, bench: Bench) -> list[Way]:
@@ -201,6 +201,14 @@ class ThreadPerTask(Experiment):
         """The lengths measured, ascending."""
         return sorted({int(row.params.get("steps", 0)) for row in rows})
 
+    def length_ns(self, rows: Rows, steps: int) -> float:
+        """How long such a task takes at best."""
+        return rows.floor(self.variant(ALONE, steps), PER_CALL)
+
+    def words(self, rows: Rows, steps: int) -> str:
+        """The length of a task in words: "1.7 µs", or "empty"."""
+        return ns(self.length_ns(rows, steps)) if steps else "empty"
+
     def break_even(self, rows: Rows, kind: str) -> int | None:
         """The shortest length at which a way is surely faster than the caller alone."""
         for steps in self.lengths(rows):
@@ -218,14 +226,14 @@ class ThreadPerTask(Experiment):
         ratios = {steps: one for steps, one in ratios.items() if one.n >= N_MIN}
         if len(ratios) < 2:
             return Verdict(UNDECIDED, "threads and the pool were not both measured at several lengths")
-        told = [f"{times(one)} when {length_words(steps)}" for steps, one in ratios.items()]
+        told = [f"{times(one)} when {self.words(rows, steps)}" for steps, one in ratios.items()]
         reason = f"a thread each against a task in the pool: {', '.join(told)}"
         evens = {kind: self.break_even(rows, kind) for kind in (THREAD_EACH, TEXTBOOK, STEALING)}
-        found = [f"{kind} from {length_words(steps)} on" for kind, steps in evens.items() if steps is not None]
+        found = [f"{kind} from {self.words(rows, steps)} on" for kind, steps in evens.items() if steps is not None]
         reason += f"; faster than the caller alone: {', '.join(found) or 'none of them'}"
         first, longest = next(iter(ratios.values())), max(ratios)
         headline = f"a thread each: {first.mid:.3g} times the pool when empty, "
-        headline += f"{ratios[longest].mid:.2f} times when {length_words(longest)}"
+        headline += f"{ratios[longest].mid:.2f} times when {self.words(rows, longest)}"
         if first.hi < _THREAD_DEARER:
             return Verdict(FAILS, reason, headline=headline)
         if first.lo < _THREAD_DEARER:
@@ -233,7 +241,7 @@ class ThreadPerTask(Experiment):
         no_matter = next((steps for steps, one in ratios.items() if one.mid < _THREAD_DEARER), None)
         if no_matter is None:
             return Verdict(HOLDS, reason, headline=headline)
-        return Verdict(CONDITIONAL, reason, f"a task takes less than {ns(no_matter)}", headline)
+        return Verdict(CONDITIONAL, reason, f"a task takes less than {self.words(rows, no_matter)}", headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Cost a task over its length, a line each way."""
@@ -242,8 +250,7 @@ class ThreadPerTask(Experiment):
             rows = [row for row in result.rows.of_metric(PER_CALL) if row.variant.startswith(f"{kind}, ")]
             if rows:
                 line = pictures.curve(kind, rows, "steps")
-                # Logarithmic: an empty task stands a little left of the shortest.
-                x = np.maximum(line.x, min(s for s in self.lengths(rows) if s > 0) / 4)
+                x = np.array([self.length_ns(result.rows, int(steps)) for steps in line.x])
                 lines.append(chart.Series(kind, x, line.y, line.lo, line.hi))
         return [
             chart.Lines(
@@ -253,7 +260,7 @@ class ThreadPerTask(Experiment):
                 x_scale="log",
                 y_scale="log",
                 title=result.title,
-                x_label="length of the task (leftmost: empty)",
+                x_label="length of the task: what the caller alone needs",
                 y_label="time a task, all CPUs together",
                 n=pictures.samples_note(result.rows.of_metric(PER_CALL)),
             )
@@ -326,7 +333,10 @@ class TaskLatency(Experiment):
         sooner = [variant for variant, one in ratios.items() if one.lo > 1]
         if not sooner:
             return Verdict(UNDECIDED, f"{reason}: the intervals include no difference", headline=headline)
-        return Verdict(CONDITIONAL, reason, f"it is {' or '.join(sooner)}", headline)
+        where = f"it is {' or '.join(sooner)}"
+        if all(variant.endswith("hot") for variant in sooner):
+            where = "the pool has just worked" if len(sooner) == 2 else f"it has just worked and is {sooner[0][:-5]}"
+        return Verdict(CONDITIONAL, reason, where, headline)
 
     def charts(self, result: Result) -> list[Any]:
         """Distributions, one picture each for hot and idle."""
@@ -364,9 +374,9 @@ SERVED, LATENCY, IN_SYSTEM = "served", "latency", "rate x latency"
 CLIENTS = 32
 COMPUTING, BLOCKING, MIXED = "computing", "blocking", "mixed"
 PROFILES = {
-    COMPUTING: {"steps": 50_000, "sleep_ns": 0},
+    COMPUTING: {"steps": 25_000, "sleep_ns": 0},
     BLOCKING: {"steps": 0, "sleep_ns": MS},
-    MIXED: {"steps": 20_000, "sleep_ns": MS},
+    MIXED: {"steps": 10_000, "sleep_ns": MS},
 }
 # Up to here more workers than cores change nothing; below half of what the clients allow they scale.
 _SAME, _SCALES = 1.25, 0.5
@@ -383,8 +393,8 @@ class PoolSize(Experiment):
         "The size of a pool is bounded by the resources of the computer: more threads than those serve nobody.", POOLS
     )
     method = (
-        f"{CLIENTS} clients send a request, wait for its answer and send the next: it calculates for 50 µs, sleeps for "
-        "1 ms as in a system call, or calculates 20 µs and sleeps. "
+        f"{CLIENTS} clients send a request, wait for its answer and send the next: it calculates for 50 µs or so, "
+        "sleeps for 1 ms as in a system call, or calculates 20 µs and sleeps. "
         "Every size of the pool and kind of request takes its window in every round, in shuffled order. "
         "By Little's law rate times latency is the number of clients; where it is, the measurement adds up."
     )
@@ -753,13 +763,13 @@ class Dispatcher(Experiment):
         "A batch of tasks goes through a pool in which one thread takes each task from the queue and gives it to a "
         "worker that is free, through one whose workers share the queue, and through one with stealing. "
         "All run in every round, in shuffled order, with as many workers as there are CPUs, with empty tasks and with "
-        "tasks of 10 and 100 µs. "
+        "tasks of some 10 and 100 µs. "
         "The first two are alike but for the dispatcher: a mutex, condition variables, plain threads."
     )
     quick = Budget(seconds=2.0, rounds_max=40, rounds_min=8)
     full = Budget(seconds=12.0, rounds_max=200, rounds_min=10)
     kinds: ClassVar = (DISPATCHER, TEXTBOOK, SHARED, STEALING)
-    lengths: ClassVar = (0, 10_000, 100_000)
+    lengths: ClassVar = (0, 5_000, 50_000)
 
     @staticmethod
     def variant(kind: str, steps: int) -> str:
@@ -769,7 +779,7 @@ class Dispatcher(Experiment):
     @staticmethod
     def group(steps: int) -> str:
         """The length in words."""
-        return "empty tasks" if steps == 0 else f"tasks of {ns(steps)}"
+        return "empty tasks" if steps == 0 else f"tasks of {steps:,} steps"
 
     def ways(self, bench: Bench) -> list[Way]:
         """Each kind with each length."""
@@ -782,8 +792,12 @@ class Dispatcher(Experiment):
                 batch=max(20, min(400, 2 * MS // (steps + 5_000))),
             )
             for steps in self.lengths
-            for kind in self.kinds
+            for kind in (ALONE, *self.kinds)
         ]
+
+    def words(self, rows: Rows, steps: int) -> str:
+        """The length of a task in words, as the caller alone needs for it: "8.5 µs"."""
+        return ns(rows.floor(self.variant(ALONE, steps), PER_CALL)) if steps else "nothing"
 
     def judge(self, rows: Rows) -> Verdict:
         """What the dispatcher adds to a task, against the same pool without one."""
@@ -794,14 +808,14 @@ class Dispatcher(Experiment):
         ratios = {steps: one for steps, one in ratios.items() if one.n >= N_MIN}
         if len(ratios) < 2:
             return Verdict(UNDECIDED, "pools with and without a dispatcher were not both measured")
-        told = [f"{times(one)} with {self.group(steps)}" for steps, one in ratios.items()]
+        told = [f"{times(one)} for tasks of {self.words(rows, steps)}" for steps, one in ratios.items()]
         first, longest = min(ratios), max(ratios)
         rival = rows.median(self.variant(STEALING, first), PER_CALL)
         reason = f"with a dispatcher a task costs, against workers that share the queue: {', '.join(told)}; "
         reason += f"an empty one {ns(rows.median(self.variant(DISPATCHER, first), PER_CALL))}, "
         reason += f"with stealing {ns(rival)}"
         headline = f"a dispatcher costs {ratios[first].mid:.2f} times a shared queue when tasks are empty, "
-        headline += f"{ratios[longest].mid:.2f} at {ns(longest)}"
+        headline += f"{ratios[longest].mid:.2f} at {self.words(rows, longest)}"
         cheap = [steps for steps, one in ratios.items() if one.hi < _DISPATCHER_DEAR]
         dear = [steps for steps, one in ratios.items() if one.lo > _DISPATCHER_DEAR]
         if len(cheap) == len(ratios):
@@ -809,20 +823,32 @@ class Dispatcher(Experiment):
         if len(dear) == len(ratios):
             return Verdict(FAILS, reason, headline=headline)
         if cheap and dear and max(dear) < min(cheap):
-            return Verdict(CONDITIONAL, reason, f"a request takes {ns(min(cheap))} or more", headline)
+            return Verdict(CONDITIONAL, reason, f"a request takes {self.words(rows, min(cheap))} or more", headline)
         return Verdict(UNDECIDED, f"{reason}: too noisy to say from which length on", headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
-        """Cost a task, a group each length."""
-        return [
-            grouped_bars(
-                result,
-                PER_CALL,
-                [self.group(steps)],
-                self.kinds,
-                "{kind}, {group}",
-                title=f"{result.title} {self.group(steps).capitalize()}",
-                x_label="time a task, all workers together",
-            )
+        """Cost of a task against workers that share the queue, a group each length."""
+        rows, against = result.rows, [kind for kind in self.kinds if kind != TEXTBOOK]
+        ratios = {
+            (kind, steps): rows.ratio(self.variant(kind, steps), self.variant(TEXTBOOK, steps), PER_CALL)
+            for kind in against
             for steps in self.lengths
+        }
+
+        def column(kind: str, value: str) -> list[float]:
+            return [float(getattr(ratios[kind, steps], value)) for steps in self.lengths]
+
+        return [
+            chart.Bars(
+                groups=[f"tasks of {self.words(rows, steps)}" for steps in self.lengths],
+                series=[
+                    chart.BarSeries(kind, column(kind, "mid"), column(kind, "lo"), column(kind, "hi"))
+                    for kind in against
+                ],
+                unit="ratio",
+                log=True,
+                title=result.title,
+                x_label=f"cost of a task over that of the {TEXTBOOK}, whose workers share a queue",
+                n=pictures.samples_note(rows.of_metric(PER_CALL)),
+            )
         ]

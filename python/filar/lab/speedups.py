@@ -46,7 +46,7 @@ NOISE = 0.05
 # In which share of all cores' worth a speedup counts as full, and below which as not worth it.
 _FULL, _POOR = 0.8, 0.6
 
-SPIN, MANDELBROT, SUM, TRIAD = 0, 1, 2, 3
+SPIN, SUM = 0, 1
 EVEN, RISING, HEAVY = 0, 1, 2
 BY_ONE, ADAPTIVE, STATIC, DYNAMIC, FORKS = -1, 0, 1, 2, 3
 SCHEDULES = {
@@ -569,7 +569,7 @@ class LoopGrain(Parallel):
         NOTES,
     )
     method = (
-        f"A loop of {GRAIN_LENGTH:,} steps of about 120 ns is divided into pieces of a fixed length that threads take "
+        f"A loop of {GRAIN_LENGTH:,} steps of some 200 ns is divided into pieces of a fixed length that threads take "
         "one after the other; beside it into equal parts, and as filar's partitioner sees fit. "
         "All lengths run in every round on all cores, in shuffled order. "
         "Times are the best ones, medians beside them."
