@@ -76,7 +76,7 @@ def kernel_rows(speedups, cores=2, counts=(1, 2, 4), shaken=False):
 
 
 def all_kernels(computing, memory):
-    return dict(zip(KERNELS, (computing, computing, memory, memory), strict=True))
+    return {name: memory if one.memory_bound else computing for name, one in KERNELS.items()}
 
 
 @pytest.mark.parametrize(

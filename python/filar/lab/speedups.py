@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -111,13 +112,32 @@ def thread_counts(cores: int, *, beyond: bool = True) -> list[int]:
 # ---- kernels ----
 
 ARRAY_BYTES = 32 * MIB
-KERNELS: dict[str, dict[str, int]] = {
-    "arithmetic": {"work": SPIN, "length": 4096, "steps": 1_500_000},
-    "Mandelbrot set": {"work": MANDELBROT, "length": 128, "steps": 96},
-    "sum of an array": {"work": SUM, "length": ARRAY_BYTES // 8},
-    "array into array": {"work": TRIAD, "length": ARRAY_BYTES // 16},
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A native kernel: its number in the way "kernel", its size (0: the way's own), whether memory bounds it."""
+
+    code: int
+    size: int = 0
+    memory_bound: bool = False
+    quick: bool = True
+
+
+KERNELS: dict[str, Kernel] = {
+    "arithmetic": Kernel(0),
+    "matrix product": Kernel(1),
+    "Mandelbrot set": Kernel(2),
+    "blur": Kernel(3),
+    "prime sieve": Kernel(4, quick=False),
+    "n queens": Kernel(5),
+    "Fibonacci by forks": Kernel(6, quick=False),
+    "merge sort": Kernel(7),
+    "histogram": Kernel(11, quick=False),
+    "sum of an array": Kernel(8, ARRAY_BYTES // 8, memory_bound=True),
+    "dot product": Kernel(9, ARRAY_BYTES // 16, memory_bound=True, quick=False),
+    "axpy": Kernel(10, ARRAY_BYTES // 16, memory_bound=True),
 }
-MEMORY_BOUND = ("sum of an array", "array into array")
 
 
 @experiment
@@ -132,8 +152,8 @@ class Speedup(Parallel):
         NOTES,
     )
     method = (
-        "A loop is done by one thread without a pool, then by filar's parallel_for on ever more pinned threads: "
-        "arithmetic, rows of the Mandelbrot set (uneven), and two passes over arrays larger than most caches. "
+        "Each native kernel is done by its serial twin, then by filar's pool on ever more pinned threads; those that "
+        "are bound by memory, not by computing, stand apart. "
         "All run in every round, in shuffled order; the speedup is the ratio of the best times, beside it the median "
         "of the ratios round by round with its interval. "
         "Amdahl's law and the USL are fitted by least squares up to the number of CPUs."
@@ -147,20 +167,22 @@ class Speedup(Parallel):
         words = ALONE if threads == 0 else f"{threads} thread{'s' if threads > 1 else ''} of a pool"
         return f"{kernel}, {words}"
 
-    def kernels(self, bench: Bench) -> dict[str, dict[str, int]]:
-        """Those for which there is memory: every way has arrays of its own."""
+    def kernels(self, bench: Bench) -> dict[str, Kernel]:
+        """Those of the mode, as far as there is memory: every way has arrays of its own."""
+        chosen = {name: one for name, one in KERNELS.items() if one.quick or not bench.quick}
         ways = len(thread_counts(len(bench.cpus))) + 1
-        room = bench.safety.memory(2 * ways * ARRAY_BYTES) >= 2 * ways * ARRAY_BYTES
-        return {name: params for name, params in KERNELS.items() if room or name not in MEMORY_BOUND}
+        bytes_all = ways * ARRAY_BYTES * sum(one.memory_bound for one in chosen.values())
+        room = bench.safety.memory(bytes_all) >= bytes_all
+        return {name: one for name, one in chosen.items() if room or not one.memory_bound}
 
     def ways(self, bench: Bench) -> list[Way]:
         """Every kernel alone and on every number of threads."""
-        counts = thread_counts(len(bench.cpus))
-        found = []
-        for kernel, params in self.kernels(bench).items():
-            found.append(Way(self.variant(kernel, 0), "loop", {**params, "threads": 1, "schedule": BY_ONE}, batch=1))
-            found += [Way(self.variant(kernel, n), "loop", {**params, "threads": n}, batch=1) for n in counts]
-        return found
+        counts = (0, *thread_counts(len(bench.cpus)))
+        return [
+            Way(self.variant(name, n), "kernel", {"kernel": one.code, "threads": n, "size": one.size}, batch=1)
+            for name, one in self.kernels(bench).items()
+            for n in counts
+        ]
 
     def measure(self, bench: Bench) -> Measured:
         """The plan, and the laws as a table."""
@@ -171,8 +193,8 @@ class Speedup(Parallel):
                 measured.notes.append(
                     "The USL has two parameters: fitting it takes three numbers of threads above one within the CPUs."
                 )
-            skipped = [name for name in KERNELS if name not in self.kernels(bench)]
-            if skipped:
+            skipped = [n for n, one in KERNELS.items() if one.memory_bound and n not in self.kernels(bench)]
+            if skipped and not any(KERNELS[name].memory_bound for name in self.kernels(bench)):
                 measured.notes.append(f"Not enough memory is free for: {', '.join(skipped)}.")
         return measured
 
@@ -219,11 +241,16 @@ class Speedup(Parallel):
             return Verdict(UNDECIDED, "too few rounds were measured")
         at_cores = {kernel: one.at(cores) for kernel, one in scalings.items()}
         reason = f"on {cores} cores: {', '.join(f'{kernel} {told(*one)}' for kernel, one in at_cores.items())}"
-        laws = [f"{kernel} {one.amdahl.words()}" for kernel, one in scalings.items() if one.amdahl is not None]
-        reason += f"; {'; '.join(laws)}" if laws else ""
-        headline = f"on {cores} cores: {', '.join(f'{kernel} {one[0]:.2f}' for kernel, one in at_cores.items())}"
+        laws = [one.amdahl.parameters["serial share"] for one in scalings.values() if one.amdahl is not None]
+        if laws:
+            low, high = min(one.mid for one in laws), max(one.mid for one in laws)
+            reason += f"; serial shares by Amdahl's law from {100 * low:.2g} to {100 * high:.2g} %"
+        slowest = min(at_cores, key=lambda kernel: at_cores[kernel][0])
+        fastest = max(at_cores, key=lambda kernel: at_cores[kernel][0])
+        headline = f"on {cores} cores from {at_cores[slowest][0]:.2f} ({slowest}) "
+        headline += f"to {at_cores[fastest][0]:.2f} times ({fastest})"
         good = [kernel for kernel, one in at_cores.items() if one[0] >= _FULL * cores]
-        computing = [kernel for kernel in at_cores if kernel not in MEMORY_BOUND]
+        computing = [kernel for kernel in at_cores if not KERNELS[kernel].memory_bound]
         if len(good) == len(at_cores):
             return Verdict(HOLDS, reason, headline=headline)
         if disturbed(one for kernel, one in at_cores.items() if kernel not in good):
@@ -241,8 +268,11 @@ class Speedup(Parallel):
         """All kernels together; efficiency; then each kernel with its laws."""
         cores, scalings = self.cores(result.rows), self.scalings(result.rows)
         n = pictures.samples_note(result.rows)
+        computing = {name: one for name, one in scalings.items() if not KERNELS[name].memory_bound}
+        memory = {name: one for name, one in scalings.items() if KERNELS[name].memory_bound}
         return [
-            overview(scalings, cores, n),
+            overview("Speedup by number of threads: kernels that compute", computing, cores, n),
+            *([overview("Speedup by number of threads: bound by memory", memory, cores, n)] if memory else []),
             efficiency(scalings, cores, n),
             *(speedup_curve(kernel, one, cores, n) for kernel, one in scalings.items()),
         ]
@@ -264,17 +294,17 @@ def _measured(label: str, one: Scaling) -> chart.Series:
     )
 
 
-_POINTS_NOTE = "points: ratios of the best times; whiskers: 95 % interval of the median ratio of a round"
+_POINTS_NOTE = "Points: ratios of the best times; whiskers: 95 % interval of the median ratio of a round"
 
 
-def overview(scalings: Mapping[str, Scaling], cores: int, n: str) -> chart.Lines:
+def overview(title: str, scalings: Mapping[str, Scaling], cores: int, n: str) -> chart.Lines:
     """All kernels beside the ideal."""
     counts = sorted({float(count) for one in scalings.values() for count in one.workers})
     return chart.Lines(
         series=[*(_measured(kernel, one) for kernel, one in scalings.items()), _ideal(counts, cores)],
         x_ticks=counts,
         y_from_zero=True,
-        title="Speedup by number of threads",
+        title=title,
         x_label="threads",
         y_label="times as fast as one thread",
         marked=[chart.Marked(cores, "usable CPUs")] if cores else [],
@@ -314,7 +344,6 @@ def speedup_curve(title: str, one: Scaling, cores: int, n: str) -> chart.Lines:
             lines.append(chart.Series(law.law.name, dense, law.curve(dense), dashed=True))
             words.append(law.words())
     lines.append(_ideal(counts, cores))
-    floors = "; ".join(words)
     return chart.Lines(
         series=lines,
         x_ticks=counts,
@@ -324,7 +353,7 @@ def speedup_curve(title: str, one: Scaling, cores: int, n: str) -> chart.Lines:
         y_label="times as fast as one thread",
         marked=[chart.Marked(cores, "usable CPUs")] if cores else [],
         n=n,
-        note=f"{floors or 'too few numbers of threads to fit a law'}. {_POINTS_NOTE[0].upper()}{_POINTS_NOTE[1:]}",
+        note=f"{'; '.join(words) or 'Too few numbers of threads to fit a law'}. {_POINTS_NOTE}",
     )
 
 
@@ -552,8 +581,8 @@ class UnevenWork(Parallel):
 
 # ---- grain ----
 
-GRAIN_LENGTH = 8192
-GRAINS = (1, 8, 64, 512, 4096, 8192)
+GRAIN_LENGTH = 8000
+GRAINS = (1, 10, 100, 1000, 4000, 8000)
 _GRAIN_STEPS = 1_000_000
 OWN, PARTS = "filar's own grain", "equal parts"
 
@@ -580,7 +609,7 @@ class LoopGrain(Parallel):
     def ways(self, bench: Bench) -> list[Way]:
         """Every grain, the partitioner's own, and one thread."""
         params = {"work": SPIN, "length": GRAIN_LENGTH, "steps": _GRAIN_STEPS, "threads": min(len(bench.cpus), 64)}
-        grains = GRAINS if bench.quick else sorted({*GRAINS, 2, 4, 16, 32, 128, 256, 1024, 2048})
+        grains = GRAINS if bench.quick else sorted({*GRAINS, 2, 5, 20, 50, 200, 500, 2000})
         return [
             Way(ALONE, "loop", {**params, "schedule": BY_ONE}, batch=1),
             Way(OWN, "loop", {**params, "schedule": ADAPTIVE}, batch=1),
@@ -653,10 +682,10 @@ class LoopGrain(Parallel):
         return [
             chart.Lines(
                 series=lines,
-                x_scale="log2",
+                x_scale="log",
                 y_unit=_NS,
                 y_from_zero=True,
-                x_ticks=[float(row.params["grain"]) for row in rows],
+                x_ticks=[float(grain) for grain in GRAINS],
                 title="Time of a loop by the length of its pieces",
                 x_label=f"steps in a piece, of {GRAIN_LENGTH:,}",
                 y_label="time of the loop",
@@ -843,7 +872,7 @@ class NoisyNeighbour(Parallel):
                 title="How much longer a parallel loop takes with a hog on one CPU",
                 x_label="times as long as without it",
                 n=pictures.samples_note(result.rows),
-                note=f"medians with 95 % intervals{share}",
+                note=f"Medians with 95 % intervals{share}",
             )
         ]
 
