@@ -18,9 +18,15 @@ from filar.lab.pythons import (
     CALM,
     INLINE,
     LATE,
+    NATIVE_THREADS,
     NUMPY_THREADS,
+    ONE_BY_ONE,
+    OURS,
+    OWN_THREAD,
+    PER_CALL,
     PROCESS,
     PYTHON_THREADS,
+    STANDARD,
     THREAD,
     THREAD_NUMPY,
     TIME,
@@ -35,7 +41,7 @@ MS = 1_000_000
 
 def gil_rows(python, native, cores=2):
     these = []
-    for kind, speedup in ((PYTHON_THREADS, python), (NUMPY_THREADS, native)):
+    for kind, speedup in ((PYTHON_THREADS, python), (NATIVE_THREADS, native)):
         for n, one in ((1, 1.0), (cores, speedup)):
             these.append(row(variant(kind, n), TIME, 20 * MS / one, kind=kind, workers=n, cores=cores))
     return Rows(these)
@@ -98,6 +104,20 @@ def test_numbers_of_workers_reach_the_cores_and_beyond():
     assert worker_counts(2) == [1, 2, 4]
     assert worker_counts(6) == [1, 2, 4, 6, 12]
     assert worker_counts(8) == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(
+    ("standard", "ours", "word"),
+    [(20_000, 5_000, HOLDS), (60_000, 5_000, CONDITIONAL), (60_000, 55_000, FAILS), (50_000, 50_000, UNDECIDED)],
+)
+def test_executors_are_judged_against_a_thread_each(standard, ours, word):
+    thread = row(f"{OWN_THREAD}, {ONE_BY_ONE}", PER_CALL, 100_000, spread=0.2)
+    rows = Rows(
+        [thread, row(f"{STANDARD}, {ONE_BY_ONE}", PER_CALL, standard), row(f"{OURS}, {ONE_BY_ONE}", PER_CALL, ours)]
+    )
+    verdict = lab.find("python-executor").judge(rows)
+    assert verdict.word == word
+    assert STANDARD in verdict.reason
 
 
 # ---- rounds of Python ----
@@ -209,3 +229,12 @@ def test_python_interactive_runs_for_real_and_puts_the_switch_interval_back():
     assert inline.max >= 58 * MS
     assert all(one.unit == "ns" and np.isfinite(one.samples).all() for one in result.rows)
     assert all("<svg" in one.svg() for one in lab.find("python-interactive").charts(result))
+
+
+def test_executors_run_for_real_and_leave_no_thread():
+    threads = threading.active_count()
+    result = run_once("python-executor")
+    assert threading.active_count() == threads
+    assert len(result.rows) == 7
+    assert all(one.unit == "ns" and one.min > 0 for one in result.rows)
+    assert all("<svg" in one.svg() for one in lab.find("python-executor").charts(result))

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from filar import chart
+from filar._lib import ffi, lib
 from filar.chart import format_quantity
 from filar.errors import FilarError
 from filar.lab import pictures
@@ -37,6 +39,7 @@ from filar.lab.pyrounds import Task, run_rounds
 from filar.lab.pyworker import count, on_threads
 from filar.lab.result import Result
 from filar.lab.stats import N_MIN, Interval
+from filar.pool import ThreadPoolExecutor
 
 FAMILY = "Python"
 NOTES = "Lecture notes on using threads"
@@ -48,7 +51,8 @@ PYTHON_THREADS = "Python code on threads"
 PYTHON_PROCESSES = "Python code on processes"
 PYTHON_FREE = "Python code on threads without a GIL"
 NUMPY_THREADS = "NumPy on threads"
-KINDS = (PYTHON_THREADS, NUMPY_THREADS, PYTHON_PROCESSES, PYTHON_FREE)
+NATIVE_THREADS = "native kernel on threads"
+KINDS = (PYTHON_THREADS, NATIVE_THREADS, NUMPY_THREADS, PYTHON_PROCESSES, PYTHON_FREE)
 # Twice as fast on two cores is 2; above this, threads help, and below 1.2 they do not.
 _HELPS, _NO_HELP = 1.5, 1.2
 _CHUNK = 16_384
@@ -88,6 +92,21 @@ def _numpy_work(turns: int) -> Callable[[], object]:
             np.sin(values, out=out)
 
     return body
+
+
+def _native_work(steps: int) -> Callable[[], object]:
+    """filar's spin kernel, called through cffi, which gives the GIL away for the call."""
+
+    def body() -> None:
+        spin = ffi.new("filar_spin *", {"steps": 100, "sink": ffi.NULL})
+        lib.filar_kernel_spin(0, steps, spin)
+
+    return body
+
+
+def _native_steps(target_ns: int) -> int:
+    """Steps of it that take about so long here."""
+    return max(1, 2_000 * target_ns // _fastest_ns(_native_work(2_000)))
 
 
 def _numpy_turns(target_ns: int) -> int:
@@ -132,7 +151,7 @@ class Gil(Experiment):
     claim = Claim("Threads run truly in parallel: a program that divides its work uses more cores.", NOTES)
     method = (
         "A piece of work of about 20 ms is done by one thread, then divided among more: a Python loop on threads and "
-        "on processes that wait for orders, and NumPy's sine, which gives up the GIL while it calculates. "
+        "on waiting processes, and two that give the GIL away: a native kernel of filar's and NumPy's sine. "
         "All run in every round, in shuffled order; the time is from the first start to the last end by the workers' "
         "own stamps, creation of the processes not counted. "
         "The speedup is the time of one worker over that of several, round by round."
@@ -144,7 +163,7 @@ class Gil(Experiment):
     def measure(self, bench: Bench) -> Measured:
         """Rounds of Python; other interpreters wait in processes of their own."""
         cores = len(bench.cpus)
-        steps, turns = steps_in(self.work_ns), _numpy_turns(self.work_ns)
+        steps, turns, spins = steps_in(self.work_ns), _numpy_turns(self.work_ns), _native_steps(self.work_ns)
         notes: list[str] = []
         tasks: list[Task] = []
 
@@ -158,6 +177,7 @@ class Gil(Experiment):
             free = self._free_helper(stack, notes)
             for n in worker_counts(cores):
                 add(PYTHON_THREADS, n, partial(_divided, n, partial(count, steps // n)))
+                add(NATIVE_THREADS, n, partial(_divided, n, _native_work(spins // n)))
                 add(NUMPY_THREADS, n, partial(_divided, n, _numpy_work(max(1, turns // n))))
                 if n <= len(helpers):
                     add(PYTHON_PROCESSES, n, partial(_together, helpers[:n], steps))
@@ -202,18 +222,18 @@ class Gil(Experiment):
         if cores < 2:
             return Verdict(UNDECIDED, "this process may use one CPU only: nothing can run in parallel")
         speedups = {kind: self.speedup(rows, kind, cores) for kind in KINDS}
-        python, native = speedups[PYTHON_THREADS], speedups[NUMPY_THREADS]
+        python, native = speedups[PYTHON_THREADS], speedups[NATIVE_THREADS]
         if python.n < N_MIN or native.n < N_MIN:
-            return Verdict(UNDECIDED, "Python code and NumPy were not both measured")
+            return Verdict(UNDECIDED, "Python code and native code were not both measured")
         told = [f"{kind} {one.mid:.2f} times ({one.lo:.2f} to {one.hi:.2f})" for kind, one in speedups.items() if one.n]
         reason = f"on {cores} instead of one, work gets faster by: {', '.join(told)}"
-        headline = f"{cores} threads: Python code {python.mid:.2f} times as fast, NumPy {native.mid:.2f} times"
+        headline = f"{cores} threads: Python code {python.mid:.2f} times as fast, native {native.mid:.2f} times"
         if python.lo >= _HELPS:
             return Verdict(HOLDS, reason, headline=headline)
         if native.hi < _HELPS:
             # Nothing ran in parallel, so it cannot be the GIL that kept Python from it.
             return Verdict(
-                UNDECIDED, f"{reason}: not even NumPy got faster, other programs use the cores", "", headline
+                UNDECIDED, f"{reason}: not even native code got faster, other programs use the cores", "", headline
             )
         if python.hi < _NO_HELP and native.lo >= _HELPS:
             return Verdict(CONDITIONAL, reason, "the threads run code that needs no GIL", headline)
@@ -401,3 +421,116 @@ class PythonInteractive(Experiment):
                 n=f"{min((row.n for row in rows), default=0):,} ticks or more",
             )
         ]
+
+
+# ---- executors ----
+
+PER_CALL = "per call"
+STANDARD, OURS, OWN_THREAD = "concurrent.futures", "filar.ThreadPoolExecutor", "a threading.Thread each"
+ONE_BY_ONE, MANY, MAPPED = "one by one", "500 submitted, then waited for", "map of 500"
+_TASKS, _SINGLES = 500, 50
+
+
+def nothing(_: object = None) -> None:
+    """The task."""
+
+
+@experiment
+class PythonExecutor(Experiment):
+    """An empty Python task on a thread of its own, on the standard executor and on filar's."""
+
+    name = "python-executor"
+    title = "What a Python task on a thread costs"
+    family = FAMILY
+    claim = Claim(
+        "A thread pool makes a task much cheaper than a thread of its own.", "Lecture notes on thread pools; in Python"
+    )
+    method = (
+        "Empty Python functions are run on a new threading.Thread each, by the standard executor and by filar's, "
+        "both with as many workers as there are CPUs: one at a time with its result awaited, "
+        "500 submitted and then waited for, and 500 by map. "
+        "All run in every round, in shuffled order, in this process. "
+        "The cost of a task is the time of all over their number."
+    )
+    quick = Budget(seconds=1.8, rounds_max=40, rounds_min=8)
+    full = Budget(seconds=12.0, rounds_max=200, rounds_min=10)
+
+    @staticmethod
+    def tasks(executors: Mapping[str, futures.Executor]) -> list[Task]:
+        """Everything that is compared."""
+
+        def one_by_one(pool: futures.Executor) -> int:
+            for _ in range(_SINGLES):
+                pool.submit(nothing).result()
+            return _SINGLES
+
+        def many(pool: futures.Executor) -> int:
+            for future in [pool.submit(nothing) for _ in range(_TASKS)]:
+                future.result()
+            return _TASKS
+
+        def mapped(pool: futures.Executor) -> int:
+            for _ in pool.map(nothing, range(_TASKS)):
+                pass
+            return _TASKS
+
+        def threads() -> int:
+            for _ in range(_SINGLES):
+                one = threading.Thread(target=nothing)
+                one.start()
+                one.join()
+            return _SINGLES
+
+        def timed(run: Callable[..., int], *arguments: Any) -> dict[str, float]:
+            begun = time.perf_counter_ns()
+            calls = run(*arguments)
+            return {PER_CALL: (time.perf_counter_ns() - begun) / calls}
+
+        found = [Task(f"{OWN_THREAD}, {ONE_BY_ONE}", partial(timed, threads), {PER_CALL: _NS})]
+        for how, run in ((ONE_BY_ONE, one_by_one), (MANY, many), (MAPPED, mapped)):
+            found += [
+                Task(f"{name}, {how}", partial(timed, run, pool), {PER_CALL: _NS}) for name, pool in executors.items()
+            ]
+        return found
+
+    def measure(self, bench: Bench) -> Measured:
+        """Rounds of Python; both executors exist all the time and sleep while it is not their turn."""
+        workers = min(len(bench.cpus), 32)
+        with futures.ThreadPoolExecutor(workers) as standard, ThreadPoolExecutor(workers) as ours:
+            return run_rounds(bench, self.tasks({STANDARD: standard, OURS: ours}))
+
+    def judge(self, rows: Rows) -> Verdict:
+        """Holds if a task of either executor costs less than half of a thread, one by one."""
+        thread = rows.find(f"{OWN_THREAD}, {ONE_BY_ONE}", PER_CALL)
+        ratios = {
+            name: rows.ratio(f"{OWN_THREAD}, {ONE_BY_ONE}", f"{name}, {ONE_BY_ONE}", PER_CALL)
+            for name in (STANDARD, OURS)
+        }
+        if thread is None or any(one.n < N_MIN for one in ratios.values()):
+            return Verdict(UNDECIDED, "threads and both executors were not measured often enough")
+        told = [
+            f"{name} {ns(rows.median(f'{name}, {ONE_BY_ONE}', PER_CALL))}, {one.mid:.2g} times cheaper "
+            f"({one.lo:.2g} to {one.hi:.2g})"
+            for name, one in ratios.items()
+        ]
+        reason = f"an empty task, one by one: a thread each {ns(thread.median)}, {', '.join(told)}"
+        between = {
+            how: rows.ratio(f"{STANDARD}, {how}", f"{OURS}, {how}", PER_CALL) for how in (ONE_BY_ONE, MANY, MAPPED)
+        }
+        parts = [f"{how} {one.mid:.2g} times ({one.lo:.2g} to {one.hi:.2g})" for how, one in between.items() if one.n]
+        reason += f"; the standard executor costs, of filar's: {', '.join(parts)}"
+        headline = f"a thread {ns(thread.median)}, {STANDARD} "
+        headline += f"{ns(rows.median(f'{STANDARD}, {ONE_BY_ONE}', PER_CALL))}, "
+        headline += f"filar {ns(rows.median(f'{OURS}, {ONE_BY_ONE}', PER_CALL))}"
+        cheap = [name for name, one in ratios.items() if one.lo > 2]
+        if len(cheap) == len(ratios):
+            return Verdict(HOLDS, reason, headline=headline)
+        if all(one.hi < 2 for one in ratios.values()):
+            return Verdict(FAILS, reason, headline=headline)
+        if cheap and all(one.hi < 2 for name, one in ratios.items() if name not in cheap):
+            return Verdict(CONDITIONAL, reason, f"the pool is {' or '.join(cheap)}", headline)
+        return Verdict(UNDECIDED, f"{reason}: the intervals include the threshold of 2", headline=headline)
+
+    def charts(self, result: Result) -> list[Any]:
+        """Ranked dots."""
+        return [pictures.ranked_dots(result, PER_CALL, on=f"{OURS}, {ONE_BY_ONE}")]
