@@ -26,12 +26,13 @@ C_LAYERS = [
     "py",
 ]
 PYTHON_LAYERS = [
-    "errors _ffi_build _machine _tables",
+    "errors _budget _ffi_build _machine _tables",
     "_lib",
-    "clock topology threads sync",
+    "clock native topology threads sync",
     "green",
     "aio",
     "limits pool queue channel",
+    "joblib",
     "doctor",
     "chart",
     "lab",

@@ -40,10 +40,10 @@ int filar_py_kthread_create(
 /*
  * The classes and functions that filar.pool is made of, in a new dict (a PyObject *; NULL:
  * exception).  To be called with the GIL held, that is, not as cffi calls but through
- * ctypes.PYFUNCTYPE, once.  `settled`: what stands for the condition of a future that is done;
- * `let_others`: a Python function that does nothing.
+ * ctypes.PYFUNCTYPE, once.  `condition`: the type of futures' conditions; `settled`: what stands
+ * for that of a future that is done; `let_others`: a Python function that does nothing.
  */
-void *filar_py_pool_types(void *settled, void *let_others);
+void *filar_py_pool_types(void *settled, void *condition, void *let_others);
 
 /*
  * The smallest stack of a green thread that runs Python; and what it gets if nothing is asked for:

@@ -10,9 +10,10 @@
 uint32_t process_generation;
 
 static PyObject *state_names[FUTURE_STATE_COUNT];
-static PyObject *standard_future;   /* concurrent.futures.Future */
-static PyObject *cancelled_error;   /* concurrent.futures.CancelledError */
-static PyObject *condition_maker;   /* threading.Condition */
+static PyObject *standard_future; /* concurrent.futures.Future */
+static PyObject *cancelled_error; /* concurrent.futures.CancelledError */
+static PyObject *condition_type;  /* filar.Condition */
+static PyObject *acquire_name, *release_name, *notify_all_name;
 static PyObject *settled_condition; /* for futures whose state cannot change any more */
 static PyObject *forked_error;
 
@@ -72,6 +73,66 @@ static struct sleeper *settle(struct future *self, enum future_state state)
 	return sleepers;
 }
 
+static bool ask(PyObject *object, PyObject *method)
+{
+	PyObject *answer = PyObject_CallMethodNoArgs(object, method);
+
+	Py_XDECREF(answer);
+	return answer != NULL;
+}
+
+/* The condition, held, if it is of our making; NULL, perhaps with an exception: the standard
+ * methods are to do it. */
+static PyObject *hold(struct future *self)
+{
+	if (self->condition == NULL || !Py_IS_TYPE(self->condition, (PyTypeObject *)condition_type))
+		return NULL;
+	return ask(self->condition, acquire_name) ? self->condition : NULL;
+}
+
+static void let_go(PyObject *condition)
+{
+	if (!ask(condition, release_name))
+		PyErr_WriteUnraisable(condition);
+}
+
+/* wait() and as_completed() are told, under the condition.  False: exception. */
+static bool tell_waiters(struct future *self, const char *method)
+{
+	Py_ssize_t count = self->waiters == NULL ? 0 : PyList_GET_SIZE(self->waiters);
+	bool good = true;
+
+	for (Py_ssize_t i = 0; good && i < count && i < PyList_GET_SIZE(self->waiters); i++) {
+		PyObject *waiter = Py_NewRef(PyList_GET_ITEM(self->waiters, i));
+		PyObject *told = PyObject_CallMethod(waiter, method, "O", (PyObject *)self);
+
+		good = told != NULL;
+		Py_XDECREF(told);
+		Py_DECREF(waiter);
+	}
+	return good;
+}
+
+/* As future_begin(), for a future that has a condition of ours; false: it could not be done. */
+static bool begin_shared(struct future *self, bool *run)
+{
+	PyObject *condition = hold(self);
+	bool known = false;
+
+	if (condition == NULL)
+		return false;
+	if (self->state == FUTURE_PENDING) {
+		self->state = FUTURE_RUNNING;
+		known = *run = true;
+	} else if (self->state == FUTURE_CANCELLED) {
+		self->state = FUTURE_CANCELLED_AND_NOTIFIED;
+		known = tell_waiters(self, "add_cancelled");
+		*run = false;
+	}
+	let_go(condition);
+	return known;
+}
+
 bool future_begin(struct future *self)
 {
 	PyObject *begun;
@@ -86,8 +147,9 @@ bool future_begin(struct future *self)
 		known = true;
 	}
 	guard_unlock(&self->guard);
-	if (known)
+	if (known || begin_shared(self, &run))
 		return run;
+	PyErr_Clear();
 	begun = standard_method(self, "set_running_or_notify_cancel", NULL);
 	if (begun == NULL) {
 		/* Somebody else has begun or finished it; that method has logged it. */
@@ -117,6 +179,31 @@ static bool finish_private(
 	return possible;
 }
 
+/* As finish_private(), for a future that has a condition of ours. */
+static bool finish_shared(
+	struct future *self, PyObject *outcome, bool failed, struct sleeper **sleepers)
+{
+	PyObject *condition = hold(self);
+	bool possible;
+
+	if (condition == NULL)
+		return false;
+	possible = !is_done(self);
+	if (possible) {
+		guard_lock(&self->guard);
+		self->outcome = outcome;
+		self->failed = failed;
+		*sleepers = settle(self, FUTURE_FINISHED);
+		guard_unlock(&self->guard);
+		/* What these may raise is no reason to undo it. */
+		if (!tell_waiters(self, failed ? "add_exception" : "add_result") ||
+			!ask(condition, notify_all_name))
+			PyErr_WriteUnraisable((PyObject *)self);
+	}
+	let_go(condition);
+	return possible;
+}
+
 static void append_sleepers(struct sleeper **list, struct sleeper *more)
 {
 	while (*list != NULL)
@@ -128,7 +215,8 @@ void future_complete(struct future *self, PyObject *outcome, bool failed, struct
 {
 	struct sleeper *sleepers;
 
-	if (FILAR_LIKELY(finish_private(self, outcome, failed, &sleepers))) {
+	if (FILAR_LIKELY(finish_private(self, outcome, failed, &sleepers)) ||
+		finish_shared(self, outcome, failed, &sleepers)) {
 		append_sleepers(woken, sleepers);
 		if (self->callbacks != NULL) {
 			sleepers_wake(*woken);
@@ -137,6 +225,7 @@ void future_complete(struct future *self, PyObject *outcome, bool failed, struct
 		}
 		return;
 	}
+	PyErr_Clear();
 	PyObject *done = standard_method(self, failed ? "set_exception" : "set_result", outcome);
 
 	if (done == NULL)
@@ -471,7 +560,7 @@ static PyObject *get_condition(struct future *self, void *unused)
 	if (self->condition == NULL) {
 		if (self->state == FUTURE_FINISHED || self->state == FUTURE_CANCELLED_AND_NOTIFIED)
 			return Py_NewRef(settled_condition);
-		made = PyObject_CallNoArgs(condition_maker);
+		made = PyObject_CallNoArgs(condition_type);
 		if (made == NULL)
 			return NULL;
 		guard_lock(&self->guard);
@@ -686,13 +775,17 @@ static bool find_state_names(void)
 	return true;
 }
 
-bool future_set_up(PyObject *settled)
+bool future_set_up(PyObject *settled, PyObject *condition)
 {
 	standard_future = import_name("concurrent.futures", "Future");
 	cancelled_error = import_name("concurrent.futures", "CancelledError");
-	condition_maker = import_name("threading", "Condition");
 	settled_condition = Py_NewRef(settled);
+	condition_type = Py_NewRef(condition);
+	acquire_name = PyUnicode_InternFromString("acquire");
+	release_name = PyUnicode_InternFromString("release");
+	notify_all_name = PyUnicode_InternFromString("notify_all");
 	forked_error = import_name("filar.errors", "ForkedError");
-	return standard_future != NULL && cancelled_error != NULL && condition_maker != NULL &&
-	       forked_error != NULL && find_state_names() && PyType_Ready(&future_core_type) == 0;
+	return standard_future != NULL && cancelled_error != NULL && forked_error != NULL &&
+	       acquire_name != NULL && release_name != NULL && notify_all_name != NULL &&
+	       find_state_names() && PyType_Ready(&future_core_type) == 0;
 }

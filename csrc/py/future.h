@@ -7,8 +7,8 @@
  *
  * Two ways of changing the state:
  *   - nobody has asked for _condition or _waiters: here, under the guard, waking sleepers directly;
- *   - otherwise the standard class's own method does it, with the condition held; the setter of
- *     _state then wakes our sleepers.
+ *   - otherwise with the condition held: also here when it is ours and a worker does it, else by
+ *     the standard class's own method; the setter of _state then wakes our sleepers.
  * Once there is a condition it stays, so that nobody who holds it sees a state change beside it.
  */
 #ifndef FILAR_PY_FUTURE_H
@@ -77,8 +77,9 @@ bool check_process(uint32_t generation, const char *what);
 
 /* module.name, or NULL and an exception. */
 PyObject *import_name(const char *module_name, const char *name);
-/* Finds what is needed of the standard library; `settled` stands for the condition of all futures
- * that are done and never had one.  False: exception. */
-bool future_set_up(PyObject *settled);
+/* Finds what is needed of the standard library; `condition` is the type of futures'
+ * conditions, `settled` stands for that of all futures that are done and never had one.  False:
+ * exception. */
+bool future_set_up(PyObject *settled, PyObject *condition);
 
 #endif

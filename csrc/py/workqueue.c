@@ -152,10 +152,14 @@ static void close_queue(struct work_queue *queue)
 	wake_all(queue);
 }
 
+static bool is_open(const struct work_queue *queue)
+{
+	return queue->refusal == QUEUE_OPEN && !exiting && queue->generation == process_generation;
+}
+
 bool queue_accepts(struct work_queue *queue)
 {
-	if (FILAR_LIKELY(queue->refusal == QUEUE_OPEN && !exiting &&
-			 queue->generation == process_generation))
+	if (FILAR_LIKELY(is_open(queue)))
 		return true;
 	if (queue->refusal == QUEUE_BROKEN)
 		PyErr_SetObject(broken_error, queue->broken);
@@ -659,6 +663,12 @@ static PyObject *queue_resize(struct work_queue *self, PyObject *threads)
 	Py_RETURN_NONE;
 }
 
+static PyObject *queue_is_open(struct work_queue *self, PyObject *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(is_open(self));
+}
+
 static PyObject *queue_size(struct work_queue *self, PyObject *unused)
 {
 	(void)unused;
@@ -853,6 +863,8 @@ static PyMethodDef queue_methods[] = {
 		"cancel_running($self)\n--\n\nTells the calls that run."),
 	METHOD("resize", queue_resize, METH_O,
 		"resize($self, threads, /)\n--\n\nHow many threads there may be."),
+	METHOD("is_open", queue_is_open, METH_NOARGS,
+		"is_open($self)\n--\n\nWhether it takes work."),
 	METHOD("qsize", queue_size, METH_NOARGS, "qsize($self)\n--\n\nHow many calls wait."),
 	METHOD("statistics", queue_statistics, METH_NOARGS,
 		"statistics($self)\n--\n\nA dict of counters."),
@@ -961,7 +973,7 @@ static bool put(PyObject *dict, const char *name, PyObject *object)
 	return status == 0;
 }
 
-static bool set_up(PyObject *settled, PyObject *let_others)
+static bool set_up(PyObject *settled, PyObject *condition, PyObject *let_others)
 {
 	others = Py_NewRef(let_others);
 	broken_error = import_name("concurrent.futures.thread", "BrokenThreadPool");
@@ -969,15 +981,15 @@ static bool set_up(PyObject *settled, PyObject *let_others)
 	worker_key = PyUnicode_InternFromString("filar.pool.worker");
 	spawn_name = PyUnicode_InternFromString("_spawn");
 	return broken_error != NULL && rejected_error != NULL && worker_key != NULL &&
-	       spawn_name != NULL && future_set_up(settled) && map_job_set_up() &&
+	       spawn_name != NULL && future_set_up(settled, condition) && map_job_set_up() &&
 	       PyType_Ready(&work_queue_type) == 0 && PyType_Ready(&executor_core_type) == 0;
 }
 
-void *filar_py_pool_types(void *settled, void *let_others)
+void *filar_py_pool_types(void *settled, void *condition, void *let_others)
 {
 	PyObject *types = PyDict_New();
 
-	if (types == NULL || !set_up(settled, let_others))
+	if (types == NULL || !set_up(settled, condition, let_others))
 		goto fail;
 	for (PyMethodDef *function = functions; function->ml_name != NULL; function++) {
 		if (!put(types, function->ml_name, PyCFunction_New(function, NULL)))

@@ -86,9 +86,9 @@ def pool_types(settled: Any, let_others: Callable[[], None]) -> dict[str, Any]:
     # cffi lets go of the GIL around a call; ctypes has a kind of function that keeps it.
     import ctypes
 
-    prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.py_object)
+    prototype = ctypes.PYFUNCTYPE(*[ctypes.py_object] * 4)
     make = prototype(int(ffi.cast("uintptr_t", ffi.addressof(lib, "filar_py_pool_types"))))
-    return make(settled, let_others)
+    return make(settled, extension.Condition, let_others)
 
 
 class Selected(NamedTuple):

@@ -7,6 +7,7 @@ one object here, without locks of its own; submitting, taking and waiting are do
 On builds with a GIL the fast paths rely on it; on free-threaded builds the same places take a mutex each.
 """
 
+import contextlib
 import itertools
 import logging
 import operator
@@ -22,8 +23,12 @@ from concurrent.futures.thread import BrokenThreadPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
+from filar._budget import native_threads_limited, require_threadpoolctl
 from filar._lib import lib, pool_types
-from filar.errors import DeadlineError, InvalidArgumentError, NoSuchCPUError, RejectedError
+from filar.errors import DeadlineError, InvalidArgumentError, RejectedError
+from filar.native import Kernel, NativePool, allowed_cpus
 from filar.topology import topology
 
 __all__ = [
@@ -160,26 +165,31 @@ class _Setup:
     queue: Any
     name: str
     cpus: tuple[int, ...] | None
+    native_threads: int | None
     initializer: Callable[..., Any] | None
     initargs: tuple[Any, ...]
 
 
 def _worker(executor_reference: "weakref.ref[ThreadPoolExecutor]", setup: _Setup) -> None:
-    try:
-        # The end of a name tells workers apart, and the system keeps 15 bytes.
-        _types["name_thread"](setup.name.replace("\0", "").encode(errors="replace")[-lib.FILAR_NAME_BYTES_MAX :])
-        if setup.cpus is not None:
-            os.sched_setaffinity(0, setup.cpus)
-        if setup.initializer is not None:
-            setup.initializer(*setup.initargs)
-    except BaseException:
-        _LOGGER.critical("Exception in initializer:", exc_info=True)
-        setup.queue.leave()
-        executor = executor_reference()
-        if executor is not None:
-            executor._initializer_failed()
-        return
-    setup.queue.work()
+    with contextlib.ExitStack() as stack:
+        try:
+            # The end of a name tells workers apart, and the system keeps 15 bytes.
+            name = setup.name.replace("\0", "").encode(errors="replace")[-lib.FILAR_NAME_BYTES_MAX :]
+            _types["name_thread"](name)
+            if setup.cpus is not None:
+                os.sched_setaffinity(0, setup.cpus)
+            if setup.native_threads is not None:
+                stack.enter_context(native_threads_limited(setup.native_threads))
+            if setup.initializer is not None:
+                setup.initializer(*setup.initargs)
+        except BaseException:
+            _LOGGER.critical("Exception in initializer:", exc_info=True)
+            setup.queue.leave()
+            executor = executor_reference()
+            if executor is not None:
+                executor._initializer_failed()
+            return
+        setup.queue.work()
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------
@@ -210,6 +220,16 @@ def _queue_limit(size: Any) -> int:
     return number
 
 
+def _native_threads(threads: Any, workers: int) -> int | None:
+    if threads is None:
+        return None
+    number = max(1, len(os.sched_getaffinity(0)) // workers) if threads == "share" else operator.index(threads)
+    if number < 1:
+        raise InvalidArgumentError(f'native_threads is None, "share" or at least 1, not {number}')
+    require_threadpoolctl()
+    return number
+
+
 def _cpus_per_worker(pin: Any) -> list[tuple[int, ...]] | None:
     """For each worker in turn where it may run; None: wherever its creator may."""
     if pin is None or pin == "none":
@@ -220,14 +240,10 @@ def _cpus_per_worker(pin: Any) -> list[tuple[int, ...]] | None:
         return [(cpu.number,) for cpu in cpus]
     if isinstance(pin, str) or not isinstance(pin, Iterable):
         raise InvalidArgumentError(f'pin is None, "none", "cores" or a list of CPUs, not {pin!r}')
-    numbers: list[tuple[int, ...]] = [(operator.index(cpu),) for cpu in pin]
+    numbers = allowed_cpus(pin)
     if not numbers:
         raise InvalidArgumentError("pin is empty: a worker needs a CPU")
-    allowed = os.sched_getaffinity(0)
-    for cpu in itertools.chain.from_iterable(numbers):
-        if cpu not in allowed:
-            raise NoSuchCPUError(f"this process may not run on CPU {cpu}; it may on {sorted(allowed)}")
-    return numbers
+    return [(cpu,) for cpu in numbers]
 
 
 # ---- the executor ----------------------------------------------------------------------------------------------
@@ -239,6 +255,62 @@ def _results(job: Any) -> Iterator[Any]:
         yield from job
     finally:
         job.cancel()
+
+
+# Below so many elements of the result starting a piece costs more than it saves.
+_ELEMENTS_WORTH_A_PIECE = 32_768
+
+
+def _check_map_array(ufunc: Any, arrays: tuple[Any, ...], out: Any) -> None:
+    if not isinstance(ufunc, np.ufunc):
+        raise TypeError(f"map_array() takes a NumPy ufunc, not {type(ufunc).__name__}")
+    if ufunc.nout != 1 or ufunc.signature is not None:
+        raise InvalidArgumentError(f"map_array() takes a ufunc from numbers to one number; {ufunc.__name__} is none")
+    if len(arrays) != ufunc.nin:
+        raise TypeError(f"{ufunc.__name__} takes {ufunc.nin} arrays, not {len(arrays)}")
+    if out is not None and not isinstance(out, np.ndarray):
+        raise TypeError(f"out is an array, not {type(out).__name__}")
+    if out is not None and not out.flags.writeable:
+        raise InvalidArgumentError("out is read-only")
+
+
+def _map_array(pool: "ThreadPoolExecutor", ufunc: Any, arrays: tuple[Any, ...], out: Any, grain: Any) -> np.ndarray:
+    _check_map_array(ufunc, arrays, out)
+    inputs = [np.asanyarray(array) for array in arrays]
+    shape = np.broadcast_shapes(*(array.shape for array in inputs))
+    if out is None:
+        # What the ufunc makes of no elements has the type that it makes of all.
+        out = np.empty(shape, ufunc(*(np.empty(0, array.dtype) for array in inputs)).dtype)
+    elif out.shape != shape:
+        raise InvalidArgumentError(f"out has the shape {out.shape}; the result has {shape}")
+    rows = shape[0] if shape else 0
+    if grain is None:
+        pieces = min(4 * len(os.sched_getaffinity(0)), out.size // _ELEMENTS_WORTH_A_PIECE, rows)
+        step = -(-rows // pieces) if pieces else rows
+    elif (step := operator.index(grain)) < 1:
+        raise InvalidArgumentError(f"grain is None or at least 1, not {step}")
+    if step >= rows or any(np.may_share_memory(out, array) and not _same_place(out, array) for array in inputs):
+        ufunc(*inputs, out=out)
+        return out
+    views = [np.broadcast_to(array, shape, subok=True) for array in inputs]
+
+    def piece(begin: int) -> None:
+        part = slice(begin, begin + step)
+        ufunc(*(view[part] for view in views), out=out[part])
+
+    for _ in pool.map(piece, range(0, rows, step)):
+        pass
+    return out
+
+
+def _same_place(out: Any, array: Any) -> bool:
+    """Element i of one is element i of the other: then no piece reads what another one writes."""
+    return (
+        out.__array_interface__["data"] == array.__array_interface__["data"]
+        and out.strides == array.strides
+        and out.shape == array.shape
+        and out.dtype == array.dtype
+    )
 
 
 class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
@@ -255,6 +327,9 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
     - `pin`: "cores" (one worker per core, then the siblings, then from the start), a list of CPUs for the workers in
       turn, or None.
     - `daemon`: the interpreter does not wait for the workers at exit.
+    - `native_threads`: how many threads BLAS and OpenMP may use inside a call; "share" divides this process's CPUs
+      among the workers. Needs threadpoolctl. BLAS libraries know only one number for the whole process: it holds while
+      there are workers, and the least of all pools counts.
 
     A running call may ask `filar.pool.is_cancelled()`: true once somebody has called its future's `cancel()` (which
     returns False all the same), closed its `map`, or shut the pool down with `cancel_futures`.
@@ -276,6 +351,7 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         context: str | None = None,
         pin: str | Iterable[int] | None = None,
         daemon: bool | None = None,
+        native_threads: int | str | None = None,
     ) -> None:
         # Not the parent's: it would make a queue and locks that nobody uses.
         if max_workers is None:
@@ -288,6 +364,7 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         self._limit = _queue_limit(queue_size)
         self._cpus = _cpus_per_worker(pin)
         self._daemon = daemon
+        self._native_threads = _native_threads(native_threads, self._max_workers)
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._threads: set[threading.Thread] = set()
@@ -295,6 +372,7 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         self._shutdown = False
         self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._numbers = itertools.count()
+        self._native_pool: NativePool | None = None
         self._work_queue = _types["WorkQueue"](
             Future,
             self._max_workers,
@@ -327,6 +405,47 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         job.extend(self, zip(*iterables, strict=False) if spread else iterables[0])
         return _results(job)
 
+    # ---- native work ----
+
+    def _natives(self) -> NativePool:
+        """The native workers, made with the first loop: no more than CPUs, pinned as the others are."""
+        found = self._native_pool
+        if found is None:
+            if not self._work_queue.is_open():
+                self.submit(int)  # raises what a submission raises
+            workers = min(self._max_workers, len(os.sched_getaffinity(0)))
+            cpus = None if self._cpus is None else list(itertools.chain.from_iterable(self._cpus))
+            prefix = str(self._thread_name_prefix)
+            # Two threads may both make one; the one that is not kept ends unused.
+            made = NativePool(workers, cpus=cpus, name=prefix[-lib.FILAR_NAME_BYTES_MAX :])
+            found = self.__dict__.setdefault("_native_kept", made)
+            self._native_pool = found
+        return found
+
+    def parallel_for(self, kernel: Any, n: int, grain: int | None = None, ctx: Any = None, **options: Any) -> None:
+        """Runs a native kernel over [0, n) without the GIL; see `filar.native.NativePool.parallel_for()`. Blocks."""
+        (self._native_pool or self._natives()).parallel_for(kernel, n, grain, ctx, **options)
+
+    def parallel_reduce(self, kernel: Any, combine: Any, n: int, identity: Any, **options: Any) -> np.ndarray:
+        """A native reduction; see `filar.native.NativePool.parallel_reduce()`. Blocks."""
+        return self._natives().parallel_reduce(kernel, combine, n, identity, **options)
+
+    def submit_native(self, kernel: Any, begin: int, end: int, ctx: Any = None, *, writes: bool = True) -> Any:
+        """Schedules one call `kernel(begin, end, ctx)` on a worker of this pool, without the GIL.
+
+        The arguments are those of `filar.native.NativePool.parallel_for()`, checked now and kept alive until the call
+        has ended. Returns a Future, whose result is None.
+        """
+        return self.submit(Kernel.of(kernel).prepare(begin, end, ctx, writes))
+
+    def map_array(self, ufunc: np.ufunc, /, *arrays: Any, out: Any = None, grain: int | None = None) -> np.ndarray:
+        """`ufunc(*arrays, out=out)`, in pieces along the first axis on this pool's workers.
+
+        NumPy lets go of the GIL for numbers, so the pieces run in parallel. `grain`: rows in a piece; None: four
+        pieces per CPU, and one for all if there is little to do. Blocks; raises what the ufunc raises.
+        """
+        return _map_array(self, ufunc, arrays, out, grain)
+
     # ---- threads ----
 
     def _spawn(self) -> None:
@@ -334,7 +453,7 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         number = next(self._numbers)
         name = f"{self._thread_name_prefix}_{number}"
         cpus = self._cpus[number % len(self._cpus)] if self._cpus else None
-        setup = _Setup(self._work_queue, name, cpus, self._initializer, self._initargs)
+        setup = _Setup(self._work_queue, name, cpus, self._native_threads, self._initializer, self._initargs)
         thread = threading.Thread(name=name, target=_worker, args=(weakref.ref(self), setup), daemon=self._daemon)
         self._threads.add(thread)
         try:
@@ -364,6 +483,8 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         self._threads = {thread for thread in self._threads if thread.is_alive()}
         for _ in range(number):
             self._attend()
+        if self._native_pool is not None:
+            self._native_pool.resize(min(number, len(os.sched_getaffinity(0))))
 
     def statistics(self) -> PoolStatistics:
         """A snapshot; does not block."""
@@ -387,6 +508,8 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
                     work.set_running_or_notify_cancel()
         if not wait:
             return
+        if self._native_pool is not None:
+            self._native_pool.shutdown(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         for thread in list(self._threads):
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
