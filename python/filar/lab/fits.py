@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from filar.lab.base import Row
 from filar.lab.stats import LEVEL, NOTHING, Interval, paired_ratio
 
-__all__ = ["AMDAHL", "USL", "Fit", "Law", "Scaling", "amdahl", "fit", "scaling", "usl"]
+__all__ = ["AMDAHL", "USL", "Fit", "Law", "Scaling", "amdahl", "fit", "percent", "scaling", "usl"]
 
 _RESAMPLES = 500
 # Laws go through 1 at one worker by construction: each parameter needs a point of its own, and one more to be tested.
@@ -96,7 +96,7 @@ class Fit:
     def words(self) -> str:
         """'Amdahl: serial share 2.1 % (1.8 to 2.6)'."""
         told = [
-            f"{name} {_percent(one.mid)} % ({_percent(one.lo)} to {_percent(one.hi)})"
+            f"{name} {percent(one.mid)} % ({percent(one.lo)} to {percent(one.hi)})"
             for name, one in self.parameters.items()
         ]
         return f"{self.law.name}: {', '.join(told)}"
@@ -128,7 +128,7 @@ def fit(law: Law, workers: Sequence[float], speedups: ArrayLike, resampled: Arra
     return Fit(law, parameters, error)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """Two digits: 0.021 as "2.1", 1 as "100"."""
     return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.2g}"
 

@@ -29,7 +29,7 @@ from filar.lab.base import (
     experiment,
 )
 from filar.lab.bench import Bench
-from filar.lab.fits import Scaling, amdahl, scaling
+from filar.lab.fits import Scaling, amdahl, percent, scaling
 from filar.lab.places import MIB
 from filar.lab.pools import ns
 from filar.lab.result import Result
@@ -244,7 +244,7 @@ class Speedup(Parallel):
         laws = [one.amdahl.parameters["serial share"] for one in scalings.values() if one.amdahl is not None]
         if laws:
             low, high = min(one.mid for one in laws), max(one.mid for one in laws)
-            reason += f"; serial shares by Amdahl's law from {100 * low:.2g} to {100 * high:.2g} %"
+            reason += f"; serial shares by Amdahl's law from {percent(low)} to {percent(high)} %"
         slowest = min(at_cores, key=lambda kernel: at_cores[kernel][0])
         fastest = max(at_cores, key=lambda kernel: at_cores[kernel][0])
         headline = f"on {cores} cores from {at_cores[slowest][0]:.2f} ({slowest}) "
@@ -282,26 +282,32 @@ def _ideal(counts: Sequence[float], cores: int) -> chart.Series:
     return chart.Series("ideal", np.array(counts), np.minimum(counts, cores), dashed=True)
 
 
-def _measured(label: str, one: Scaling) -> chart.Series:
-    """Ratios of the best times; whiskers are intervals of the paired medians."""
+def _measured(label: str, one: Scaling, cores: int) -> chart.Series:
+    """Ratios of the best times; whiskers are intervals of the paired medians, as far as the picture is to reach."""
+    reach = _REACH * max(cores, 1)
     return chart.Series(
         label,
         one.workers,
         one.floors,
-        np.array([typical.lo for typical in one.typical]),
-        np.array([typical.hi for typical in one.typical]),
+        np.minimum([typical.lo for typical in one.typical], reach),
+        np.minimum([typical.hi for typical in one.typical], reach),
         whiskers=True,
     )
 
 
-_POINTS_NOTE = "Points: ratios of the best times; whiskers: 95 % interval of the median ratio of a round"
+# Beside busy programs a single round may gain tenfold: whiskers end at so many times the cores.
+_REACH = 1.25
+_POINTS_NOTE = (
+    "Points: ratios of the best times; whiskers: 95 % interval of the median ratio of a round, "
+    "cut at 1.25 times the ideal"
+)
 
 
 def overview(title: str, scalings: Mapping[str, Scaling], cores: int, n: str) -> chart.Lines:
     """All kernels beside the ideal."""
     counts = sorted({float(count) for one in scalings.values() for count in one.workers})
     return chart.Lines(
-        series=[*(_measured(kernel, one) for kernel, one in scalings.items()), _ideal(counts, cores)],
+        series=[*(_measured(kernel, one, cores) for kernel, one in scalings.items()), _ideal(counts, cores)],
         x_ticks=counts,
         y_from_zero=True,
         title=title,
@@ -337,7 +343,7 @@ def speedup_curve(title: str, one: Scaling, cores: int, n: str) -> chart.Lines:
     """One kernel with ideal, Amdahl and USL; the parameters stand below."""
     counts = one.workers.tolist()
     dense = np.linspace(1, max(cores, 1), 60)
-    lines = [_measured("measured", one)]
+    lines = [_measured("measured", one, cores)]
     words = []
     for law in (one.amdahl, one.usl):
         if law is not None:
@@ -454,8 +460,8 @@ class VideoFrames(Parallel):
                         label,
                         np.array([100 * share for share, *_ in points]),
                         np.array([floor for _, floor, *_ in points]),
-                        np.array([typical.lo for *_, typical, _ in points]),
-                        np.array([typical.hi for *_, typical, _ in points]),
+                        np.minimum([typical.lo for *_, typical, _ in points], _REACH * cores),
+                        np.minimum([typical.hi for *_, typical, _ in points], _REACH * cores),
                         whiskers=True,
                     )
                 )
@@ -979,8 +985,8 @@ class ProcessVsThreadWork(Parallel):
                         party,
                         np.array(known, dtype=float),
                         np.array([floor for floor, _ in pairs]),
-                        np.array([typical.lo for _, typical in pairs]),
-                        np.array([typical.hi for _, typical in pairs]),
+                        np.minimum([typical.lo for _, typical in pairs], _REACH * 2),
+                        np.minimum([typical.hi for _, typical in pairs], _REACH * 2),
                         whiskers=True,
                     )
                 )
