@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks bench bench-green clean core
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks bench bench-green bench-pool clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -183,6 +183,12 @@ $(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
 bench-green: $(BUILD)/release/libfilar.a $(BUILD)/release/green_bench $(VENV)/dev
 	CC="$(CC)" bash bench/peers/build.sh $(BUILD)/peers $<
 	$(VENV)/bin/python bench/peers/run.py --programs $(BUILD)/peers $(BENCH_ARGS)
+
+## make bench-pool    pools beside oneTBB, OpenMP, pthreadpool, Go; executors in Python; writes bench/results
+bench-pool: $(BUILD)/release/libfilar.a $(VENV)/dev
+	CC="$(CC)" PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build.sh $(BUILD)/peers $<
+	$(VENV)/bin/python bench/peers/run.py --suite pool --programs $(BUILD)/peers $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite executor --programs $(BUILD)/peers $(BENCH_ARGS)
 
 ## make readme     the figures of README.md from REPORT=file.json
 readme: $(VENV)/dev

@@ -31,7 +31,7 @@ PYTHON_LAYERS = [
     "clock native topology threads sync",
     "green",
     "aio",
-    "limits pool queue channel",
+    "limits kernels pool queue channel",
     "joblib",
     "doctor",
     "chart",

@@ -2,7 +2,7 @@
 # Builds the peer programs into OUT (build/peers); names what is absent and goes on.
 # Ours needs libfilar.a without assertions: `make bench-green` makes it first.
 #
-# Usage: build.sh [OUT] [LIBFILAR]      CC, CXX, GO: the compilers
+# Usage: build.sh [OUT] [LIBFILAR]      CC, CXX, GO: the compilers; PYTHON: the one that has filar
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 out=${1:-build/peers}
@@ -42,6 +42,37 @@ fi
 build floor $CC -std=gnu11 -D_GNU_SOURCE -O2 -g -pthread -Wall -Wextra \
 	$(test "$(uname -m)" = x86_64 && echo -mno-red-zone) "$here/floor.c" -o "$out/floor" || status=1
 
+# ---- pools ----
+if [ -f "$lib" ]; then
+	build pool-filar $CC "${filar_flags[@]}" "$here/pool_filar.c" -o "$out/pool-filar" "$lib" -lm -ldl || status=1
+fi
+plain_flags=(-std=gnu11 -D_GNU_SOURCE -O2 -g -pthread -Wall -Wextra)
+build pool-plain $CC "${plain_flags[@]}" "$here/pool_plain.c" -o "$out/pool-plain" -lm || status=1
+build pool-gomp gcc "${plain_flags[@]}" -fopenmp "$here/pool_omp.c" -o "$out/pool-gomp" -lm
+if command -v clang >/dev/null && clang -fopenmp=libomp -x c -o /dev/null - <<<'int main(void){return 0;}' 2>/dev/null; then
+	build pool-llvm clang "${plain_flags[@]}" -fopenmp=libomp "$here/pool_omp.c" -o "$out/pool-llvm" -lm
+else
+	absent pool-llvm "clang or its OpenMP is not installed (Debian: clang libomp-dev)"
+fi
+if echo "#include <pthreadpool.h>" | $CC -x c -fsyntax-only - 2>/dev/null; then
+	build pool-pthreadpool $CC "${plain_flags[@]}" "$here/pool_pthreadpool.c" -o "$out/pool-pthreadpool" -lpthreadpool -lm
+else
+	absent pool-pthreadpool "pthreadpool is not installed (Debian: libpthreadpool-dev)"
+fi
+if command -v "$CXX" >/dev/null && has_header tbb/tbb.h; then
+	build pool-tbb $CXX -std=c++17 -O2 -g -pthread -Wall -Wextra "$here/pool_tbb.cpp" -o "$out/pool-tbb" -ltbb
+else
+	absent pool-tbb "oneTBB is not installed (Debian: libtbb-dev)"
+fi
+
+# ---- executors: Python, with the interpreter that has filar ----
+python=${PYTHON:-python3}
+for kind in filar standard queue chunks joblib numba; do
+	printf '#!/bin/sh\nexec "%s" "%s" %s "$@"\n' "$python" "$(realpath "$here/executor.py")" "$kind" >"$out/executor-$kind"
+	chmod +x "$out/executor-$kind"
+done
+
+# ---- green threads ----
 if ! command -v "$CXX" >/dev/null; then
 	absent boost-context "no C++ compiler ($CXX)"
 	absent boost-fiber "no C++ compiler ($CXX)"

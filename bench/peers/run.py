@@ -57,6 +57,47 @@ class Line:
     rounds_max: int = 99
 
 
+@dataclass(frozen=True)
+class Suite:
+    """Lines that are run and written together: green threads (G), pools (P) or the executor (X)."""
+
+    title: str
+    word: str
+    ours: str
+    programs: tuple[str, ...]
+    prefix: str
+
+
+SUITES = {
+    "green": Suite(
+        "Green threads beside their peers",
+        "make bench-green",
+        OURS,
+        (OURS, "floor", "boost-context", "boost-fiber", "go"),
+        "G",
+    ),
+    "pool": Suite(
+        "Pools beside their peers",
+        "make bench-pool",
+        "pool-filar",
+        ("pool-filar", "pool-plain", "pool-tbb", "pool-gomp", "pool-llvm", "pool-pthreadpool", "go"),
+        "P",
+    ),
+    "executor": Suite(
+        "The executor from Python beside its peers",
+        "make bench-pool",
+        "executor-filar",
+        tuple(f"executor-{kind}" for kind in ("filar", "standard", "queue", "chunks", "joblib", "numba")),
+        "X",
+    ),
+}
+
+
+def suite_of(line: str) -> Suite:
+    """The suite that a line belongs to."""
+    return next(suite for suite in SUITES.values() if line.startswith(suite.prefix))
+
+
 LINES = (
     Line("G1", "bare switch, one way"),
     Line("G2", "yield through the scheduler, 2 ready, 1 worker"),
@@ -71,6 +112,22 @@ LINES = (
     Line("G11", "a body that spins: worst wait of the next", cpu=False, rounds_max=7),
     Line("G13", "bookkeeping of a call that may block", cpu=False),
     Line("G14", "CPU burnt after a burst", cpu=False, rounds_max=9),
+    Line("P1", "submit empty tasks from one producer and wait, 1 and 2 workers", cpu=False),
+    Line("P2", "the same from two producers", cpu=False),
+    Line("P3", "fork and join: fib, a fork per call, 1 and 2 threads", cpu=False),
+    Line("P4", "loop of 1,000 trivial steps, 2 threads", cpu=False),
+    Line("P5", "loop of a million trivial steps, 2 threads", cpu=False),
+    Line("P6", "uneven Mandelbrot, 1024 x 1024, 2 threads", cpu=False, rounds_max=9),
+    Line("P7", "from 5 ms of idleness, submission to first instruction", cpu=False, rounds_max=9),
+    Line("P8", "round trip of one task, 1 and 2 workers", cpu=False),
+    Line("P9", "uneven Mandelbrot with a busy neighbour on one CPU", cpu=False, rounds_max=7),
+    Line("P10", "CPU burnt after a burst", cpu=False, rounds_max=9),
+    Line("X1", "submit(f).result(), 2 workers", cpu=False),
+    Line("X2", "submit 30,000, then wait, per call", cpu=False),
+    Line("X3", "map of 30,000, per item", cpu=False),
+    Line("X4", "joblib: a region of two tasks", cpu=False),
+    Line("X5", "native loop of 16 steps, called from Python", cpu=False),
+    Line("X6", "16 x fib(20) on two threads, free-threaded Python", cpu=False),
 )
 BY_NAME = {line.name: line for line in LINES}
 
@@ -131,6 +188,47 @@ GOALS = (
     Goal("G14", "burnt_first_100ms", 1.0),
     Goal("G14", "burnt_next_300ms", 0.3),
     Goal("G14", "burnt_first_100ms", 0.1, aim=True),
+    Goal("P1", "submit_1", 0.4, "pool-tbb"),
+    Goal("P1", "submit_2", 0.4, "pool-tbb"),
+    Goal("P1", "submit_1", 60, aim=True),
+    Goal("P1", "batch_1", 12, aim=True),
+    Goal("P2", "producers_1", 0.5, "pool-tbb"),
+    Goal("P2", "producers_2", 0.5, "pool-tbb"),
+    Goal("P2", "producers_2", 50, aim=True),
+    Goal("P3", "fork_1", 0.25, "pool-tbb"),
+    Goal("P3", "fork_2", 0.25, "pool-tbb"),
+    Goal("P3", "fork_1", 8, aim=True),
+    Goal("P3", "fork_2", 5, aim=True),
+    Goal("P4", "best_2", 1.3, "pool-tbb", "static_2"),
+    Goal("P4", "best_2", 1.0, "pool-plain", "serial_2", aim=True),
+    Goal("P5", "best_2", 1.1, "pool-tbb", "static_2"),
+    Goal("P5", "best_2", 0.51, "pool-plain", "serial_2", aim=True),
+    Goal("P6", "best_2", 1.05, "pool-tbb"),
+    Goal("P6", "best_2", 0.5025, "pool-plain", "serial_2", aim=True),
+    Goal("P7", "wake_p50", 1.0, "pool-tbb"),
+    Goal("P7", "wake_p99", 1.0, "pool-tbb"),
+    Goal("P7", "wake_p50", 11, aim=True),
+    Goal("P7", "wake_p99", 25, aim=True),
+    Goal("P8", "round_trip_1", 1.0, "pool-tbb"),
+    Goal("P8", "round_trip_2", 1.0, "pool-tbb"),
+    Goal("P8", "round_trip_1", 2.5, aim=True),
+    Goal("P9", "best_2", 1.0, "pool-tbb"),
+    # A fair share of both CPUs is two thirds of the serial time; the aim leaves room for a time slice.
+    Goal("P9", "best_2", 0.79, "pool-plain", "serial_2", aim=True),
+    Goal("P10", "burnt_first_100ms", 1.0),
+    Goal("P10", "burnt_first_100ms", 0.1, aim=True),
+    Goal("X1", "round_trip", 0.5, "executor-standard"),
+    Goal("X1", "round_trip", 0.2, "executor-standard", aim=True),
+    Goal("X2", "results", 0.2, "executor-standard"),
+    Goal("X2", "wait", 0.2, "executor-standard"),
+    Goal("X2", "results", 1.0, aim=True),
+    Goal("X2", "wait", 1.0, aim=True),
+    Goal("X3", "item", 0.2, "executor-standard"),
+    Goal("X3", "item", 0.3, aim=True),
+    Goal("X4", "region", 0.1, "executor-joblib"),
+    Goal("X4", "region", 100, aim=True),
+    Goal("X5", "loop", 5),
+    Goal("X5", "loop", 2, aim=True),
 )
 
 
@@ -195,7 +293,7 @@ class Verdict:
 
 def judge(goal: Goal, samples: Samples) -> Verdict:
     """By the interval of the ratio (or of the value): all of it on one side of the limit, or not decided."""
-    ours = samples.series(OURS, goal.line, goal.metric)
+    ours = samples.series(suite_of(goal.line).ours, goal.line, goal.metric)
     if not ours:
         return Verdict(goal, "not measured", math.nan, math.nan, math.nan, 0, "ours does not have it yet")
     if goal.peer is None:
@@ -248,10 +346,10 @@ def parked_here(available_bytes: int | None) -> int:
     return max(1000, min(PARKED, available_bytes // 2 // BYTES_PER_PARKED))
 
 
-def programs_in(folder: Path) -> dict[str, list[str]]:
+def programs_in(folder: Path, suite: Suite) -> dict[str, list[str]]:
     """The lines that each built program knows."""
     found = {}
-    for name in (OURS, "floor", "boost-context", "boost-fiber", "go"):
+    for name in suite.programs:
         path = folder / name
         if path.is_file() and os.access(path, os.X_OK):
             found[name] = run_program(path, ["--lines"], {}).split()
@@ -342,6 +440,16 @@ def version_of(command: Sequence[str]) -> str | None:
     return (done.stdout.splitlines() or [""])[0].strip() or None
 
 
+def package_version(package: str) -> str | None:
+    """Of a Debian package, without the packaging's own part."""
+    if shutil.which("dpkg-query") is None:
+        return None
+    done = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True, timeout=20, check=False
+    )
+    return done.stdout.split("-")[0] or None
+
+
 def boost_version() -> str | None:
     """From its header, where Debian puts it."""
     with contextlib.suppress(OSError):
@@ -373,9 +481,9 @@ def cell(samples: Samples, program: str, line: str, metric: str) -> str:
     return f"{figure(min(values))} ({figure(float(np.median(values)))})" if values else ""
 
 
-def measured_table(samples: Samples) -> list[str]:
+def measured_table(samples: Samples, suite: Suite) -> list[str]:
     """A row per metric, a column per program."""
-    programs = [name for name in (OURS, "floor", "boost-context", "boost-fiber", "go") if name in samples.values]
+    programs = [name for name in suite.programs if name in samples.values]
     rows = ["| line | metric | unit | " + " | ".join(programs) + " |", "|---|---|---|" + "---|" * len(programs)]
     for line in LINES:
         names = [key for values in samples.values.values() for key in values if key.startswith(line.name + ".")]
@@ -396,7 +504,9 @@ def verdict_row(verdict: Verdict) -> str:
     return f"| {goal.line} | {goal.metric} | {goal.text} | {interval} | {margin} | {verdict.n} | {word} |"
 
 
-def markdown(result: Mapping[str, Any], samples: Samples, verdicts: Sequence[Verdict]) -> str:
+def markdown(
+    result: Mapping[str, Any], samples: Samples, verdicts: Sequence[Verdict], suite: Suite = SUITES["green"]
+) -> str:
     """The result as a page."""
     host, conditions = result["host"], result["conditions"]
     noisy = sum(entry["noisy"] for entry in result["rounds"])
@@ -404,8 +514,8 @@ def markdown(result: Mapping[str, Any], samples: Samples, verdicts: Sequence[Ver
         "| line | metric | goal | measured [95 % interval] | of the limit | rounds | |\n|---|---|---|---|---|---|---|"
     )
     parts = [
-        "# Green threads beside their peers",
-        "Written by `make bench-green`; method and limits: [bench/README.md](../../README.md).",
+        f"# {suite.title}",
+        f"Written by `{suite.word}`; method and limits: [bench/README.md](../../README.md).",
         f"{host['cpu_model']}, {host['cpus_online']} CPUs, {host['hypervisor'] or 'no hypervisor seen'}, "
         f"Linux {host['kernel_release']}; filar {result['commit'] or 'commit not known'}; {result['date']}.",
         f"**Conditions: {conditions['badge']['text']}**; {noisy} of {len(result['rounds'])} rounds with more than "
@@ -416,11 +526,11 @@ def markdown(result: Mapping[str, Any], samples: Samples, verdicts: Sequence[Ver
         "## Aims",
         "\n".join([head, *(verdict_row(v) for v in verdicts if v.goal.aim)]),
         "## Measured: least (median) over the rounds",
-        "\n".join(measured_table(samples)),
+        "\n".join(measured_table(samples, suite)),
     ]
     if result["notes"]:
         parts += ["## Left out", "\n".join(f"- {who}: {why}" for who, why in sorted(result["notes"].items()))]
-    lines = "\n".join(f"- {line.name}: {line.title}" for line in LINES)
+    lines = "\n".join(f"- {line.name}: {line.title}" for line in LINES if suite_of(line.name) is suite)
     return "\n\n".join([*parts, "## Lines", lines]) + "\n"
 
 
@@ -437,12 +547,13 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Green threads beside their peers, interleaved.")
+    parser = argparse.ArgumentParser(description="Green threads, pools, the executor beside their peers, interleaved.")
+    parser.add_argument("--suite", choices=sorted(SUITES), default="green", help="which lines: G, P, or X")
     parser.add_argument("--programs", type=Path, default=ROOT / "build/peers", help="where build.sh put them")
     parser.add_argument("--rounds", type=int, default=11, help="at most (1 to 99; below 6 no 95 %% interval)")
     parser.add_argument("--seconds", type=float, default=420, help="no new line is begun after so long")
     parser.add_argument("--lines", nargs="*", choices=sorted(BY_NAME), metavar="LINE", help="only these")
-    parser.add_argument("--out", type=Path, help="folder for green.md and green.json (default: bench/results/<host>)")
+    parser.add_argument("--out", type=Path, help="folder for SUITE.md and SUITE.json (default: bench/results/<host>)")
     parser.add_argument("--seed", type=int, default=1, help="of the order")
     parser.add_argument("--add", type=Path, metavar="JSON", help="an earlier result of the same code: its rounds count")
     parser.add_argument("--print", action="store_true", dest="only_print", help="write no files")
@@ -455,12 +566,14 @@ def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs, judges, writes; 1 when our own program is missing."""
     chosen = arguments_of(words)
-    programs = programs_in(chosen.programs)
-    if OURS not in programs:
-        print(f"no program {chosen.programs / OURS}: run make bench-green", file=sys.stderr)
+    suite = SUITES[chosen.suite]
+    programs = programs_in(chosen.programs, suite)
+    if suite.ours not in programs:
+        print(f"no program {chosen.programs / suite.ours}: run {suite.word}", file=sys.stderr)
         return 1
     host = host_record()
-    lines = [line for line in LINES if not chosen.lines or line.name in chosen.lines]
+    of_suite = [line for line in LINES if suite_of(line.name) is suite]
+    lines = [line for line in of_suite if not chosen.lines or line.name in chosen.lines]
     race = Race(chosen.programs, programs, lines, chosen.seed)
     extra = {"PEER_PARKED": str(parked_here(host["memory_available_bytes"]))}
     watch, deadline = Watch(os.sched_getaffinity(0)), time.monotonic() + chosen.seconds
@@ -479,6 +592,10 @@ def main(words: Sequence[str] | None = None) -> int:
         "versions": {
             "go": version_of(["go", "version"]) if "go" in programs else None,
             "boost": boost_version() if {"boost-context", "boost-fiber"} & set(programs) else None,
+            "oneTBB": package_version("libtbb-dev") if "pool-tbb" in programs else None,
+            "pthreadpool": package_version("libpthreadpool-dev") if "pool-pthreadpool" in programs else None,
+            "LLVM OpenMP": package_version("libomp-dev") if "pool-llvm" in programs else None,
+            "Python": sys.version.split()[0] if suite.prefix == "X" else None,
             "compiler": version_of(["gcc", "--version"]),
         },
         "notes": race.notes,
@@ -486,14 +603,15 @@ def main(words: Sequence[str] | None = None) -> int:
         "samples": race.samples.values,
         "verdicts": [as_json(verdict) for verdict in verdicts],
     }
-    page = markdown(result, race.samples, verdicts)
+    page = markdown(result, race.samples, verdicts, suite)
     print(page)
     if not chosen.only_print:
         folder = chosen.out or ROOT / "bench/results" / slug(host)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "green.md").write_text(page)
-        (folder / "green.json").write_text(json.dumps(result, indent=1) + "\n")
-        print(f"wrote {folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder}/green.md and green.json")
+        (folder / f"{chosen.suite}.md").write_text(page)
+        (folder / f"{chosen.suite}.json").write_text(json.dumps(result, indent=1) + "\n")
+        shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+        print(f"wrote {shown}/{chosen.suite}.md and {chosen.suite}.json")
     return 0
 
 

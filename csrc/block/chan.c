@@ -14,9 +14,11 @@
 #define WINNER_NOBODY (UINT32_MAX - 1)
 
 #if FILAR_HARD
-#define UNBOUNDED_SLOTS 1u
+#define FIRST_SLOTS 1u
+#define EAGER_SLOTS 2u
 #else
-#define UNBOUNDED_SLOTS 16u
+#define FIRST_SLOTS 16u
+#define EAGER_SLOTS 1024u /* up to here a ring has all its slots from the beginning */
 #endif
 
 enum outcome { OUTCOME_DONE, OUTCOME_WAIT, OUTCOME_CLOSED, OUTCOME_GROW };
@@ -34,6 +36,7 @@ static void chan_unlock(struct chan *chan)
 
 	if (!list_is_empty(&chan->queue.entries) || !list_is_empty(&chan->senders))
 		word |= WAITQ_WAITERS;
+	lockrank_pop(RANK_OBJECT, &chan->queue);
 	/* B1: as waitq_unlock(), for two queues. */
 	store_release(&chan->queue.word, word);
 }
@@ -62,10 +65,24 @@ static void ring_take(struct chan *chan, void *item)
 	chan->count--;
 }
 
+/* Locked; the items move.  The old ring, to be given back unlocked. */
+static char *replace_ring(struct chan *chan, char *ring, size_t slots)
+{
+	char *old = chan->ring;
+
+	for (size_t i = 0; i < chan->count; i++)
+		memcpy(ring + i * chan->item_bytes, slot(chan, i), chan->item_bytes);
+	chan->ring = ring;
+	chan->slots = slots;
+	chan->head = 0;
+	return old;
+}
+
 /* Not locked.  At least one slot more than `slots`, which was found too few; allocates unlocked. */
 static enum filar_status grow(struct chan *chan, size_t slots)
 {
-	char *ring = memory_acquire(slots * 2, chan->item_bytes);
+	size_t more = slots < chan->capacity / 2 ? slots * 2 : chan->capacity;
+	char *ring = memory_acquire(more, chan->item_bytes);
 
 	if (ring == NULL) {
 		char object[OBJECT_TEXT_BYTES];
@@ -76,29 +93,37 @@ static enum filar_status grow(struct chan *chan, size_t slots)
 	}
 	chan_lock(chan);
 	/* Unless another sender has been faster. */
-	if (chan->slots == slots) {
-		char *old = chan->ring;
-
-		for (size_t i = 0; i < chan->count; i++)
-			memcpy(ring + i * chan->item_bytes, slot(chan, i), chan->item_bytes);
-		chan->ring = ring;
-		chan->slots = slots * 2;
-		chan->head = 0;
-		ring = old;
-	}
+	if (chan->slots == slots)
+		ring = replace_ring(chan, ring, more);
 	chan_unlock(chan);
 	memory_release(ring);
 	return FILAR_OK;
 }
 
+void chan_trim(struct chan *chan)
+{
+	char *ring;
+
+	if (chan_count(chan) != 0 || chan->capacity <= EAGER_SLOTS)
+		return;
+	ring = memory_acquire(FIRST_SLOTS, chan->item_bytes);
+	if (ring == NULL)
+		return; /* it stays as it is */
+	chan_lock(chan);
+	if (chan->count == 0)
+		ring = replace_ring(chan, ring, FIRST_SLOTS);
+	chan_unlock(chan);
+	memory_release(ring);
+}
+
 enum filar_status chan_init(struct chan *chan, size_t item_bytes, size_t capacity, const char *name)
 {
-	size_t slots = capacity == CHAN_UNBOUNDED ? UNBOUNDED_SLOTS : capacity;
+	size_t slots = capacity <= EAGER_SLOTS ? capacity : FIRST_SLOTS;
 
 	if (item_bytes == 0 || item_bytes > CHAN_ITEM_BYTES_MAX)
 		return status_detail(FILAR_INVALID, "a channel's items have 1 to %u bytes, not %zu",
 			CHAN_ITEM_BYTES_MAX, item_bytes);
-	if (slots > SIZE_MAX / 4 / item_bytes)
+	if (capacity != CHAN_UNBOUNDED && capacity > SIZE_MAX / 4 / item_bytes)
 		return status_detail(FILAR_INVALID,
 			"a channel of %zu items of %zu bytes is larger than any memory", capacity,
 			item_bytes);
@@ -197,7 +222,7 @@ static enum outcome send_locked(struct chan *chan, const void *item, struct chan
 	if (*partner != NULL)
 		return OUTCOME_DONE;
 	if (chan->count == chan->slots)
-		return chan->capacity == CHAN_UNBOUNDED ? OUTCOME_GROW : OUTCOME_WAIT;
+		return chan->count < chan->capacity ? OUTCOME_GROW : OUTCOME_WAIT;
 	ring_put(chan, item);
 	return OUTCOME_DONE;
 }

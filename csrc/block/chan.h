@@ -69,8 +69,8 @@ enum filar_status chan_deinit(struct chan *chan);
 
 /*
  * FILAR_OK; FILAR_CLOSED: closed, the detail says by whom; FILAR_TIMED_OUT, FILAR_CANCELLED,
- * FILAR_INTERRUPTED, FILAR_NO_MEMORY (unbounded): the item was not sent, or none received.  What
- * was in a closed channel can still be received.
+ * FILAR_INTERRUPTED, FILAR_NO_MEMORY (capacity above 1024): the item was not sent, or none
+ * received.  What was in a closed channel can still be received.
  */
 enum filar_status chan_send_until(struct chan *chan, const void *item, int64_t deadline_ns);
 enum filar_status chan_receive_until(struct chan *chan, void *item, int64_t deadline_ns);
@@ -81,6 +81,8 @@ enum filar_status chan_try_receive(struct chan *chan, void *item);
 enum filar_status chan_close(struct chan *chan);
 /* A moment's view. */
 size_t chan_count(struct chan *chan);
+/* Gives back what a large ring holds, if it is empty. */
+void chan_trim(struct chan *chan);
 /* For callers who keep all others from changing it meanwhile: the item at a place, 0 the oldest. */
 void *chan_item(struct chan *chan, size_t position);
 

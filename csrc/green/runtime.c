@@ -162,6 +162,17 @@ static enum filar_status allocate_locals(struct runtime *runtime, uint32_t worke
 	return FILAR_OK;
 }
 
+/* With those that spares have made for themselves, after the kernel threads have ended. */
+static void free_locals(struct runtime *runtime)
+{
+	const struct scheduler *scheduler = &runtime->scheduler;
+
+	for (uint32_t i = scheduler->worker_count; i < scheduler->worker_limit; i++)
+		memory_release(runtime->local_pointers[i]);
+	memory_release(runtime->locals);
+	memory_release(runtime->local_pointers);
+}
+
 static void describe_slot(const struct stack_slot *slot, char *text, size_t bytes)
 {
 	green_describe((const struct green *)slot, text, bytes);
@@ -189,7 +200,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 	runtime = memory_acquire_aligned(1, sizeof *runtime);
 	if (runtime == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a runtime");
-	spinlock_init(&runtime->outside_lock);
+	spinlock_init_ranked(&runtime->outside_lock, RANK_OUTSIDE);
 	eventcount_init(&runtime->drained_event);
 	runtime->attendant = options->attendant;
 	atomic_init(&runtime->next_number, 1);
@@ -210,8 +221,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 deinit_pool:
 	stack_pool_deinit(&runtime->pool);
 free_locals:
-	memory_release(runtime->locals);
-	memory_release(runtime->local_pointers);
+	free_locals(runtime); /* spares may have run already, for workers that came up */
 free_runtime:
 	memory_release(runtime);
 	return status;
@@ -328,11 +338,8 @@ enum filar_status runtime_destroy(struct runtime *runtime)
 			(unsigned long long)census.count, census.names);
 	}
 	scheduler_deinit(&runtime->scheduler);
-	for (uint32_t i = runtime->scheduler.worker_count; i < runtime->scheduler.worker_limit; i++)
-		memory_release(runtime->local_pointers[i]);
 	stack_pool_deinit(&runtime->pool);
-	memory_release(runtime->locals);
-	memory_release(runtime->local_pointers);
+	free_locals(runtime);
 	memory_release(runtime);
 	return FILAR_OK;
 }

@@ -510,7 +510,8 @@ int filar_rwlock_write_unlock(filar_rwlock *lock);
 
 /*
  * Items of item_bytes (1..4096; send pointers to what is larger) in order, copied straight into the
- * memory of a receiver that waits.  Capacity 0: a send ends when its item is received.
+ * memory of a receiver that waits.  Capacity 0: a send ends when its item is received.  A capacity
+ * above 1024, or none, is allocated as it is filled: a send may end with FILAR_NO_MEMORY.
  * FILAR_CLOSED: it was closed, the detail says by whom; what is in it can still be received.
  */
 enum { FILAR_CHAN_UNBOUNDED = -1, FILAR_SELECT_CASES_MAX = 256 };

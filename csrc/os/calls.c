@@ -217,3 +217,8 @@ int call_sigmask(int how, const sigset_t *set, sigset_t *old)
 		return EINVAL;
 	return pthread_sigmask(how, set, old);
 }
+
+int call_sigaltstack(const stack_t *stack, stack_t *old)
+{
+	return fails(FAILPOINT_SIGALTSTACK, ENOMEM) ? -1 : sigaltstack(stack, old);
+}

@@ -52,5 +52,6 @@ int call_eventfd(unsigned initial, int flags);
 int call_socketpair(int domain, int type, int fds[2]);
 int call_getrlimit(int resource, struct rlimit *limit);
 int call_sigmask(int how, const sigset_t *set, sigset_t *old);
+int call_sigaltstack(const stack_t *stack, stack_t *old);
 
 #endif

@@ -3,10 +3,17 @@
  */
 #include "py/items.h"
 
+#define LARGE_SLOTS 4096u
+/* So many references do not fit into any memory. */
+#define CAPACITY_MAX (SIZE_MAX / 4 / sizeof(PyObject *))
+
 int py_items_init(struct py_items *items, size_t capacity)
 {
-	enum filar_status status = chan_init(&items->chan, sizeof(PyObject *), capacity, NULL);
+	enum filar_status status;
 
+	if (capacity > CAPACITY_MAX)
+		capacity = CHAN_UNBOUNDED;
+	status = chan_init(&items->chan, sizeof(PyObject *), capacity, NULL);
 	items->forks = py_forks;
 	if (status == FILAR_OK)
 		return 0;
@@ -106,5 +113,8 @@ enum filar_status py_items_receive(struct py_items *items, PyObject **item, int6
 
 	if (status == FILAR_BUSY && deadline_ns != 0)
 		status = py_wait_leaving(wait_to_receive, &receive, deadline_ns);
+	/* A burst is over: its memory need not stay. */
+	if (FILAR_UNLIKELY(receive.chan->slots > LARGE_SLOTS) && chan_count(receive.chan) == 0)
+		chan_trim(receive.chan);
 	return status;
 }

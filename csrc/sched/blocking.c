@@ -16,7 +16,7 @@ void blocking_init(struct scheduler *scheduler, const struct scheduler_options *
 {
 	struct blocking *blocking = &scheduler->blocking;
 
-	spinlock_init(&blocking->lock);
+	spinlock_init_ranked(&blocking->lock, RANK_BLOCKING);
 	atomic_init(&blocking->active, options->working > 0 ? options->working : options->workers);
 	atomic_init(&blocking->watch.mood, options->spares_max > 0 ? WATCH_OFF : WATCH_NONE);
 	blocking->watch.stuck_ns = options->watch_ns;
@@ -179,14 +179,23 @@ static enum filar_status stand_in(struct scheduler *scheduler)
 	return start_spare(scheduler);
 }
 
+static bool somebody_is_missing(struct scheduler *scheduler)
+{
+	/* K6: acquire; pairs with K7: who ends the scheduler raises `working` for those that rest,
+	 * after `stopping`.  That calls for no spares. */
+	uint32_t working = load_acquire(&scheduler->working);
+
+	return load_relaxed(&scheduler->blocking.active) < working &&
+	       !load_relaxed(&scheduler->stopping);
+}
+
 bool blocking_fill_up(struct scheduler *scheduler)
 {
 	struct blocking *blocking = &scheduler->blocking;
 	enum filar_status status = FILAR_OK;
 	bool at_limit;
 
-	while (load_relaxed(&blocking->active) < load_relaxed(&scheduler->working) &&
-		status == FILAR_OK)
+	while (status == FILAR_OK && somebody_is_missing(scheduler))
 		status = stand_in(scheduler);
 	at_limit = scheduler->worker_count + blocking->spares_started == scheduler->worker_limit;
 	/* Our own limit is no reason to try again: who comes back makes up for it. */

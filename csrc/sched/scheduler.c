@@ -191,7 +191,7 @@ static void stop_workers(struct scheduler *scheduler)
 {
 	store_seq_cst(&scheduler->stopping, true);
 	idle_wake_all(&scheduler->idle);
-	/* Those that rest sleep on this word. */
+	/* K7: those that rest sleep on this word.  Release, `stopping`; pairs with K6. */
 	store_seq_cst(&scheduler->working, UINT32_MAX);
 	futex_wake(&scheduler->working, INT_MAX);
 	for (uint32_t i = 0; i < scheduler->worker_count; i++)

@@ -139,7 +139,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("aio", "chart", "joblib", "lab", "native", "pool", "report"):
+    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "pool", "report"):
         return importlib.import_module(f"filar.{name}")
     if name == "ThreadPoolExecutor":
         from filar.pool import ThreadPoolExecutor

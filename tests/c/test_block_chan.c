@@ -118,6 +118,29 @@ TEST(chan_unbounded_takes_all_and_keeps_the_order)
 	CHECK_EQ(chan_deinit(&chan), FILAR_OK);
 }
 
+TEST(chan_of_a_large_capacity_grows_to_it_and_is_trimmed_when_empty)
+{
+	enum { CAPACITY = 1500 };
+	int item;
+
+	make(&chan, CAPACITY, "c");
+	CHECK(chan.slots < CAPACITY);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < CAPACITY; i++)
+			CHECK_EQ(chan_try_send(&chan, &i), FILAR_OK);
+		CHECK_EQ(chan_try_send(&chan, &item), FILAR_BUSY);
+		CHECK_EQ(send(&chan, 1, clock_now_ns()), FILAR_TIMED_OUT);
+		CHECK_EQ(chan.slots, CAPACITY);
+		chan_trim(&chan);
+		CHECK_EQ(chan.slots, CAPACITY);
+		for (int i = 0; i < CAPACITY; i++)
+			CHECK_EQ(receive(&chan, 0), i);
+		chan_trim(&chan);
+		CHECK(chan.slots < CAPACITY);
+	}
+	CHECK_EQ(chan_deinit(&chan), FILAR_OK);
+}
+
 static void be_closed_on(void *send_too)
 {
 	enum filar_status status = send_too != NULL

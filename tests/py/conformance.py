@@ -2,9 +2,11 @@
 
 The suites are those of the Python that runs (`lock_tests` and `test_queue` of its `test` package; Debian keeps them in
 libpython3.x-testsuite). What does not apply is left out here, each with its reason: nothing else is. Run as a program,
-`conformance.py NAME` runs one case in a process of its own: the suites count all threads of the process.
+`conformance.py CASE` runs one case in a process of its own: the suites count all threads of the process.
+`conformance.py CASE WORKERS` runs it on green threads: the tests themselves, and every thread that they start.
 """
 
+import contextlib
 import importlib
 import sys
 import threading
@@ -22,6 +24,11 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "test_at_fork_reinit": "looks at the private `_cond` of threading.Event; ours: test_sync_fork.py",
         "test_reset_internal_locks": "looks at the private `_cond` of threading.Event; ours: test_sync_fork.py",
     },
+}
+# Case -> why it is not run on green threads; single tests there: none.
+LEFT_OUT_ON_GREEN: dict[str, str] = {
+    "StandardConditionOnOurRLock": "threading.Condition waits on a lock of its own, which blocks the worker",
+    "ConditionOnStandardLock": "threading.RLock belongs to the kernel thread, which green threads share",
 }
 
 
@@ -66,6 +73,9 @@ QUEUES: dict[str, str] = {
     "SimpleQueue": "CSimpleQueueTest",
 }
 CASES = [*LOCKS, *QUEUES]
+# What they find there.
+tested = types.ModuleType("queue")
+tested.__dict__.update({name: getattr(filar.queue, name) for name in filar.queue.__all__})
 
 
 def suite_for(case: str) -> types.ModuleType | None:
@@ -78,13 +88,84 @@ def suite_for(case: str) -> types.ModuleType | None:
     return None
 
 
+spawned: list[int] = []
+
+
+def spawn(callable: Callable[..., object], *args: Any) -> Any:
+    """As filar.spawn(), counted."""
+    spawned.append(1)
+    return filar.spawn(callable, *args)
+
+
+class GreenThread:
+    """What the suites need of threading.Thread, on a green thread."""
+
+    def __init__(
+        self, group: Any = None, target: Any = None, name: Any = None, args: Any = (), kwargs: Any = None
+    ) -> None:
+        self._target, self._args, self._kwargs = target, args, kwargs or {}
+        self._green: Any = None
+        self.name = name or "green"
+        self.daemon = False
+
+    def start(self) -> None:
+        """Spawns it."""
+        self._green = spawn(self.run)
+
+    def run(self) -> None:
+        """May be overridden."""
+        self._target(*self._args, **self._kwargs)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Returns when the time has passed, as Thread's."""
+        with contextlib.suppress(filar.DeadlineError):
+            self._green.join(timeout)
+
+    def is_alive(self) -> bool:
+        """From start() to the end."""
+        return self._green is not None and not self._green.done()
+
+
+def polite(kind: type[filar.Queue[Any]]) -> type[filar.Queue[Any]]:
+    """Some tests poll without ever waiting; a green thread that does must let others run."""
+
+    def get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return kind.get(self, block, timeout)
+        except filar.Empty:
+            filar.yield_()
+            raise
+
+    return type(kind.__name__, (kind,), {"get": get})
+
+
+def use_green_threads() -> None:
+    """From here on the modules of the suites get green threads, and what parks instead of blocking."""
+    import _thread
+    import time
+
+    # Before the suites are imported, which keep names of these; filar has what it needs of them.
+    import test.support.threading_helper  # noqa: F401
+
+    shim = types.ModuleType("threading")
+    shim.__dict__.update(threading.__dict__)
+    for name in ("Lock", "RLock", "Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier"):
+        setattr(shim, name, getattr(filar, name))
+    shim.Thread = GreenThread  # type: ignore[attr-defined]
+    sys.modules["threading"] = shim
+    _thread.start_new_thread = lambda function, args: spawn(function, *args).ident  # type: ignore[assignment]
+    time.sleep = filar.sleep
+    for name in ("Queue", "LifoQueue", "PriorityQueue"):
+        setattr(tested, name, polite(getattr(filar, name)))
+
+
 def build(case: str, suite: types.ModuleType) -> type[unittest.TestCase]:
     """CPython's test case, on our class."""
     if case in LOCKS:
         kind, attribute, made = LOCKS[case]
         built = type(case, (getattr(suite, kind),), {attribute: staticmethod(made)})
     else:
-        built = type(case, (getattr(suite, QUEUES[case]),), {"queue": filar.queue})
+        built = type(case, (getattr(suite, QUEUES[case]),), {"queue": tested})
     for name, reason in LEFT_OUT.get(case, {}).items():
         if hasattr(built, name):
             setattr(built, name, unittest.skip(reason)(getattr(built, name)))
@@ -101,5 +182,21 @@ def run(case: str) -> int:
     return 0 if result.wasSuccessful() and result.testsRun > len(result.skipped) else 1
 
 
+def main(case: str, workers: int = 0) -> int:
+    """On kernel threads (workers 0) or on a runtime with so many workers."""
+    if workers == 0:
+        return run(case)
+    use_green_threads()
+
+    def on_green() -> int:
+        assert filar.current() is not None
+        result = run(case)
+        # Not a word of threads that were not green.
+        assert result == 77 or spawned, "no test has started a green thread"
+        return result
+
+    return int(filar.run(on_green, workers=workers))
+
+
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1]))
+    sys.exit(main(sys.argv[1], *map(int, sys.argv[2:])))

@@ -69,9 +69,41 @@ def test_a_capacity_that_cannot_be_is_refused(capacity, error):
         filar.Channel(capacity)
 
 
-def test_a_capacity_larger_than_memory_says_so():
-    with pytest.raises((filar.OutOfMemoryError, filar.InvalidArgumentError), match="items"):
-        filar.Channel(2**57)
+def test_a_large_capacity_costs_what_is_in_it():
+    channel, queue = filar.Channel(2**57), filar.Queue(sys.maxsize)
+    assert (channel.capacity, queue.maxsize) == (2**57, sys.maxsize)
+    channel.send(1)
+    queue.put(1)
+    assert (channel.receive(), queue.get(), queue.full()) == (1, 1, False)
+
+
+@pytest.mark.parametrize("capacity", [None, 3000, 5000])
+def test_a_large_channel_holds_as_many_as_it_says_again_and_again(capacity):
+    channel = filar.Channel(capacity)
+    count = capacity or 20_000
+    for _ in range(3):
+        for n in range(count):
+            channel.send_nowait(n)
+        if capacity:
+            with pytest.raises(filar.BusyError):
+                channel.send_nowait(-1)
+        assert [channel.receive_nowait() for _ in range(count)] == list(range(count))
+
+
+def test_the_memory_of_a_burst_is_given_back():
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    queue, thing = filar.SimpleQueue(), Thing()
+    before = resident()
+    for _ in range(3_000_000):
+        queue.put(thing)
+    full = resident()
+    assert full - before > 20 << 20
+    for _ in range(3_000_000):
+        queue.get()
+    assert full - resident() > 20 << 20
 
 
 def test_a_closed_channel_gives_what_it_has_and_takes_nothing():

@@ -316,10 +316,106 @@ func g14() {
 	value("G14", "burnt_next_300ms", (cpuNs()-soon)/1e6, "ms")
 }
 
+// ---- P: pools.  Goroutines are the pool; GOMAXPROCS is workers plus the one that submits. ----
+
+const (
+	poolTasks      = 200000
+	poolFib        = 27
+	poolFibForks   = 832039
+	poolRoundTrips = 20000
+)
+
+func submitAndWait(producers, tasks int) {
+	var all sync.WaitGroup
+	var submitting sync.WaitGroup
+	all.Add(producers * tasks)
+	submitting.Add(producers)
+	for p := 0; p < producers; p++ {
+		go func() {
+			for i := 0; i < tasks; i++ {
+				go all.Done()
+			}
+			submitting.Done()
+		}()
+	}
+	submitting.Wait()
+	all.Wait()
+}
+
+func producersLine(line, metric string, producers int) {
+	for workers := 1; workers <= 2; workers++ {
+		runtime.GOMAXPROCS(workers + 1)
+		submitAndWait(producers, 1000)
+		for s := 0; s < samples; s++ {
+			w := begin()
+			submitAndWait(producers, poolTasks/producers)
+			w.end(line, fmt.Sprintf("%s_%d", metric, workers), poolTasks, "ns")
+		}
+	}
+}
+
+func p1() { producersLine("P1", "submit", 1) }
+
+func p2() { producersLine("P2", "producers", 2) }
+
+func forkFib(n int) int {
+	if n < 2 {
+		return n
+	}
+	var right int
+	var done sync.WaitGroup
+	done.Add(1)
+	go func() {
+		right = forkFib(n - 2)
+		done.Done()
+	}()
+	left := forkFib(n - 1)
+	done.Wait()
+	return left + right
+}
+
+func p3() {
+	for threads := 1; threads <= 2; threads++ {
+		runtime.GOMAXPROCS(threads)
+		w := begin()
+		if forkFib(poolFib) != 196418 {
+			panic("fib")
+		}
+		w.end("P3", fmt.Sprintf("fork_%d", threads), poolFibForks, "ns")
+	}
+}
+
+func p8() {
+	for workers := 1; workers <= 2; workers++ {
+		runtime.GOMAXPROCS(workers + 1)
+		for s := 0; s < samples; s++ {
+			w := begin()
+			for i := 0; i < poolRoundTrips; i++ {
+				done := make(chan struct{})
+				go close(done)
+				<-done
+			}
+			w.end("P8", fmt.Sprintf("round_trip_%d", workers), poolRoundTrips*1e3, "us")
+		}
+	}
+}
+
+func p10() {
+	runtime.GOMAXPROCS(3)
+	submitAndWait(1, 20000)
+	start := cpuNs()
+	time.Sleep(100 * time.Millisecond)
+	soon := cpuNs()
+	value("P10", "burnt_first_100ms", (soon-start)/1e6, "ms")
+	time.Sleep(300 * time.Millisecond)
+	value("P10", "burnt_next_300ms", (cpuNs()-soon)/1e6, "ms")
+}
+
 func main() {
-	names := []string{"G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11", "G13", "G14"}
+	names := []string{"G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11", "G13", "G14",
+		"P1", "P2", "P3", "P8", "P10"}
 	lines := map[string]func(){"G2": g2, "G3": g3, "G4": g4, "G5": g5, "G6": g6, "G7": g7, "G8": g8, "G9": g9,
-		"G10": g10, "G11": g11, "G13": g13, "G14": g14}
+		"G10": g10, "G11": g11, "G13": g13, "G14": g14, "P1": p1, "P2": p2, "P3": p3, "P8": p8, "P10": p10}
 	for _, name := range os.Args[1:] {
 		if name == "--lines" {
 			fmt.Println(strings.Join(names, "\n"))
