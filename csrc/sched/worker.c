@@ -239,15 +239,28 @@ static void pause_until_injected(struct worker *worker)
 	}
 }
 
+/* How long it searches, where a layer has queues of its own: its full time again after it has paid,
+ * half of it after each time it has not.  Whoever would make work may be waiting for this CPU. */
+static void learn_patience(struct worker *worker, bool waited, bool found)
+{
+	if (worker->scheduler->find == NULL || !waited)
+		return;
+	if (found)
+		worker->impatience = 0;
+	else if (SEARCH_ROUNDS >> worker->impatience > 1)
+		worker->impatience++;
+}
+
 /* Searches for a while. */
 static struct work *search(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
-	uint32_t rounds = scheduler->spin ? SEARCH_ROUNDS : 1;
+	uint32_t rounds = scheduler->spin ? SEARCH_ROUNDS >> worker->impatience : 1;
 	struct work *work = NULL;
+	uint32_t round;
 
 	COUNTER_ADD(worker, searches, 1);
-	for (uint32_t round = 0; round < rounds && work == NULL; round++) {
+	for (round = 0; round < rounds && work == NULL; round++) {
 		if (round > 0)
 			pause_until_injected(worker);
 		work = worker_pick(worker);
@@ -256,6 +269,7 @@ static struct work *search(struct worker *worker)
 		if (load_relaxed(&scheduler->stopping))
 			break;
 	}
+	learn_patience(worker, round > 1 || work == NULL, work != NULL);
 	return work;
 }
 

@@ -62,6 +62,7 @@ struct worker {
 	_Atomic(struct work *) current; /* A  owner writes: what runs; NULL on its own stack */
 	uint32_t turns;                 /* W  picks until the next look outside */
 	uint32_t next_streak;           /* W  picks from the next slot in a row */
+	uint32_t impatience;            /* W  searches that found nothing: worker.c */
 	uint32_t anchored;              /* W  pieces of work that can only run here (pinned.h) */
 	void *local;                    /* I  the upper layer's part of this worker */
 	void *carrier;                  /* W  the part of the layer above that one */
