@@ -25,7 +25,7 @@
 
 #define CARVE_BATCH      (STACK_BATCH < 16u ? STACK_BATCH : 16u)
 #define SLAB_SLOTS_FIRST ((size_t)64)
-#define SLAB_BYTES_MAX   ((size_t)16 << 30)
+#define SLAB_BYTES_MAX   ((size_t)64 << 30)
 #define CACHELINE        ((size_t)FILAR_CACHELINE_BYTES)
 
 /* ---- places ---- */
