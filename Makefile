@@ -130,7 +130,7 @@ $(foreach variant,plain asan tsan hard fail interleave,$(eval $(call VARIANT,$(v
 
 # The second CPU: cross-compiled, run under qemu's user mode.  Sanitizers and qemu do not mix.
 CROSS   := aarch64-linux-gnu-gcc
-TESTS_AARCH64 := test_context test_runq test_sched test_green stress_runq stress_park
+TESTS_AARCH64 := test_context test_runq test_sched test_green test_blocking test_idle_source test_preempt stress_runq stress_park stress_blocking
 $(BUILD)/aarch64/%: tests/c/%.c $(CORE_C) $(CORE_S) $(HEADERS) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
 	$(CROSS) $(CFLAGS_COMMON) -Wno-missing-prototypes -O2 -DFILAR_DEBUG -static -Itests/c $< \

@@ -198,6 +198,7 @@ GOALS = (
     Goal("G10", "skynet_1", 90, aim=True),
     Goal("G10", "skynet_2", 50, aim=True),
     Goal("G11", "next_waits", 1.0, "go"),
+    Goal("G11", "next_waits", 20, aim=True),
     Goal("G13", "bookkeeping", 1.0, "go"),
     Goal("G13", "bookkeeping", 20, aim=True),
     Goal("G14", "burnt_first_100ms", 1.0),

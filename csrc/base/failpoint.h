@@ -40,6 +40,7 @@
 	X(SOCKETPAIR, "socketpair")                                                                \
 	X(GETRLIMIT, "getrlimit")                                                                  \
 	X(SIGMASK, "pthread_sigmask")                                                              \
+	X(TGKILL, "tgkill")                                                                        \
 	X(SIGALTSTACK, "sigaltstack")
 
 enum failpoint {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "green/preempt.h"
 #include "green/runtime.h"
 #include "green/switch.h"
 #include "green/waiter.h"
@@ -150,16 +151,10 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 #endif
 		switch_settle_yield(worker, green);
 		return;
-	case LEAVING_PARK:
-		waiter_commit(worker, green);
-		return;
 	case LEAVING_FORK:
-		/* RUNNING -> RUNNABLE: the next here, unless a thief is faster.  It comes back as
-		 * from a call: that is no turn taken from others. */
+		/* RUNNING -> RUNNABLE: comes back as from a call, unless a thief is faster. */
 		store_relaxed(&green->state, GREEN_RUNNABLE);
-		if (worker->next_streak > 0)
-			worker->next_streak--;
-		scheduler_ready_next(worker, &green->work);
+		scheduler_ready_spawner(worker, &green->work);
 		return;
 	default:
 		FILAR_ASSERT(how == LEAVING_END);
@@ -213,7 +208,11 @@ static void entry(void *transfer, void *argument)
 	struct work *next;
 
 	switch_settle(worker);
+	if (FILAR_UNLIKELY(green->preemptible))
+		preempt_body_begins(green);
 	green->body(green->argument);
+	if (FILAR_UNLIKELY(green->preemptible))
+		preempt_body_ends(green);
 	worker = worker_here(); /* the body may have moved */
 	if (worker == NULL)
 		exit(0); /* the child of a fork: its only kernel thread has come to its end */
@@ -250,12 +249,15 @@ static enum filar_status make(struct green **result, struct runtime *runtime,
 	green = (struct green *)slot;
 	green->work.class = &green_work_class;
 	green->work.home = NULL;
-	green->runtime = runtime;
+	/* Whoever has an old handle may be looking. */
+	if (green->runtime != runtime)
+		green->runtime = runtime;
 	green->body = body;
 	green->argument = argument;
 	store_relaxed(&green->state, GREEN_RUNNABLE);
 	store_relaxed(&green->joiner, options->detached ? JOINER_DETACHED : NULL);
 	set_name(green, options->name);
+	preempt_init(green, options->preemptible && runtime->preempts);
 	context_init(&green->context, slot->low, (size_t)((char *)green - (char *)slot->low), entry,
 		green);
 	/* N1: release: a handle's holder sees the above.  Pairs with N2. */

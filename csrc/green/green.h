@@ -65,7 +65,10 @@ struct green {
 	_Atomic(struct waiter *) joiner; /* A  who joins, or one of JOINER_* */
 	struct runtime *runtime;         /* I  of the slot: the same for all that come */
 	void *attended;                  /* S  the attendant's, while it is pinned */
-	_Atomic uint32_t has_name;       /* A  0: `name` is somebody else's */
+	_Atomic uint8_t has_name;        /* A  0: `name` is somebody else's */
+	bool preemptible;                /* I  see preempt.h */
+	_Atomic uint8_t preempt_wanted;  /* A  own, handler: was to be preempted, could not be */
+	_Atomic uint16_t preempt_off;    /* A  own, handler: not to be preempted now */
 
 	/* What each switch touches: one line. */
 	_Alignas(FILAR_CACHELINE_BYTES) struct context context; /* S */
@@ -77,9 +80,11 @@ struct green {
 	_Atomic uint64_t number; /* A  of this green thread in its runtime; 0: the slot is free */
 	_Atomic uint64_t cancel_number; /* A  cancelled if it equals `number` */
 
-	struct deadline deadline; /* S  of the current wait */
-	uint64_t deadline_ticket; /* S  the wait it belongs to */
-	_Atomic uint64_t name[3]; /* A  text, in words so that a dump may read it any time */
+	struct deadline deadline;       /* S  of the current wait */
+	uint64_t deadline_ticket;       /* S  the wait it belongs to */
+	_Atomic uint64_t name[3];       /* A  text, in words so that a dump may read it any time */
+	_Atomic uint32_t cancel_posted; /* A  1: cancel_work is on its way to a worker */
+	struct work cancel_work;        /* S  of whoever set cancel_posted, then the scheduler's */
 };
 
 #define JOINER_ENDED    ((struct waiter *)1)
@@ -99,6 +104,7 @@ struct green_options {
 	/* Spawned by a green thread: it runs now, and the spawner next, here or on a worker that
 	 * has nothing to do.  For fork-join: few are alive at once, on warm stacks. */
 	bool run_first;
+	bool preemptible; /* where the runtime preempts: see preempt.h for what it may do */
 };
 
 /*

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "green/preempt.h"
 #include "green/waiter.h"
 #include "os/affinity.h"
 #include "os/calls.h"
@@ -62,6 +63,8 @@ static enum filar_status worker_begins(struct worker *worker)
 	sigaddset(&faults, SIGBUS);
 	sigaddset(&faults, SIGFPE);
 	sigaddset(&faults, SIGILL);
+	if (worker->scheduler->preempt_signal != 0)
+		sigaddset(&faults, worker->scheduler->preempt_signal);
 	error = call_sigmask(SIG_UNBLOCK, &faults, NULL);
 	if (error != 0)
 		return status_from_errno(error, "pthread_sigmask");
@@ -128,6 +131,11 @@ static enum filar_status check_options(const struct runtime_options *options)
 	if (options->watch_ns < 0)
 		return status_detail(FILAR_INVALID, "a watch of %lld ns is negative",
 			(long long)options->watch_ns);
+	if (options->preempt_ns < 0 ||
+		(options->preempt_ns > 0 && options->preempt_ns < RUNTIME_PREEMPT_NS_MIN))
+		return status_detail(FILAR_INVALID,
+			"preemption after %lld ns is too often: at least %d",
+			(long long)options->preempt_ns, RUNTIME_PREEMPT_NS_MIN);
 	if (options->pin == WORKER_PIN_LIST && (options->cpus == NULL || options->cpu_count == 0))
 		return status_detail(FILAR_INVALID, "a list of CPUs to pin to needs CPUs");
 	return FILAR_OK;
@@ -186,6 +194,8 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		.cpu_count = options->cpu_count,
 		.name = options->name,
 		.watch_ns = options->watch_ns,
+		.preempt_ns = options->preempt_ns,
+		.preempt_signal = options->preempt_signal,
 		.worker_begins = worker_begins,
 		.worker_ends = worker_ends,
 		.quiet = check_drained };
@@ -213,11 +223,20 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		&runtime->pool, sizeof(struct green), options->guard, describe_slot);
 	if (status != FILAR_OK)
 		goto free_locals;
+	runtime->preempts = options->preempt_ns > 0;
+	if (runtime->preempts) {
+		status = preempt_begin(&scheduler_options.preempt_signal);
+		if (status != FILAR_OK)
+			goto deinit_pool;
+	}
 	status = scheduler_init(&runtime->scheduler, &scheduler_options, runtime->local_pointers);
 	if (status != FILAR_OK)
-		goto deinit_pool;
+		goto end_preemption;
 	*result = runtime;
 	return FILAR_OK;
+end_preemption:
+	if (runtime->preempts)
+		preempt_end();
 deinit_pool:
 	stack_pool_deinit(&runtime->pool);
 free_locals:
@@ -338,6 +357,8 @@ enum filar_status runtime_destroy(struct runtime *runtime)
 			(unsigned long long)census.count, census.names);
 	}
 	scheduler_deinit(&runtime->scheduler);
+	if (runtime->preempts)
+		preempt_end();
 	stack_pool_deinit(&runtime->pool);
 	free_locals(runtime);
 	memory_release(runtime);

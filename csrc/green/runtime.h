@@ -39,13 +39,16 @@ struct runtime_options {
 	const char *name;       /* of the workers' kernel threads; NULL: "filar" */
 	const struct attendant *attendant; /* NULL: none */
 	int32_t spares_max;                /* RUNTIME_SPARES_DEFAULT, or at most SPARES_MAX */
-	int64_t watch_ns; /* one piece of work for so long is stuck; 0: only what is marked */
+	int64_t watch_ns;       /* one piece of work for so long is stuck; 0: only what is marked */
+	int64_t preempt_ns;     /* a preemptible one that runs for so long is preempted; 0: never */
+	int32_t preempt_signal; /* 0: any that is free */
 };
 
 /* None with one worker: N:1, where one that blocks stops all.  Else RUNTIME_SPARES. */
 #define RUNTIME_SPARES_DEFAULT   (-1)
 #define RUNTIME_SPARES           64
 #define RUNTIME_WATCH_NS_DEFAULT (10 * NS_PER_MS)
+#define RUNTIME_PREEMPT_NS_MIN   100000 /* the watcher looks twice in that time */
 
 /* What only one worker touches, or under outside_lock those who are none. */
 struct green_local {
@@ -59,6 +62,7 @@ struct runtime {
 	struct scheduler scheduler;
 	struct stack_pool pool;
 	uint32_t class_index;       /* I  of the default stack */
+	bool preempts;              /* I */
 	struct green_local *locals; /* I  one for each regular worker; spares make their own */
 	void **local_pointers;      /* I */
 	const struct attendant *attendant; /* I  NULL: none */

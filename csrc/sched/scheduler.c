@@ -216,7 +216,7 @@ enum filar_status scheduler_make_worker(struct scheduler *scheduler)
 
 	if (status == FILAR_OK)
 		/* K1: release; pairs with K2. */
-		store_release(&scheduler->made, index + 1);
+		store_seq_cst(&scheduler->made, index + 1);
 	return status;
 }
 
@@ -245,6 +245,7 @@ static void init_parts(struct scheduler *scheduler, const struct scheduler_optio
 	scheduler->worker_begins = options->worker_begins;
 	scheduler->worker_ends = options->worker_ends;
 	scheduler->quiet = options->quiet;
+	scheduler->preempt_signal = options->preempt_ns > 0 ? options->preempt_signal : 0;
 	scheduler->find = options->find;
 	scheduler->has_more = options->has_more;
 	scheduler->rests = options->rests;
@@ -371,12 +372,22 @@ void scheduler_submit(struct scheduler *scheduler, struct work *work)
 		scheduler_ready_pinned(NULL, work);
 		return;
 	}
+	/* Not past what is in the queue: one that submits two finds the second behind the first. */
+	if (inject_count(&scheduler->inject) == 0 && mailbox_post(&scheduler->mailbox, work))
+		return;
 	work_chain_push(&chain, work);
 	inject_lock(&scheduler->inject);
 	inject_push_locked(&scheduler->inject, &chain);
 	idle_wake_one(&scheduler->idle);
 	/* Nothing of the scheduler is touched after this. */
 	inject_unlock(&scheduler->inject);
+}
+
+/* The own queue is full. */
+void scheduler_ready_slow(struct worker *worker, struct work *work)
+{
+	worker_push(worker, work);
+	idle_wake_one(&worker->scheduler->idle);
 }
 
 void scheduler_add_deadline(struct scheduler *scheduler, struct deadline *deadline)
@@ -463,7 +474,8 @@ static void dump_worker(struct worker *worker, int fd)
 	(void)scheduler_describe_piece(worker, piece, sizeof piece);
 	dprintf(fd, "worker %u: %s%s%s, %llu queued%s", worker->index,
 		worker_doing_name(load_relaxed(&worker->doing)), worker->spare ? " (spare)" : "",
-		piece, (unsigned long long)runq_length(&worker->runq),
+		piece,
+		(unsigned long long)(runq_length(&worker->runq) + deque_length(&worker->spawners)),
 		load_relaxed(&worker->next) != NULL ? " and one next" : "");
 	if (load_relaxed(&worker->pinned.count) > 0)
 		dprintf(fd, ", %llu in its inbox",
@@ -490,7 +502,7 @@ void scheduler_dump(struct scheduler *scheduler, int fd)
 			(long long)((earliest - clock_now_ns()) / NS_PER_US));
 	dprintf(fd, "%s%s\n", load_relaxed(&scheduler->closing) ? ", closing" : "",
 		load_relaxed(&scheduler->stopping) ? ", stopping" : "");
-	if (scheduler->worker_limit > scheduler->worker_count)
+	if (scheduler_has_spares(scheduler))
 		dump_blocking(&scheduler->blocking, fd);
 	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
 		dump_worker(&scheduler->workers[i], fd);

@@ -11,6 +11,7 @@
 #include "sched/blocking.h"
 #include "sched/deadline.h"
 #include "sched/inject.h"
+#include "sched/mailbox.h"
 #include "sched/worker.h"
 
 #define WORKERS_MAX 1024
@@ -30,7 +31,11 @@ struct scheduler_options {
 	size_t cpu_count;
 	const char *name;    /* of the workers' kernel threads: "<name>-<index>", cut to fit */
 	uint32_t spares_max; /* workers that may stand in for blocked ones; 0: none, no watcher */
-	int64_t watch_ns;    /* one piece of work for so long is stuck; 0: only what is marked */
+	/* What says by worker->preemptible_ticks that it may be, and runs for so long while others
+	 * wait, is sent the signal.  0: nothing is. */
+	int64_t preempt_ns;
+	int32_t preempt_signal;
+	int64_t watch_ns; /* one piece of work for so long is stuck; 0: only what is marked */
 	/* On each worker's kernel thread, at its beginning and end; NULL: nothing to do. */
 	enum filar_status (*worker_begins)(struct worker *worker);
 	void (*worker_ends)(struct worker *worker);
@@ -60,15 +65,17 @@ struct scheduler {
 	struct work *(*find)(struct worker *worker);               /* I */
 	bool (*has_more)(struct worker *worker);                   /* I */
 	void (*rests)(struct worker *worker, bool begins);         /* I */
+	struct mailbox mailbox;
 	struct inject inject;
 	struct deadlines deadlines;
 	struct idle idle;
 	struct blocking blocking;
-	char name[11];         /* I  of the kernel threads, cut */
-	int32_t *home;         /* I  the creator's CPUs if the workers are pinned, else NULL */
-	size_t home_count;     /* I */
-	_Atomic bool closing;  /* A  workers that run out of work call quiet() */
-	_Atomic bool stopping; /* A  workers end as soon as they run out of what is at hand */
+	char name[11];          /* I  of the kernel threads, cut */
+	int32_t preempt_signal; /* I  0: none */
+	int32_t *home;          /* I  the creator's CPUs if the workers are pinned, else NULL */
+	size_t home_count;      /* I */
+	_Atomic bool closing;   /* A  workers that run out of work call quiet() */
+	_Atomic bool stopping;  /* A  workers end as soon as they run out of what is at hand */
 	_Atomic uint32_t workers_up; /* A  futex: how many have begun */
 	_Atomic uint32_t started;    /* A  workers 0.. that have a kernel thread */
 	_Atomic uint32_t working;    /* A  futex: workers from this index on rest, but spares */
@@ -91,24 +98,34 @@ bool scheduler_is_forked(const struct scheduler *scheduler);
 void scheduler_submit(struct scheduler *scheduler, struct work *work);
 /* Pinned work: to its worker's queue or inbox.  `worker` is the caller's, or NULL outside. */
 void scheduler_ready_pinned(struct worker *worker, struct work *work);
-/* On a worker of this scheduler: makes work runnable, in the next slot or at the end of the queue.
- */
+void scheduler_ready_slow(struct worker *worker, struct work *work);
+/* On a worker of this scheduler: makes work runnable, in the next slot, at the end of the queue, or
+ * as a spawner whose child runs first. */
 static inline void scheduler_ready_next(struct worker *worker, struct work *work)
 {
-	if (FILAR_UNLIKELY(work->home != NULL)) {
+	if (FILAR_UNLIKELY(work->home != NULL))
 		scheduler_ready_pinned(worker, work);
-		return;
-	}
-	worker_push_next(worker, work);
-	if (worker->runq.shared)
-		idle_wake_one(&worker->scheduler->idle);
+	else if (worker_push_next(worker, work))
+		idle_wake_one_announced(&worker->scheduler->idle);
 }
 static inline void scheduler_ready(struct worker *worker, struct work *work)
 {
 	FILAR_ASSERT(work->home == NULL);
-	worker_push(worker, work);
-	if (worker->runq.shared)
-		idle_wake_one(&worker->scheduler->idle);
+	if (!worker->runq.shared)
+		worker_push(worker, work);
+	else if (FILAR_LIKELY(runq_push_announced(&worker->runq, work)))
+		idle_wake_one_announced(&worker->scheduler->idle);
+	else
+		scheduler_ready_slow(worker, work);
+}
+static inline void scheduler_ready_spawner(struct worker *worker, struct work *work)
+{
+	if (FILAR_UNLIKELY(work->home != NULL))
+		scheduler_ready_pinned(worker, work);
+	else if (FILAR_UNLIKELY(!worker_push_spawner(worker, work)))
+		scheduler_ready(worker, work);
+	else if (worker->runq.shared)
+		idle_wake_one_announced(&worker->scheduler->idle);
 }
 
 /* Adds a deadline and sees to it that somebody wakes up for it. */
@@ -123,8 +140,32 @@ static inline void scheduler_fire_deadlines(struct scheduler *scheduler)
 /* Workers that exist, with the spares made so far: those whose queues must be looked at. */
 static inline uint32_t scheduler_made(struct scheduler *scheduler)
 {
-	/* K2: acquire; pairs with K1: their queues are initialised. */
-	return load_acquire(&scheduler->made);
+	/* K2: acquire; pairs with K1: their queues are initialised.  seq_cst, as the looks into
+	 * those queues are: one about to sleep sees whoever announced work there. */
+	return load_seq_cst(&scheduler->made);
+}
+
+/* From any thread, once, at any time: idle_source.h. */
+static inline void scheduler_attach_source(struct scheduler *scheduler, struct idle_source *source)
+{
+	idle_attach_source(&scheduler->idle, source);
+}
+
+static inline bool scheduler_has_spares(const struct scheduler *scheduler)
+{
+	return scheduler->worker_limit > scheduler->worker_count;
+}
+
+static inline bool scheduler_preempts(const struct scheduler *scheduler)
+{
+	return scheduler->preempt_signal != 0;
+}
+
+static inline bool watch_exists(struct scheduler *scheduler)
+{
+	uint32_t mood = load_relaxed(&scheduler->blocking.watch.mood);
+
+	return mood != WATCH_NONE && mood != WATCH_OFF;
 }
 
 /* For worker.c. */

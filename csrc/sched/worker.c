@@ -5,6 +5,7 @@
 #include "sched/worker.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "arch/cpu.h"
 #include "base/check.h"
@@ -15,11 +16,13 @@
 #include "sched/scheduler.h"
 
 #if FILAR_HARD || FILAR_INTERLEAVE
-#define SEARCH_ROUNDS 1u
+#define SEARCH_ROUNDS   1u
+#define SEARCH_EAGER_NS 0
 #else
-#define SEARCH_ROUNDS 20u
+#define SEARCH_ROUNDS   20u
+#define SEARCH_EAGER_NS (30 * NS_PER_US)
 #endif
-/* Pauses between two rounds: some 0.5 to 2 us; all rounds together stay below 50. */
+/* Pauses between two rounds: some 0.3 to 2 us; all rounds together stay below 50. */
 #define SEARCH_PAUSES (FILAR_INTERLEAVE ? 1u : 32u)
 
 /* ---- pushing ---- */
@@ -48,16 +51,20 @@ static struct work *exchange_next(struct worker *worker, struct work *work)
 		return before;
 	}
 	/* W1: release for a thief that takes it, acquire against a thief that took it (both sides
-	 * run this or W2 in worker_steal_next()). */
-	return exchange_acq_rel(&worker->next, work);
+	 * run this or W2 in steal_next()).  seq_cst: announced. */
+	return exchange_seq_cst(&worker->next, work);
 }
 
-void worker_push_next(struct worker *worker, struct work *work)
+void worker_push_next_slow(struct worker *worker, struct work *work)
 {
 	struct work *displaced = exchange_next(worker, work);
 
-	if (displaced != NULL)
+	if (displaced == NULL)
+		return;
+	if (!worker->runq.shared)
 		worker_push(worker, displaced);
+	else if (!runq_push_announced(&worker->runq, displaced))
+		scheduler_ready_slow(worker, displaced);
 }
 
 uint64_t worker_give_away(struct worker *worker)
@@ -69,6 +76,8 @@ uint64_t worker_give_away(struct worker *worker)
 
 	if (work != NULL)
 		work_chain_push(&chain, work);
+	while ((work = deque_pop(&worker->spawners)) != NULL)
+		work_chain_push(&chain, work);
 	while ((work = runq_pop(&worker->runq)) != NULL)
 		work_chain_push(&chain, work);
 	count = chain.count;
@@ -79,13 +88,35 @@ uint64_t worker_give_away(struct worker *worker)
 	return count;
 }
 
+void worker_empty(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work *taken[RUNQ_STEAL_MAX], *next;
+	struct work_chain chain = { 0 };
+	uint32_t count;
+
+	/* W2, again; its owner has not picked anything for a while. */
+	next = exchange_acq_rel(&worker->next, NULL);
+	if (next != NULL)
+		work_chain_push(&chain, next);
+	while ((count = runq_steal(&worker->runq, taken)) > 0)
+		for (uint32_t i = 0; i < count; i++)
+			work_chain_push(&chain, taken[i]);
+	if (chain.count == 0)
+		return;
+	inject_lock(&scheduler->inject);
+	inject_push_locked(&scheduler->inject, &chain);
+	idle_wake_one(&scheduler->idle);
+	inject_unlock(&scheduler->inject);
+}
+
 /* ---- picking what is at hand ---- */
 
-struct work *worker_pick_next(struct worker *worker)
+struct work *worker_pick_next_slow(struct worker *worker)
 {
 	struct work *work = exchange_next(worker, NULL);
 
-	if (work == NULL || runq_length(&worker->runq) == 0) {
+	if (work == NULL || !worker_has_queued(worker)) {
 		worker->next_streak = 0;
 		return work;
 	}
@@ -119,6 +150,14 @@ static uint64_t fair_share(struct scheduler *scheduler)
 	return share < RUNQ_STEAL_MAX ? share : RUNQ_STEAL_MAX;
 }
 
+static void poll_source(struct worker *worker, enum idle_poll when)
+{
+	struct idle_source *source = load_acquire(&worker->scheduler->idle.source);
+
+	if (FILAR_UNLIKELY(source != NULL) && load_relaxed(&source->wanted) > 0)
+		source->poll(source, worker, when);
+}
+
 /* Called when it is time to look outside, and when there is nothing inside. */
 struct work *worker_pick_outside(struct worker *worker)
 {
@@ -130,16 +169,18 @@ struct work *worker_pick_outside(struct worker *worker)
 		worker->turns = WORKER_TURNS;
 	blocking_look(worker);
 	scheduler_fire_deadlines(scheduler);
+	poll_source(worker, on_time ? IDLE_POLL_ON_TIME : IDLE_POLL_EMPTY);
 	if (FILAR_UNLIKELY(worker->spare)) {
 		work = blocking_retirement(worker);
 		if (work != NULL)
 			return work;
 	}
-	if (inject_count(&scheduler->inject) > 0)
+	work = mailbox_take(&scheduler->mailbox);
+	if (work == NULL && inject_count(&scheduler->inject) > 0)
 		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
 	if (work != NULL || on_time)
 		return work;
-	/* A deadline may have put something there. */
+	/* A deadline or the source may have put something there. */
 	work = exchange_next(worker, NULL);
 	if (work == NULL)
 		work = pinned_pop(&worker->pinned);
@@ -162,6 +203,22 @@ struct work *worker_pick_with_pinned(struct worker *worker)
 }
 
 /* ---- stealing ---- */
+
+static struct work *stolen_one(struct worker *thief, struct worker *victim, struct work *work)
+{
+	COUNTER_ADD(thief, steals, 1);
+	COUNTER_ADD(thief, stolen, 1);
+	tracepoint_emit(TRACE_STEAL, victim->index, 1);
+	return work;
+}
+
+/* The oldest, which has most of its tree left: one is as a rule enough for long. */
+static struct work *steal_spawner(struct worker *thief, struct worker *victim)
+{
+	struct work *work = deque_steal(&victim->spawners);
+
+	return work != NULL ? stolen_one(thief, victim, work) : NULL;
+}
 
 /* The oldest is returned, the others go to the own queue. */
 static struct work *steal_queue(struct worker *thief, struct worker *victim)
@@ -199,12 +256,7 @@ static struct work *steal_next(struct worker *thief, struct worker *victim)
 		return NULL;
 	/* W2: as W1. */
 	work = exchange_acq_rel(&victim->next, NULL);
-	if (work == NULL)
-		return NULL;
-	COUNTER_ADD(thief, steals, 1);
-	COUNTER_ADD(thief, stolen, 1);
-	tracepoint_emit(TRACE_STEAL, victim->index, 1);
-	return work;
+	return work != NULL ? stolen_one(thief, victim, work) : NULL;
 }
 
 /* One look at every other worker, from a random one on. */
@@ -221,18 +273,22 @@ static struct work *steal_round(struct worker *thief)
 			continue;
 		work = steal_queue(thief, victim);
 		if (work == NULL)
+			work = steal_spawner(thief, victim);
+		if (work == NULL)
 			work = steal_next(thief, victim);
 	}
 	return work;
 }
 
-/* As long as pause_a_little(), unless something is injected: a queue of one word, which a kernel
- * thread or another runtime that plays ping-pong with us fills in a fraction of that time. */
-static void pause_until_injected(struct worker *worker)
+/* As long as pause_a_little(), unless something comes from outside: a kernel thread or another
+ * runtime that plays ping-pong with us answers in a fraction of that time. */
+static void pause_until_submitted(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	for (uint32_t i = 0; i < SEARCH_PAUSES && inject_count(&scheduler->inject) == 0; i++) {
+	for (uint32_t i = 0; i < SEARCH_PAUSES && !mailbox_is_full(&scheduler->mailbox) &&
+			     inject_count(&scheduler->inject) == 0;
+		i++) {
 		if (scheduler->has_more != NULL && scheduler->has_more(worker))
 			return;
 		cpu_pause();
@@ -251,24 +307,55 @@ static void learn_patience(struct worker *worker, bool waited, bool found)
 		worker->impatience++;
 }
 
+/* The mailbox is shut again; what came in together with something else waits for its turn. */
+static struct work *close_mailbox(struct worker *worker, struct work *found)
+{
+	struct work *mail = mailbox_close(&worker->scheduler->mailbox);
+
+	if (found == NULL || mail == NULL)
+		return found != NULL ? found : mail;
+	worker_push(worker, mail);
+	return found;
+}
+
+/*
+ * Whether a search that has found nothing goes on.  One whose last search was answered while it
+ * spun goes on for about as long as a wake-up would take: then a partner that runs on another CPU,
+ * or was only interrupted, does not have to pay for one.  *until_ns is the search's, 0 before.
+ */
+static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
+{
+	if (!worker->scheduler->spin)
+		return round == 0;
+	if (round < SEARCH_ROUNDS >> worker->impatience)
+		return true;
+	if (!worker->eager)
+		return false;
+	if (*until_ns == 0)
+		*until_ns = clock_now_ns() + SEARCH_EAGER_NS;
+	return clock_now_ns() < *until_ns;
+}
+
 /* Searches for a while. */
 static struct work *search(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
-	uint32_t rounds = scheduler->spin ? SEARCH_ROUNDS >> worker->impatience : 1;
 	struct work *work = NULL;
+	int64_t until_ns = 0;
 	uint32_t round;
 
 	COUNTER_ADD(worker, searches, 1);
-	for (round = 0; round < rounds && work == NULL; round++) {
+	mailbox_open(&scheduler->mailbox);
+	for (round = 0; work == NULL && goes_on(worker, round, &until_ns); round++) {
 		if (round > 0)
-			pause_until_injected(worker);
+			pause_until_submitted(worker);
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared)
 			work = steal_round(worker);
 		if (load_relaxed(&scheduler->stopping))
 			break;
 	}
+	work = close_mailbox(worker, work);
 	learn_patience(worker, round > 1 || work == NULL, work != NULL);
 	return work;
 }
@@ -289,7 +376,8 @@ static bool anything_to_do(struct worker *worker)
 	for (uint32_t i = 0; scheduler->find == NULL && i < scheduler_made(scheduler); i++) {
 		struct worker *victim = &scheduler->workers[i];
 
-		if (runq_length(&victim->runq) > 0 || load_relaxed(&victim->next) != NULL)
+		if (runq_length(&victim->runq) > 0 || deque_length(&victim->spawners) > 0 ||
+			load_seq_cst(&victim->next) != NULL)
 			return true;
 	}
 	return deadlines_earliest(&scheduler->deadlines) <= clock_now_ns();
@@ -320,7 +408,7 @@ static void sleep_once(struct worker *worker, bool was_searching)
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
 		tracepoint_emit(TRACE_WORKER_SLEEP, worker->index, 0);
-		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index);
+		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index, keeper);
 		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
 	}
 	pinned_end_sleep(&worker->pinned);
@@ -331,14 +419,16 @@ static void sleep_once(struct worker *worker, bool was_searching)
 }
 
 /* Found something; the last searcher sees to it that somebody searches if there is more, or keeps
- * the time. */
+ * the time.  The source can do without a keeper for a while: this worker polls it now and then, and
+ * if it does not, the watcher wakes one. */
 static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
 	if (idle_end_search(&scheduler->idle) && scheduler->worker_limit > 1 &&
 		(anything_to_do(worker) ||
-			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER))
+			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER ||
+			(idle_source_is_wanted(&scheduler->idle) && !watch_exists(scheduler))))
 		idle_wake_one(&scheduler->idle);
 }
 
@@ -393,9 +483,10 @@ static struct work *worker_find_work(struct worker *worker)
 	}
 	store_relaxed(&worker->doing, WORKER_SEARCHING);
 	searching = idle_begin_search(&scheduler->idle, (scheduler->worker_count + 1) / 2);
-	for (;;) {
+	for (bool slept = false;; slept = true) {
 		if (searching)
 			work = search(worker);
+		worker->eager = work != NULL && !slept;
 		if (work != NULL || load_relaxed(&scheduler->stopping) || is_surplus(worker))
 			break;
 		sleep_once(worker, searching);
@@ -421,6 +512,9 @@ static const struct work_class retirement_class = { .name = "retirement", .run =
 
 enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index)
 {
+	bool shared = scheduler->worker_limit > 1 && scheduler->find == NULL;
+	enum filar_status status;
+
 	memset(worker, 0, sizeof *worker);
 	worker->scheduler = scheduler;
 	worker->index = index;
@@ -432,12 +526,19 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->retirement.class = &retirement_class;
 	parker_init(&worker->parker);
 	random_init(&worker->random, random_mix((uint64_t)index + 1));
-	return runq_init(&worker->runq, scheduler->worker_limit > 1 && scheduler->find == NULL);
+	status = runq_init(&worker->runq, shared);
+	if (status != FILAR_OK)
+		return status;
+	status = deque_init(&worker->spawners, shared);
+	if (status != FILAR_OK)
+		runq_deinit(&worker->runq);
+	return status;
 }
 
 void worker_deinit(struct worker *worker)
 {
 	runq_deinit(&worker->runq);
+	deque_deinit(&worker->spawners);
 }
 
 static bool begin(struct worker *worker, struct self *self)
@@ -449,6 +550,7 @@ static bool begin(struct worker *worker, struct self *self)
 		worker->status = worker->scheduler->worker_begins(worker);
 	if (worker->status != FILAR_OK)
 		return false;
+	store_relaxed(&worker->tid, gettid());
 	self->worker = worker;
 	context_init_running(&worker->loop);
 	return true;
