@@ -41,6 +41,19 @@ static void chan_unlock(struct chan *chan)
 	store_release(&chan->queue.word, word);
 }
 
+/* Most items are a pointer or a number: no call for these. */
+static FILAR_ALWAYS_INLINE void copy_item(void *to, const void *from, size_t bytes)
+{
+	if (bytes == sizeof(uint64_t))
+		memcpy(to, from, sizeof(uint64_t));
+	else if (bytes == sizeof(uint32_t))
+		memcpy(to, from, sizeof(uint32_t));
+	else if (bytes == 1)
+		memcpy(to, from, 1);
+	else
+		memcpy(to, from, bytes);
+}
+
 static char *slot(const struct chan *chan, size_t position)
 {
 	size_t index = chan->head + position;
@@ -53,14 +66,14 @@ static char *slot(const struct chan *chan, size_t position)
 static void ring_put(struct chan *chan, const void *item)
 {
 	FILAR_ASSERT(chan->count < chan->slots);
-	memcpy(slot(chan, chan->count), item, chan->item_bytes);
+	copy_item(slot(chan, chan->count), item, chan->item_bytes);
 	chan->count++;
 }
 
 static void ring_take(struct chan *chan, void *item)
 {
 	FILAR_ASSERT(chan->count > 0);
-	memcpy(item, slot(chan, 0), chan->item_bytes);
+	copy_item(item, slot(chan, 0), chan->item_bytes);
 	chan->head = chan->head + 1 == chan->slots ? 0 : chan->head + 1;
 	chan->count--;
 }
@@ -177,7 +190,7 @@ void chan_after_fork(struct chan *chan)
 	chan_unlock(chan);
 }
 
-static enum filar_status is_closed(struct chan *chan)
+static FILAR_NOINLINE enum filar_status is_closed(struct chan *chan)
 {
 	char object[OBJECT_TEXT_BYTES], closer[OWNER_TEXT_BYTES];
 
@@ -189,11 +202,13 @@ static enum filar_status is_closed(struct chan *chan)
 
 /* ---- one operation, locked ---- */
 
-/* Claims the wait that the entry belongs to: true for one of all that try. */
+/* Popped: claims the wait that the entry belongs to.  True for one of all that try. */
 static bool claim(struct chan_entry *entry)
 {
 	uint32_t none = WINNER_NONE;
 
+	if (entry->wait == NULL)
+		return true;
 	/* X1: release: pairs with X2.  What the waker still has to say follows by its wake. */
 	return cas_acq_rel(&entry->wait->winner, &none, entry->index);
 }
@@ -247,43 +262,106 @@ static enum outcome receive_locked(
 /* What is left to do when nothing is locked any more: its memory is ours until it is woken. */
 static void wake_partner(struct chan_entry *partner)
 {
-	if (partner != NULL)
+	if (partner->wait != NULL)
 		waiter_wake(&partner->wait->waiter);
+	else
+		waiter_wake(&FILAR_CONTAINER_OF(partner, struct chan_alone, entry)->waiter);
 }
 
-static void finish_send(struct chan *chan, const void *item, struct chan_entry *partner)
+static void finish_send(size_t item_bytes, const void *item, struct chan_entry *partner)
 {
-	if (partner != NULL)
-		memcpy(partner->item, item, chan->item_bytes);
+	if (partner == NULL)
+		return;
+	copy_item(partner->item, item, item_bytes);
 	wake_partner(partner);
 }
 
 static void finish_receive(size_t item_bytes, void *item, struct chan_entry *partner, bool copy)
 {
-	if (partner != NULL && copy)
-		memcpy(item, partner->item, item_bytes);
+	if (partner == NULL)
+		return;
+	if (copy)
+		copy_item(item, partner->item, item_bytes);
 	wake_partner(partner);
 }
 
-/* ---- one channel, without waiting ---- */
+/* ---- waiting for one channel ---- */
 
-static enum outcome send_now(struct chan *chan, const void *item, size_t *slots)
+/* The wait has ended without a wake: takes the entry back, unless it was claimed just now. */
+static FILAR_NOINLINE enum filar_status give_up(
+	struct chan *chan, struct chan_alone *alone, enum wait_reason reason, enum filar_status why)
 {
-	size_t item_bytes = chan->item_bytes;
-	struct chan_entry *partner = NULL;
-	enum outcome outcome;
+	enum filar_status status;
+	bool queued;
 
 	chan_lock(chan);
-	outcome = send_locked(chan, item, &partner);
-	*slots = chan->slots;
+	queued = alone->entry.queued;
+	if (queued)
+		list_remove(&alone->entry.link);
 	chan_unlock(chan);
-	if (partner != NULL)
-		memcpy(partner->item, item, item_bytes);
-	wake_partner(partner);
-	return outcome;
+	if (queued) {
+		waiter_abandon(&alone->waiter);
+		return why;
+	}
+	status = waiter_wait_until(&alone->waiter, DEADLINE_NEVER, reason, WAIT_SHIELDED);
+	FILAR_CHECK_EQ(status, FILAR_OK);
+	return FILAR_OK;
 }
 
-static enum outcome receive_now(struct chan *chan, void *item)
+/* Locked, which it ends.  Queues the caller and waits until a partner has served it. */
+static enum filar_status wait_alone(
+	struct chan *chan, struct list *queue, void *item, int64_t deadline_ns)
+{
+	enum wait_reason reason = queue == &chan->senders ? WAIT_SEND : WAIT_RECEIVE;
+	struct chan_alone alone;
+	enum filar_status status;
+
+	alone.entry = (struct chan_entry){ .item = item, .queued = true };
+	waiter_init(&alone.waiter);
+	list_push_back(queue, &alone.entry.link);
+	chan_unlock(chan);
+	status = waiter_wait_until(&alone.waiter, deadline_ns, reason, WAIT_CANCELLABLE);
+	if (FILAR_UNLIKELY(status != FILAR_OK))
+		status = give_up(chan, &alone, reason, status);
+	if (FILAR_UNLIKELY(alone.entry.closed) && status == FILAR_OK)
+		return is_closed(chan);
+	return status;
+}
+
+/* `in_vain`: what to say when it would have to wait and the deadline is no time to wait for. */
+static enum filar_status send(
+	struct chan *chan, const void *item, int64_t deadline_ns, enum filar_status in_vain)
+{
+	for (;;) {
+		size_t item_bytes = chan->item_bytes, slots;
+		struct chan_entry *partner = NULL;
+		enum outcome outcome;
+		enum filar_status status;
+
+		chan_lock(chan);
+		outcome = send_locked(chan, item, &partner);
+		if (outcome == OUTCOME_WAIT && deadline_ns > 0)
+			return wait_alone(chan, &chan->senders, (void *)item, deadline_ns);
+		slots = chan->slots;
+		chan_unlock(chan);
+		switch (outcome) {
+		case OUTCOME_DONE:
+			finish_send(item_bytes, item, partner);
+			return FILAR_OK;
+		case OUTCOME_WAIT:
+			return in_vain;
+		case OUTCOME_CLOSED:
+			return is_closed(chan);
+		default:
+			status = grow(chan, slots);
+			if (status != FILAR_OK)
+				return status;
+		}
+	}
+}
+
+static enum filar_status receive(
+	struct chan *chan, void *item, int64_t deadline_ns, enum filar_status in_vain)
 {
 	size_t item_bytes = chan->item_bytes;
 	struct chan_entry *partner = NULL;
@@ -292,77 +370,38 @@ static enum outcome receive_now(struct chan *chan, void *item)
 
 	chan_lock(chan);
 	outcome = receive_locked(chan, item, &partner, &copy);
+	if (outcome == OUTCOME_WAIT && deadline_ns > 0)
+		return wait_alone(chan, &chan->queue.entries, item, deadline_ns);
 	chan_unlock(chan);
+	if (outcome == OUTCOME_CLOSED)
+		return is_closed(chan);
+	if (outcome == OUTCOME_WAIT)
+		return in_vain;
 	finish_receive(item_bytes, item, partner, copy);
-	return outcome;
-}
-
-static enum filar_status wait_for_one(
-	struct chan *chan, enum chan_operation operation, void *item, int64_t deadline_ns)
-{
-	struct select_case only = { .chan = chan, .operation = operation, .item = item };
-	uint32_t chosen;
-
-	return select_until(&only, 1, deadline_ns, &chosen);
-}
-
-static enum filar_status send_growing(struct chan *chan, const void *item, enum outcome *outcome)
-{
-	enum filar_status status = FILAR_OK;
-	size_t slots;
-
-	do {
-		*outcome = send_now(chan, item, &slots);
-		if (*outcome == OUTCOME_GROW)
-			status = grow(chan, slots);
-	} while (*outcome == OUTCOME_GROW && status == FILAR_OK);
-	return status;
+	return FILAR_OK;
 }
 
 enum filar_status chan_send_until(struct chan *chan, const void *item, int64_t deadline_ns)
 {
-	enum outcome outcome;
-	enum filar_status status = send_growing(chan, item, &outcome);
-
-	if (status != FILAR_OK || outcome == OUTCOME_DONE)
-		return status;
-	if (outcome == OUTCOME_CLOSED)
-		return is_closed(chan);
-	return wait_for_one(chan, CHAN_SEND, (void *)item, deadline_ns);
+	return send(chan, item, deadline_ns, FILAR_TIMED_OUT);
 }
 
 enum filar_status chan_try_send(struct chan *chan, const void *item)
 {
-	enum outcome outcome;
-	enum filar_status status = send_growing(chan, item, &outcome);
-
-	if (status != FILAR_OK || outcome == OUTCOME_DONE)
-		return status;
-	return outcome == OUTCOME_CLOSED ? is_closed(chan) : FILAR_BUSY;
+	return send(chan, item, 0, FILAR_BUSY);
 }
 
 enum filar_status chan_receive_until(struct chan *chan, void *item, int64_t deadline_ns)
 {
-	enum outcome outcome = receive_now(chan, item);
-
-	if (outcome == OUTCOME_DONE)
-		return FILAR_OK;
-	if (outcome == OUTCOME_CLOSED)
-		return is_closed(chan);
-	return wait_for_one(chan, CHAN_RECEIVE, item, deadline_ns);
+	return receive(chan, item, deadline_ns, FILAR_TIMED_OUT);
 }
 
 enum filar_status chan_try_receive(struct chan *chan, void *item)
 {
-	enum outcome outcome;
-
 	/* Empty, open, nobody waits, nobody is changing it: seen without touching the line. */
 	if (load_relaxed(&chan->queue.word) == 0)
 		return FILAR_BUSY;
-	outcome = receive_now(chan, item);
-	if (outcome == OUTCOME_DONE)
-		return FILAR_OK;
-	return outcome == OUTCOME_CLOSED ? is_closed(chan) : FILAR_BUSY;
+	return receive(chan, item, 0, FILAR_BUSY);
 }
 
 /* ---- close ---- */
@@ -555,7 +594,7 @@ static enum filar_status finish_now(struct selecting *selecting)
 	if (selecting->outcome == OUTCOME_CLOSED)
 		return is_closed(one->chan);
 	if (one->operation == CHAN_SEND)
-		finish_send(one->chan, one->item, selecting->partner);
+		finish_send(one->chan->item_bytes, one->item, selecting->partner);
 	else
 		finish_receive(
 			one->chan->item_bytes, one->item, selecting->partner, selecting->copy);

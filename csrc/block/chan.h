@@ -35,7 +35,7 @@ struct chan {
 	const char *name;    /* I  for messages; may be NULL */
 };
 
-/* What is shared by the cases of one wait. */
+/* What is shared by the cases of one select. */
 struct chan_wait {
 	struct waiter waiter;
 	_Atomic uint32_t winner; /* A  WINNER_NONE, WINNER_NOBODY, or the case that was claimed */
@@ -43,11 +43,18 @@ struct chan_wait {
 
 struct chan_entry {
 	struct list link;       /* L */
-	struct chan_wait *wait; /* I */
+	struct chan_wait *wait; /* I  NULL: the entry is that of a struct chan_alone */
 	void *item;             /* I  where to take it or put it; the waker's once it has claimed */
 	uint32_t index;         /* I  of the case */
 	bool queued;            /* L */
 	bool closed;            /* S  the waker's: woken by a close */
+};
+
+/* One that waits for this channel only: whoever pops it has claimed it.  What a waker writes is one
+ * line. */
+struct chan_alone {
+	_Alignas(FILAR_CACHELINE_BYTES) struct chan_entry entry;
+	struct waiter waiter;
 };
 
 enum chan_operation { CHAN_SEND, CHAN_RECEIVE };

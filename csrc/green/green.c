@@ -151,16 +151,10 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 #endif
 		switch_settle_yield(worker, green);
 		return;
-	case LEAVING_PARK:
-		waiter_commit(worker, green);
-		return;
 	case LEAVING_FORK:
-		/* RUNNING -> RUNNABLE: the next here, unless a thief is faster.  It comes back as
-		 * from a call: that is no turn taken from others. */
+		/* RUNNING -> RUNNABLE: comes back as from a call, unless a thief is faster. */
 		store_relaxed(&green->state, GREEN_RUNNABLE);
-		if (worker->next_streak > 0)
-			worker->next_streak--;
-		scheduler_ready_next(worker, &green->work);
+		scheduler_ready_spawner(worker, &green->work);
 		return;
 	default:
 		FILAR_ASSERT(how == LEAVING_END);
@@ -255,7 +249,9 @@ static enum filar_status make(struct green **result, struct runtime *runtime,
 	green = (struct green *)slot;
 	green->work.class = &green_work_class;
 	green->work.home = NULL;
-	green->runtime = runtime;
+	/* Whoever has an old handle may be looking. */
+	if (green->runtime != runtime)
+		green->runtime = runtime;
 	green->body = body;
 	green->argument = argument;
 	store_relaxed(&green->state, GREEN_RUNNABLE);

@@ -80,9 +80,11 @@ struct green {
 	_Atomic uint64_t number; /* A  of this green thread in its runtime; 0: the slot is free */
 	_Atomic uint64_t cancel_number; /* A  cancelled if it equals `number` */
 
-	struct deadline deadline; /* S  of the current wait */
-	uint64_t deadline_ticket; /* S  the wait it belongs to */
-	_Atomic uint64_t name[3]; /* A  text, in words so that a dump may read it any time */
+	struct deadline deadline;       /* S  of the current wait */
+	uint64_t deadline_ticket;       /* S  the wait it belongs to */
+	_Atomic uint64_t name[3];       /* A  text, in words so that a dump may read it any time */
+	_Atomic uint32_t cancel_posted; /* A  1: cancel_work is on its way to a worker */
+	struct work cancel_work;        /* S  of whoever set cancel_posted, then the scheduler's */
 };
 
 #define JOINER_ENDED    ((struct waiter *)1)

@@ -17,7 +17,7 @@
  * What a layer above keeps beside its green threads on each worker (the Python border: a thread
  * state and perhaps the interpreter's lock).  leave() runs on the stack of a pinned green thread
  * that is about to be left for `next` (NULL: for the worker's loop), arrive() on it when it goes
- * on, on the same kernel thread.  Neither may wait for a thing that a green thread could hold.
+ * on, on the same kernel thread.  None may wait for a thing that a green thread could hold.
  * begins() and ends() run on the worker's kernel thread, before and after everything else there.
  */
 struct attendant {
@@ -25,6 +25,8 @@ struct attendant {
 	void (*ends)(struct worker *worker);
 	void (*leave)(struct green *green, struct work *next);
 	void (*arrive)(struct green *green);
+	/* Before it parks in a wait that may end without a wake: FILAR_OK, or why it must not. */
+	enum filar_status (*may_wait)(struct green *green);
 };
 
 struct runtime_options {

@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "arch/sanitizer.h"
 #include "arch/valgrind.h"
 #include "base/check.h"
 #include "base/memory.h"
@@ -25,7 +26,7 @@
 
 #define CARVE_BATCH      (STACK_BATCH < 16u ? STACK_BATCH : 16u)
 #define SLAB_SLOTS_FIRST ((size_t)64)
-#define SLAB_BYTES_MAX   ((size_t)16 << 30)
+#define SLAB_BYTES_MAX   ((size_t)64 << 30)
 #define CACHELINE        ((size_t)FILAR_CACHELINE_BYTES)
 
 /* ---- places ---- */
@@ -152,6 +153,7 @@ static enum filar_status carve_locked(struct stack_slot **result, struct stack_p
 		if (status != FILAR_OK)
 			return status;
 	}
+	sanitizer_forget(base, class->slot_bytes);
 	slot->low = base + pool->guard_bytes;
 	slot->class_index = (uint32_t)(class - pool->classes);
 	/* The descriptor with it: an empty stack's pointer points there. */

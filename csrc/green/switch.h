@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "base/tracepoint.h"
 #include "green/green.h"
+#include "green/waiter.h"
 #include "sched/scheduler.h"
 
 enum leaving { LEAVING_YIELD, LEAVING_PARK, LEAVING_END, LEAVING_FORK };
@@ -44,8 +45,10 @@ static FILAR_ALWAYS_INLINE void switch_settle(struct worker *worker)
 	if (left == NULL)
 		return;
 	worker->leaving = NULL;
-	if (FILAR_LIKELY(worker->leaving_how == LEAVING_YIELD) && !FILAR_HARD)
+	if (worker->leaving_how == LEAVING_YIELD && !FILAR_HARD)
 		switch_settle_yield(worker, GREEN_OF(left));
+	else if (worker->leaving_how == LEAVING_PARK)
+		waiter_commit(worker, GREEN_OF(left));
 	else
 		switch_settle_slow(worker, GREEN_OF(left), worker->leaving_how);
 }

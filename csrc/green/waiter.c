@@ -77,26 +77,40 @@ static void kernel_wake(struct waiter *waiter)
 
 /* ---- green threads ---- */
 
-/* PARKED -> RUNNABLE, by whoever took it out of PARKED. */
-static void make_runnable(struct green *green)
+/* The worker of the green thread's runtime that the caller stands on, or NULL. */
+static struct worker *worker_of(struct green *green)
 {
-	struct scheduler *scheduler = &green->runtime->scheduler;
 	struct worker *worker = worker_current();
 
+	return worker != NULL && worker->scheduler == &green->runtime->scheduler ? worker : NULL;
+}
+
+/* *word -> desired, by a worker of the green thread's runtime: "Park and unpark", One writer. */
+static FILAR_ALWAYS_INLINE bool change(
+	struct worker *worker, struct green *green, uint64_t *word, uint64_t desired)
+{
+	if (worker->runq.shared)
+		return cas_seq_cst(&green->park, word, desired);
+	store_relaxed(&green->park, desired);
+	return true;
+}
+
+/* PARKED -> RUNNABLE, by whoever took it out of PARKED. */
+static void make_runnable(struct worker *worker, struct green *green)
+{
 	store_relaxed(&green->state, GREEN_RUNNABLE);
 	tracepoint_emit(TRACE_GREEN_WAKE, load_relaxed(&green->number), 0);
-	if (worker != NULL && worker->scheduler == scheduler)
-		scheduler_ready_next(worker, &green->work);
-	else
-		scheduler_submit(scheduler, &green->work);
+	scheduler_ready_next(worker, &green->work);
 }
 
 /* Ends the wait with that ticket.  False: it has another outcome already, or is over. */
-static bool settle_wait(struct green *green, uint64_t ticket, enum park_state outcome)
+static bool settle_wait(
+	struct worker *worker, struct green *green, uint64_t ticket, enum park_state outcome)
 {
 	uint64_t word = load_acquire(&green->park);
 	uint32_t state;
 
+	FILAR_ASSERT(worker->scheduler == &green->runtime->scheduler);
 	do {
 		state = PARK_STATE(word);
 		if (PARK_TICKET(word) != ticket || state == PARK_RUNNING || state == PARK_WOKEN)
@@ -107,13 +121,13 @@ static bool settle_wait(struct green *green, uint64_t ticket, enum park_state ou
 			return false;
 		/* G2: acquire, the saved registers; pairs with G1.  Release, what the waker did;
 		 * pairs with G3. */
-	} while (!cas_seq_cst(&green->park, &word, PARK_WORD(ticket, outcome)));
+	} while (!change(worker, green, &word, PARK_WORD(ticket, outcome)));
 	if (state == PARK_PARKED)
-		make_runnable(green);
+		make_runnable(worker, green);
 	return true;
 }
 
-struct green *waiter_take_parked(struct waiter *waiter, const struct worker *worker)
+struct green *waiter_take_parked(struct waiter *waiter, struct worker *worker)
 {
 	struct green *green = waiter->green;
 	uint64_t word;
@@ -127,7 +141,7 @@ struct green *waiter_take_parked(struct waiter *waiter, const struct worker *wor
 		return NULL;
 	FILAR_ASSERT(PARK_TICKET(word) == waiter->ticket);
 	/* G2, again. */
-	if (!cas_seq_cst(&green->park, &word, PARK_WORD(PARK_TICKET(word), PARK_WOKEN)))
+	if (!change(worker, green, &word, PARK_WORD(PARK_TICKET(word), PARK_WOKEN)))
 		return NULL;
 	store_relaxed(&green->state, GREEN_RUNNABLE);
 	tracepoint_emit(TRACE_GREEN_WAKE, load_relaxed(&green->number), 0);
@@ -138,33 +152,74 @@ void waiter_fire_deadline(struct deadline *deadline)
 {
 	struct green *green = FILAR_CONTAINER_OF(deadline, struct green, deadline);
 
-	(void)settle_wait(green, green->deadline_ticket, PARK_TIMED_OUT);
+	(void)settle_wait(worker_here(), green, green->deadline_ticket, PARK_TIMED_OUT);
 }
+
+/* ---- wakes and cancels from elsewhere ---- */
+
+static void run_wake(struct worker *worker, struct work *work)
+{
+	struct waiter *waiter = FILAR_CONTAINER_OF(work, struct waiter, work);
+
+	FILAR_CHECK(settle_wait(worker, waiter->green, waiter->ticket, PARK_WOKEN));
+}
+
+static const struct work_class wake_class = { .name = "wake", .run = run_wake };
+
+static void cancel_here(struct worker *worker, struct green *green)
+{
+	/* A read-modify-write after cancel_number was stored: "Park and unpark", Cancelling. */
+	uint64_t word = worker->runq.shared ? fetch_add_seq_cst(&green->park, 0)
+					    : load_relaxed(&green->park);
+
+	(void)settle_wait(worker, green, PARK_TICKET(word), PARK_CANCELLED);
+}
+
+static void run_cancel(struct worker *worker, struct work *work)
+{
+	struct green *green = FILAR_CONTAINER_OF(work, struct green, cancel_work);
+
+	/* G7: acquire; pairs with G6: the number of whoever relied on this post is visible. */
+	exchange_acq_rel(&green->cancel_posted, 0);
+	if (green_is_cancelled(green))
+		cancel_here(worker, green);
+}
+
+static const struct work_class cancel_class = { .name = "cancel", .run = run_cancel };
 
 void waiter_cancel_green(struct green *green)
 {
-	/* seq_cst, after cancel_number was stored: "Park and unpark", Cancelling. */
-	uint64_t word = fetch_add_seq_cst(&green->park, 0);
+	struct worker *worker = worker_of(green);
 
-	(void)settle_wait(green, PARK_TICKET(word), PARK_CANCELLED);
+	if (worker != NULL) {
+		cancel_here(worker, green);
+		return;
+	}
+	/* G6: release, cancel_number; pairs with G7. One that is posted already will see it. */
+	if (exchange_acq_rel(&green->cancel_posted, 1) != 0)
+		return;
+	green->cancel_work.class = &cancel_class;
+	green->cancel_work.home = NULL;
+	scheduler_submit(&green->runtime->scheduler, &green->cancel_work);
 }
+
+/* ---- waiting ---- */
 
 void waiter_commit(struct worker *worker, struct green *green)
 {
-	uint64_t word = load_relaxed(&green->park), parked;
+	uint64_t word = load_relaxed(&green->park);
+	uint64_t parked = (word & ~PARK_STATE_MASK) | PARK_PARKED;
 
 	store_relaxed(&green->state, GREEN_PARKED);
 	tracepoint_emit(TRACE_GREEN_PARK, load_relaxed(&green->number),
 		(int32_t)load_relaxed(&green->reason));
-	parked = (word & ~UINT64_C(7)) | PARK_PARKED;
 	/* G1: release, the saved registers; pairs with G2. */
-	if (PARK_STATE(word) == PARK_WAITING && cas_seq_cst(&green->park, &word, parked)) {
-		uint64_t ticket = PARK_TICKET(parked);
-
+	if (FILAR_LIKELY(PARK_STATE(word) == PARK_WAITING) &&
+		change(worker, green, &word, parked)) {
 		/* From here on the green thread may be running elsewhere, or be gone; its
 		 * descriptor is still there, and the ticket tells. */
-		if (FILAR_UNLIKELY(green_is_cancelled(green)))
-			(void)settle_wait(green, ticket, PARK_CANCELLED);
+		if (worker->runq.shared && FILAR_UNLIKELY(green_is_cancelled(green)))
+			(void)settle_wait(worker, green, PARK_TICKET(parked), PARK_CANCELLED);
 		return;
 	}
 	/* The wake came first: RUNNING -> RUNNABLE. */
@@ -183,8 +238,16 @@ static bool settle_own(struct green *green, uint64_t ticket, enum park_state out
 	do {
 		if (PARK_STATE(word) == PARK_WOKEN)
 			return false;
-	} while (!cas_seq_cst(&green->park, &word, PARK_WORD(ticket, outcome)));
+	} while (!change(worker_here(), green, &word, PARK_WORD(ticket, outcome)));
 	return true;
+}
+
+static enum filar_status may_wait(struct green *green)
+{
+	const struct attendant *attendant = green->runtime->attendant;
+
+	return attendant != NULL && attendant->may_wait != NULL ? attendant->may_wait(green)
+								: FILAR_OK;
 }
 
 static void park(struct green *green, const struct waiter *waiter, int64_t deadline_ns)
@@ -205,12 +268,13 @@ static void park(struct green *green, const struct waiter *waiter, int64_t deadl
 }
 
 /* What a wait that was ended means, or FILAR_BUSY: it goes on. */
-static enum filar_status outcome_of(struct green *green, uint64_t word)
+static FILAR_ALWAYS_INLINE enum filar_status outcome_of(struct green *green, uint64_t word)
 {
-	switch (PARK_STATE(word)) {
-	case PARK_WOKEN:
+	if (FILAR_LIKELY(PARK_STATE(word) == PARK_WOKEN)) {
 		store_relaxed(&green->park, PARK_WORD(PARK_TICKET(word), PARK_RUNNING));
 		return FILAR_OK;
+	}
+	switch (PARK_STATE(word)) {
 	case PARK_TIMED_OUT:
 		return FILAR_TIMED_OUT;
 	case PARK_CANCELLED:
@@ -236,7 +300,7 @@ static enum filar_status green_wait_until(struct green *green, struct waiter *wa
 		 * woken. */
 		if (PARK_STATE(word) == PARK_WOKEN)
 			return outcome_of(green, word);
-		if (word != waiting && !cas_seq_cst(&green->park, &word, waiting))
+		if (word != waiting && !change(worker_here(), green, &word, waiting))
 			continue;
 		if (shield == WAIT_CANCELLABLE && green_is_cancelled(green)) {
 			if (settle_own(green, waiter->ticket, PARK_CANCELLED))
@@ -248,6 +312,15 @@ static enum filar_status green_wait_until(struct green *green, struct waiter *wa
 				return FILAR_TIMED_OUT;
 			continue;
 		}
+		if (shield == WAIT_CANCELLABLE && green->work.home != NULL) {
+			enum filar_status allowed = may_wait(green);
+
+			if (allowed != FILAR_OK &&
+				settle_own(green, waiter->ticket, PARK_CANCELLED))
+				return allowed;
+			if (allowed != FILAR_OK)
+				continue;
+		}
 		park(green, waiter, deadline_ns);
 		/* G3: acquire; pairs with G2. */
 		status = outcome_of(green, load_acquire(&green->park));
@@ -256,7 +329,7 @@ static enum filar_status green_wait_until(struct green *green, struct waiter *wa
 	return status;
 }
 
-/* ---- both ---- */
+/* ---- green and kernel threads ---- */
 
 bool wait_around_set(struct wait_around *around, struct wait_around **before)
 {
@@ -284,13 +357,17 @@ void waiter_init(struct waiter *waiter)
 void waiter_init_for(struct waiter *waiter, struct green *green)
 {
 	waiter->green = green;
-	atomic_init(&waiter->word, KERNEL_WAITING);
-	if (green != NULL) {
-		/* A plain store: in RUNNING nobody else writes, and whoever still has an old ticket
-		 * compares first. */
-		waiter->ticket = PARK_TICKET(load_relaxed(&green->park)) + 1;
-		store_relaxed(&green->park, PARK_WORD(waiter->ticket, PARK_WAITING));
+	if (green == NULL) {
+		atomic_init(&waiter->word, KERNEL_WAITING);
+		return;
 	}
+	/* A plain store: in RUNNING nobody else writes, and whoever still has an old ticket
+	 * compares first. */
+	waiter->ticket = PARK_TICKET(load_relaxed(&green->park)) + 1;
+	store_relaxed(&green->park, PARK_WORD(waiter->ticket, PARK_WAITING));
+	/* Here and not by the waker: one line less for one on another CPU to write. */
+	waiter->work.class = &wake_class;
+	waiter->work.home = green->work.home;
 }
 
 void waiter_abandon(struct waiter *waiter)
@@ -310,9 +387,23 @@ enum filar_status waiter_wait_until(struct waiter *waiter, int64_t deadline_ns,
 void waiter_wake(struct waiter *waiter)
 {
 	struct green *green = waiter->green;
+	struct worker *worker;
+	uint64_t word;
 
-	if (green == NULL)
+	if (green == NULL) {
 		kernel_wake(waiter);
+		return;
+	}
+	worker = worker_of(green);
+	if (worker == NULL) {
+		scheduler_submit(&green->runtime->scheduler, &waiter->work);
+		return;
+	}
+	word = load_relaxed(&green->park);
+	/* What is mostly found; G2, again. */
+	if (FILAR_LIKELY((word & ~PARK_SHIELDED) == PARK_WORD(waiter->ticket, PARK_PARKED)) &&
+		change(worker, green, &word, PARK_WORD(waiter->ticket, PARK_WOKEN)))
+		make_runnable(worker, green);
 	else
-		FILAR_CHECK(settle_wait(green, waiter->ticket, PARK_WOKEN));
+		FILAR_CHECK(settle_wait(worker, green, waiter->ticket, PARK_WOKEN));
 }

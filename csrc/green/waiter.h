@@ -14,6 +14,9 @@
  * The word of a green thread's wait (green->park) is  ticket << 4 | shielded << 3 | state.  The
  * ticket grows with each waiter, so that a late cancel or deadline cannot hit the next wait.
  *
+ * Always: only workers of the green thread's runtime change it.  Whoever wakes or cancels from
+ * elsewhere posts a piece of work that does so.  With one worker no change is a read-modify-write.
+ *
  *   RUNNING  -> WAITING                   waiter_init, owner, plain store
  *   WAITING  -> PARKED                    on the next stack, registers saved
  *   WAITING | PARKED -> WOKEN             waiter_wake
@@ -39,17 +42,19 @@ enum park_state {
 	PARK_CANCELLED
 };
 
-#define PARK_STATE(word)         ((uint32_t)((word)&7))
+#define PARK_STATE_MASK          UINT64_C(7)
+#define PARK_STATE(word)         ((uint32_t)((word)&PARK_STATE_MASK))
 #define PARK_SHIELDED            UINT64_C(8)
 #define PARK_TICKET(word)        ((word) >> 4)
 #define PARK_WORD(ticket, state) ((ticket) << 4 | (uint64_t)(state))
 
-struct scheduler;
-
 struct waiter {
-	struct green *green;   /* I  NULL: a kernel thread */
-	uint64_t ticket;       /* I  of a green thread's wait */
-	_Atomic uint32_t word; /* A  of a kernel thread's: futex */
+	struct green *green; /* I  NULL: a kernel thread */
+	union {
+		uint64_t ticket;       /* I  of a green thread's wait */
+		_Atomic uint32_t word; /* A  of a kernel thread's: futex */
+	};
+	struct work work; /* S  a wake from elsewhere, on its way to a worker */
 };
 
 enum wait_shield { WAIT_CANCELLABLE, WAIT_SHIELDED };
@@ -95,11 +100,11 @@ void waiter_wake(struct waiter *waiter);
 /* For a waiter that was claimed: if it is a green thread that this worker, the caller's, may run,
  * and parked, it is woken and now the caller's, RUNNABLE on no queue; else NULL, and nothing has
  * changed. */
-struct green *waiter_take_parked(struct waiter *waiter, const struct worker *worker);
+struct green *waiter_take_parked(struct waiter *waiter, struct worker *worker);
 
 /* For switch.h: the registers are saved. WAITING -> PARKED, or runnable again. */
 void waiter_commit(struct worker *worker, struct green *green);
-/* For green_cancel(). */
+/* For green_cancel(), after cancel_number was stored. */
 void waiter_cancel_green(struct green *green);
 void waiter_fire_deadline(struct deadline *deadline);
 

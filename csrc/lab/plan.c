@@ -152,6 +152,14 @@ enum filar_status plan_add(struct plan *plan, const struct way *way, const int64
 
 /* ---- what a way may ask ---- */
 
+void *way_acquire_state(struct way_run *run, size_t bytes)
+{
+	run->state = memory_acquire(1, bytes);
+	if (run->state == NULL)
+		(void)status_detail(FILAR_NO_MEMORY, "no memory for the record of a way");
+	return run->state;
+}
+
 bool way_cancelled(const struct way_run *run)
 {
 	return load_relaxed(&run->plan->cancelled);

@@ -286,3 +286,33 @@ void turns_hang_up(struct turns *turns)
 	pthread_cond_broadcast(&turns->changed);
 	pthread_mutex_unlock(&turns->lock);
 }
+
+/* ---- with the peer ---- */
+
+enum filar_status partners_open(struct partners *partners, const struct way_run *run,
+	enum medium medium, bool shared, const struct peer_options *options)
+{
+	struct peer_options filled = *options;
+	enum filar_status status = turns_open(&partners->turns, medium, shared);
+
+	if (status != FILAR_OK)
+		return status;
+	filled.fds[0] = partners->turns.read_fds[SIDE_PEER];
+	filled.fds[1] = partners->turns.write_fds[SIDE_PEER];
+	return peer_create(&partners->peer, run, &filled);
+}
+
+void partners_close(struct partners *partners)
+{
+	peer_destroy(partners->peer);
+	turns_close(&partners->turns);
+}
+
+enum filar_status partners_end(struct partners *partners, enum filar_status status)
+{
+	enum filar_status peers = peer_end(partners->peer);
+
+	/* Of two failures, the one that is not just "the other gave up". */
+	return status == FILAR_OK || (status == FILAR_CANCELLED && peers != FILAR_OK) ? peers
+										      : status;
+}

@@ -22,6 +22,7 @@
 
 #include "base/atomic.h"
 #include "base/status.h"
+#include "lab/peer.h"
 
 enum medium {
 	MEDIUM_FUTEX,
@@ -60,5 +61,19 @@ enum filar_status turns_take(struct turns *turns, enum side side);
 
 /* Ends all waits, now and later, of both sides.  From any thread, any number of times. */
 void turns_hang_up(struct turns *turns);
+
+/* The turns and the peer that takes them, in memory both parties see, zeroed. */
+struct partners {
+	struct turns turns;
+	struct peer *peer; /* W  driver */
+};
+
+/* options->fds are filled in here.  partners_close() also after a failure. */
+enum filar_status partners_open(struct partners *partners, const struct way_run *run,
+	enum medium medium, bool shared, const struct peer_options *options);
+void partners_close(struct partners *partners);
+/* The driver's part of an order has ended like this; the order's status.  If the driver failed, it
+ * has hung up. */
+enum filar_status partners_end(struct partners *partners, enum filar_status status);
 
 #endif

@@ -55,10 +55,9 @@ static enum filar_status setup_move(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	move = memory_acquire(1, sizeof *move);
+	move = way_acquire_state(run, sizeof *move);
 	if (move == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = move;
+		return FILAR_NO_MEMORY;
 	move->cpus[0] = here;
 	move->cpus[1] = other >= 0 ? other : here;
 	for (int i = 0; i < 2; i++) {
@@ -183,11 +182,10 @@ static void teardown_latency(struct way_run *run)
 
 static enum filar_status setup_latency(struct way_run *run)
 {
-	struct latency *latency = memory_acquire(1, sizeof *latency);
+	struct latency *latency = way_acquire_state(run, sizeof *latency);
 
 	if (latency == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = latency;
+		return FILAR_NO_MEMORY;
 	latency->run = run;
 	return peer_create(&latency->peer, run,
 		&(struct peer_options){ .cpu = (int32_t)run->params[LATENCY_PEER_CPU],

@@ -132,9 +132,9 @@ static enum filar_status setup_crawl(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	pthread_mutex_init(&state->lock, NULL);
 	state->threads = (uint32_t)run->params[CRAWL_THREADS];
 	state->mode = (enum crawl_mode)run->params[CRAWL_MODE];
@@ -278,9 +278,9 @@ static enum filar_status setup_latency(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->hog_count = (uint32_t)run->params[LATENCY_HOGS];
 	state->window_ns = run->params[LATENCY_WINDOW_NS];
 	state->tick_ns = run->params[LATENCY_TICK_NS];

@@ -55,15 +55,14 @@ static void teardown_create(struct way_run *run)
 
 static enum filar_status setup_create(struct way_run *run)
 {
-	struct create_state *state = memory_acquire(1, sizeof *state);
+	struct create_state *state = way_acquire_state(run, sizeof *state);
 	int32_t child_cpu = (int32_t)run->params[PARAM_CHILD_CPU];
 	struct cpu_mask mask;
 	enum filar_status status;
 	int error;
 
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = state;
+		return FILAR_NO_MEMORY;
 	pthread_attr_init(&state->attributes);
 	state->stack_bytes = (size_t)run->params[PARAM_STACK_BYTES];
 	if (run->params[PARAM_OWN_STACK] != 0) {
@@ -152,11 +151,10 @@ static enum filar_status sample_create(struct way_run *run)
 
 static enum filar_status setup_clone(struct way_run *run)
 {
-	struct stack *stack = memory_acquire(1, sizeof *stack);
+	struct stack *stack = way_acquire_state(run, sizeof *stack);
 
 	if (stack == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory for a way's record");
-	run->state = stack;
+		return FILAR_NO_MEMORY;
 	return stack_reserve(stack, (size_t)run->params[0], page_bytes(), STACK_GUARD_MPROTECT);
 }
 
@@ -197,11 +195,10 @@ static enum filar_status sample_clone(struct way_run *run)
 
 static enum filar_status setup_alive(struct way_run *run)
 {
-	struct herd *herd = memory_acquire(1, sizeof *herd);
+	struct herd *herd = way_acquire_state(run, sizeof *herd);
 
 	if (herd == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = herd;
+		return FILAR_NO_MEMORY;
 	return herd_create(herd, (uint32_t)run->params[0], (size_t)run->params[1], run);
 }
 

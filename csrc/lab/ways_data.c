@@ -9,7 +9,6 @@
 #include <errno.h>
 
 #include "base/memory.h"
-#include "lab/peer.h"
 #include "lab/registry.h"
 #include "lab/turns.h"
 #include "os/calls.h"
@@ -22,8 +21,7 @@ enum { PARAM_PEER_CPU, PARAM_PROCESS, PARAM_BYTES };
 
 /* Shared by both parties; the block follows it, and then the peer's copy for the streams. */
 struct sharing {
-	struct turns turns;
-	struct peer *peer;  /* W  driver */
+	struct partners partners;
 	size_t bytes;       /* I  of this whole mapping */
 	size_t words;       /* I  of 8 bytes in the block */
 	uint64_t *block;    /* S  of whoever has the turn */
@@ -66,14 +64,14 @@ static enum filar_status peer_reads_block(void *pointer, uint32_t turns)
 	enum filar_status status = FILAR_OK;
 
 	for (uint32_t i = 0; i < turns && status == FILAR_OK; i++) {
-		status = turns_take(&state->turns, SIDE_PEER);
+		status = turns_take(&state->partners.turns, SIDE_PEER);
 		if (status != FILAR_OK)
 			break;
 		state->sum = sum_of(state->block, state->words);
-		status = turns_give(&state->turns, SIDE_DRIVER);
+		status = turns_give(&state->partners.turns, SIDE_DRIVER);
 	}
 	if (status != FILAR_OK)
-		turns_hang_up(&state->turns);
+		turns_hang_up(&state->partners.turns);
 	return status;
 }
 
@@ -82,9 +80,9 @@ static enum filar_status hand_pointer(struct sharing *state, uint64_t first)
 	enum filar_status status;
 
 	fill(state->block, state->words, first);
-	status = turns_give(&state->turns, SIDE_PEER);
+	status = turns_give(&state->partners.turns, SIDE_PEER);
 	if (status == FILAR_OK)
-		status = turns_take(&state->turns, SIDE_DRIVER);
+		status = turns_take(&state->partners.turns, SIDE_DRIVER);
 	return status == FILAR_OK ? check_sum(state, first, state->sum) : status;
 }
 
@@ -141,14 +139,14 @@ static enum filar_status peer_reads_stream(void *pointer, uint32_t turns)
 	uint64_t sum;
 
 	for (uint32_t i = 0; i < turns && status == FILAR_OK; i++) {
-		status = read_all(&state->turns, SIDE_PEER, state->received, bytes);
+		status = read_all(&state->partners.turns, SIDE_PEER, state->received, bytes);
 		if (status != FILAR_OK)
 			break;
 		sum = sum_of(state->received, state->words);
-		status = write_all(&state->turns, SIDE_PEER, &sum, sizeof sum);
+		status = write_all(&state->partners.turns, SIDE_PEER, &sum, sizeof sum);
 	}
 	if (status != FILAR_OK)
-		turns_hang_up(&state->turns);
+		turns_hang_up(&state->partners.turns);
 	return status;
 }
 
@@ -159,9 +157,9 @@ static enum filar_status hand_stream(struct sharing *state, uint64_t first)
 
 	fill(state->block, state->words, first);
 	status = write_all(
-		&state->turns, SIDE_DRIVER, state->block, state->words * sizeof(uint64_t));
+		&state->partners.turns, SIDE_DRIVER, state->block, state->words * sizeof(uint64_t));
 	if (status == FILAR_OK)
-		status = read_all(&state->turns, SIDE_DRIVER, &sum, sizeof sum);
+		status = read_all(&state->partners.turns, SIDE_DRIVER, &sum, sizeof sum);
 	return status == FILAR_OK ? check_sum(state, first, sum) : status;
 }
 
@@ -171,7 +169,7 @@ static void hang_up(void *pointer)
 {
 	struct sharing *state = pointer;
 
-	turns_hang_up(&state->turns);
+	turns_hang_up(&state->partners.turns);
 }
 
 static enum filar_status acquire(struct way_run *run)
@@ -203,18 +201,14 @@ static enum filar_status setup(struct way_run *run, enum medium medium, peer_bod
 	enum filar_status status = acquire(run);
 	struct sharing *state = run->state;
 
-	if (status == FILAR_OK)
-		status = turns_open(&state->turns, medium, process);
 	if (status != FILAR_OK)
 		return status;
-	return peer_create(&state->peer, run,
+	return partners_open(&state->partners, run, medium, process,
 		&(struct peer_options){ .process = process,
 			.cpu = (int32_t)run->params[PARAM_PEER_CPU],
 			.body = body,
 			.argument = state,
-			.on_stuck = hang_up,
-			.fds = { state->turns.read_fds[SIDE_PEER],
-				state->turns.write_fds[SIDE_PEER] } });
+			.on_stuck = hang_up });
 }
 
 static void teardown(struct way_run *run)
@@ -223,8 +217,7 @@ static void teardown(struct way_run *run)
 
 	if (state == NULL)
 		return;
-	peer_destroy(state->peer);
-	turns_close(&state->turns);
+	partners_close(&state->partners);
 	shared_release(state, state->bytes);
 }
 
@@ -264,16 +257,13 @@ static enum filar_status sample(struct way_run *run, hand_over *hand)
 {
 	struct sharing *state = run->state;
 	int64_t spent_ns;
-	enum filar_status status, peers;
+	enum filar_status status;
 
-	peer_begin(state->peer, run->batch + 1);
+	peer_begin(state->partners.peer, run->batch + 1);
 	status = hand_many(state, hand, run->batch, &spent_ns);
 	if (status != FILAR_OK)
 		hang_up(state);
-	peers = peer_end(state->peer);
-	/* Of two failures, the one that is not just "the other gave up". */
-	if (status == FILAR_OK || (status == FILAR_CANCELLED && peers != FILAR_OK))
-		status = peers;
+	status = partners_end(&state->partners, status);
 	if (status == FILAR_OK)
 		run->values[0] = (double)spent_ns / run->batch;
 	return status;

@@ -49,11 +49,10 @@ static void teardown_context(struct way_run *run)
 
 static enum filar_status setup_context(struct way_run *run)
 {
-	struct bare *bare = memory_acquire(1, sizeof *bare);
+	struct bare *bare = way_acquire_state(run, sizeof *bare);
 
 	if (bare == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory for two contexts");
-	run->state = bare;
+		return FILAR_NO_MEMORY;
 	return stack_reserve(&bare->stack, CONTEXT_STACK_BYTES, page_bytes(), STACK_GUARD_BEST);
 }
 
@@ -178,9 +177,9 @@ static enum filar_status setup_yield(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	return grove_open(&state->grove, run, run->params[YIELD_WORKERS],
 		run->params[YIELD_OTHER_CPU], run->params[YIELD_READY], state);
@@ -251,9 +250,9 @@ static enum filar_status setup_kernel_yield(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	if (cpus[0] < 0)
 		return crew_mask(&state->cpus, -1);
@@ -351,9 +350,9 @@ static enum filar_status setup_create(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	if (run->params[CREATE_FRESH] != 0)
 		return FILAR_OK;
@@ -432,9 +431,9 @@ static enum filar_status setup_many(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	state->threads = memory_acquire((size_t)at_once, sizeof *state->threads);
 	return state->threads != NULL ? FILAR_OK
@@ -788,9 +787,9 @@ static enum filar_status setup_ring(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = ring = memory_acquire(1, sizeof *ring);
+	ring = way_acquire_state(run, sizeof *ring);
 	if (ring == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	ring->run = run;
 	ring->count = (uint32_t)run->params[RING_MEMBERS];
 	ring->kernel = run->params[RING_KERNEL] != 0;

@@ -228,9 +228,9 @@ static enum filar_status setup_gaps(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	state->count = (uint32_t)params[GAPS_TASKS];
 	state->kernel = params[GAPS_KERNEL] != 0;
@@ -480,9 +480,9 @@ static enum filar_status setup_waiters(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	state->count = (uint32_t)params[WAIT_TASKS];
 	state->sleeps = (uint32_t)params[WAIT_SLEEPS];
@@ -682,9 +682,9 @@ static enum filar_status setup_share(struct way_run *run)
 			"window_ns", run->params[SHARE_WINDOW_NS], 100 * NS_PER_US, 10 * NS_PER_S);
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	state->count = (uint32_t)run->params[SHARE_TASKS];
 	if (run->params[SHARE_KERNEL] != 0)

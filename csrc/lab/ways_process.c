@@ -105,10 +105,9 @@ static enum filar_status setup_process_create(struct way_run *run)
 			(long long)call);
 	if (run->params[PARAM_EXTRA_BYTES] < 0)
 		return status_detail(FILAR_INVALID, "extra_bytes cannot be negative");
-	creator = memory_acquire(1, sizeof *creator);
+	creator = way_acquire_state(run, sizeof *creator);
 	if (creator == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory for a way's record");
-	run->state = creator;
+		return FILAR_NO_MEMORY;
 	creator->program_fd = -1;
 	creator->ballast_bytes = (size_t)run->params[PARAM_EXTRA_BYTES];
 	status = choose_call(creator, (enum create_call)call);

@@ -117,9 +117,9 @@ static enum filar_status setup_scan(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->threads = (uint32_t)run->params[SCAN_THREADS];
 	state->gap_ns = run->params[SCAN_GAP_NS];
 	state->window_ns = run->params[SCAN_WINDOW_NS];
@@ -418,9 +418,9 @@ static enum filar_status setup_order(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	pthread_attr_init(&state->attributes);
 	state->threads = (uint32_t)run->params[ORDER_THREADS];
 	status = crew_mask(&state->cpus, run->params[ORDER_CPU]);
@@ -512,9 +512,9 @@ static enum filar_status setup_seen(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->threads = (uint32_t)run->params[0];
 	state->ids = memory_acquire(state->threads, sizeof *state->ids);
 	return state->ids != NULL ? FILAR_OK

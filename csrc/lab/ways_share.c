@@ -364,9 +364,9 @@ static enum filar_status setup_share(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->apart = (enum share_apart)run->params[SHARE_APART];
 	state->side[0] = (struct share_side){ .state = state,
 		.threads = (uint32_t)run->params[SHARE_THREADS],

@@ -17,7 +17,6 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "lab/peer.h"
 #include "lab/registry.h"
 #include "lab/touch.h"
 #include "lab/turns.h"
@@ -42,8 +41,7 @@ enum {
 
 /* Shared by both parties; the two buffers follow it. */
 struct switching {
-	struct turns turns;
-	struct peer *peer;              /* W  driver */
+	struct partners partners;
 	size_t bytes;                   /* I  of this whole mapping */
 	size_t touch_bytes, step_bytes; /* I */
 	char *buffers[2];               /* I  by side */
@@ -108,7 +106,7 @@ static void hang_up(void *pointer)
 	struct switching *state = pointer;
 
 	store_relaxed(&state->finished, true);
-	turns_hang_up(&state->turns);
+	turns_hang_up(&state->partners.turns);
 }
 
 /* The plan pins the driver again before the next sample. */
@@ -131,19 +129,15 @@ static enum filar_status setup(struct way_run *run, enum medium medium, peer_bod
 	status = affinity_get((int32_t)getpid(), &state->all);
 	if (status == FILAR_OK)
 		status = free_driver(run);
-	if (status == FILAR_OK)
-		status = turns_open(
-			&state->turns, medium, process || run->params[PARAM_SHARED] != 0);
 	if (status != FILAR_OK)
 		return status;
-	return peer_create(&state->peer, run,
+	return partners_open(&state->partners, run, medium,
+		process || run->params[PARAM_SHARED] != 0,
 		&(struct peer_options){ .process = process,
 			.cpu = (int32_t)run->params[PARAM_PEER_CPU],
 			.body = body,
 			.argument = state,
-			.on_stuck = hang_up,
-			.fds = { state->turns.read_fds[SIDE_PEER],
-				state->turns.write_fds[SIDE_PEER] } });
+			.on_stuck = hang_up });
 }
 
 static void teardown(struct way_run *run)
@@ -152,8 +146,7 @@ static void teardown(struct way_run *run)
 
 	if (state == NULL)
 		return;
-	peer_destroy(state->peer);
-	turns_close(&state->turns);
+	partners_close(&state->partners);
 	shared_release(state, state->bytes);
 }
 
@@ -172,10 +165,10 @@ static enum filar_status take_turns(struct switching *state, uint32_t turns)
 	enum filar_status status = FILAR_OK;
 
 	for (uint32_t i = 0; i < turns && status == FILAR_OK; i++) {
-		status = turns_take(&state->turns, SIDE_PEER);
+		status = turns_take(&state->partners.turns, SIDE_PEER);
 		work(state, SIDE_PEER);
 		if (status == FILAR_OK)
-			status = turns_give(&state->turns, SIDE_DRIVER);
+			status = turns_give(&state->partners.turns, SIDE_DRIVER);
 	}
 	return status;
 }
@@ -186,7 +179,7 @@ static enum filar_status peer_takes_turns(void *pointer, uint32_t turns)
 	enum filar_status status = take_turns(state, turns);
 
 	if (status != FILAR_OK)
-		turns_hang_up(&state->turns);
+		turns_hang_up(&state->partners.turns);
 	return status;
 }
 
@@ -196,23 +189,18 @@ static enum filar_status give_turns(struct switching *state, uint32_t turns)
 
 	for (uint32_t i = 0; i < turns && status == FILAR_OK; i++) {
 		work(state, SIDE_DRIVER);
-		status = turns_give(&state->turns, SIDE_PEER);
+		status = turns_give(&state->partners.turns, SIDE_PEER);
 		if (status == FILAR_OK)
-			status = turns_take(&state->turns, SIDE_DRIVER);
+			status = turns_take(&state->partners.turns, SIDE_DRIVER);
 	}
 	return status;
 }
 
-/* Of two failures, the one that is not just "the other gave up". */
 static enum filar_status end_order(struct switching *state, enum filar_status status)
 {
-	enum filar_status peers;
-
 	if (status != FILAR_OK)
 		hang_up(state);
-	peers = peer_end(state->peer);
-	return status == FILAR_OK || (status == FILAR_CANCELLED && peers != FILAR_OK) ? peers
-										      : status;
+	return partners_end(&state->partners, status);
 }
 
 /* Time and switches of the driver for so many round trips. */
@@ -222,7 +210,7 @@ static enum filar_status measure_turns(
 	int64_t start = 0, end = 0;
 	enum filar_status status;
 
-	peer_begin(state->peer, count + UNTIMED_TURNS);
+	peer_begin(state->partners.peer, count + UNTIMED_TURNS);
 	status = give_turns(state, UNTIMED_TURNS);
 	*switches = own_switches();
 	if (status == FILAR_OK) {
@@ -310,7 +298,7 @@ static enum filar_status sample_yield(struct way_run *run)
 
 	store_relaxed(&state->finished, false);
 	store_relaxed(&state->yielding, false);
-	peer_begin(state->peer, run->batch);
+	peer_begin(state->partners.peer, run->batch);
 	/* The watch sets `finished` when the peer never comes. */
 	while (!load_relaxed(&state->yielding) && !load_relaxed(&state->finished))
 		(void)sched_yield();
@@ -324,7 +312,7 @@ static enum filar_status sample_yield(struct way_run *run)
 	switches = own_switches() - switches;
 	hung_up = load_relaxed(&state->finished);
 	store_relaxed(&state->finished, true);
-	status = peer_end(state->peer);
+	status = peer_end(state->partners.peer);
 	if (status == FILAR_OK && hung_up)
 		status = way_cancelled(run)
 				 ? FILAR_CANCELLED

@@ -110,9 +110,9 @@ static enum filar_status setup_sleep(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	state->busy = (uint32_t)run->params[SLEEP_BUSY];
 	return crew_mask(&state->cpus, run->params[SLEEP_CPU]);
@@ -245,9 +245,9 @@ static enum filar_status setup_interactive(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	state->ticks =
 		(uint32_t)(run->params[INTERACTIVE_WINDOW_NS] / run->params[INTERACTIVE_TICK_NS]);

@@ -260,7 +260,8 @@ static bool enlist(struct worker *worker)
 	/* Relieved by an old look, a moment ago. */
 	if (load_relaxed(&worker->relief) != RELIEF_NONE)
 		resume_locked(blocking, worker);
-	surplus = is_surplus(worker);
+	/* At the end it comes back from its rest without having been taken off the list. */
+	surplus = is_surplus(worker) && !worker->retired;
 	if (surplus) {
 		change_active_locked(blocking, -1);
 		worker->retired = true;

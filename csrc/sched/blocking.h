@@ -83,7 +83,8 @@ void blocking_relieve_self(struct worker *worker);
 /* Something waits in this worker's own queue. */
 static inline bool blocking_holds_up(struct worker *worker)
 {
-	return load_relaxed(&worker->next) != NULL || runq_length(&worker->runq) > 0;
+	return load_relaxed(&worker->next) != NULL || runq_length(&worker->runq) > 0 ||
+	       deque_length(&worker->spawners) > 0;
 }
 
 /* On a worker.  Sections nest.  They belong to the piece of work that runs, and end at the latest

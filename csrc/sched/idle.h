@@ -80,4 +80,16 @@ static FILAR_ALWAYS_INLINE void idle_wake_one(struct idle *idle)
 		idle_wake_one_slow(idle, word);
 }
 
+/* The same, after the work was published by a seq_cst store or read-modify-write to a place where
+ * those about to sleep look by a seq_cst load: does not write to the word, which all workers
+ * share. */
+static FILAR_ALWAYS_INLINE void idle_wake_one_announced(struct idle *idle)
+{
+	/* I2, by a seq_cst load. */
+	uint64_t word = load_seq_cst(&idle->word);
+
+	if (IDLE_SEARCHING(word) == 0 && IDLE_SLEEPING(word) > IDLE_GRANTED(word))
+		idle_wake_one_slow(idle, word);
+}
+
 #endif

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-static struct runq_ring *ring_create(uint64_t slots, struct runq_ring *older)
+struct runq_ring *runq_ring_create(uint64_t slots, struct runq_ring *older)
 {
 	struct runq_ring *ring =
 		memory_acquire(1, sizeof *ring + slots * sizeof(_Atomic(struct work *)));
@@ -18,9 +18,32 @@ static struct runq_ring *ring_create(uint64_t slots, struct runq_ring *older)
 	return ring;
 }
 
+void runq_ring_destroy(struct runq_ring *ring)
+{
+	struct runq_ring *older;
+
+	for (; ring != NULL; ring = older) {
+		older = ring->older;
+		memory_release(ring);
+	}
+}
+
+struct runq_ring *runq_ring_grow(struct runq_ring *old, uint64_t head, uint64_t tail)
+{
+	struct runq_ring *ring;
+
+	if (old->mask + 1 >= RUNQ_SLOTS_MAX)
+		return NULL;
+	ring = runq_ring_create((old->mask + 1) * 2, old);
+	for (uint64_t i = head; ring != NULL && i != tail; i++)
+		store_relaxed(
+			&ring->slots[i & ring->mask], load_relaxed(&old->slots[i & old->mask]));
+	return ring;
+}
+
 enum filar_status runq_init(struct runq *queue, bool shared)
 {
-	struct runq_ring *ring = ring_create(RUNQ_SLOTS_FIRST, NULL);
+	struct runq_ring *ring = runq_ring_create(RUNQ_SLOTS_FIRST, NULL);
 
 	if (ring == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a run queue");
@@ -33,42 +56,22 @@ enum filar_status runq_init(struct runq *queue, bool shared)
 
 void runq_deinit(struct runq *queue)
 {
-	struct runq_ring *ring = load_relaxed(&queue->ring), *older;
-
-	for (; ring != NULL; ring = older) {
-		older = ring->older;
-		memory_release(ring);
-	}
-}
-
-/* The ring is full: a larger one, or NULL.  Thieves may read the old one until the queue ends. */
-static struct runq_ring *grow(struct runq *queue, uint64_t head, uint64_t tail)
-{
-	struct runq_ring *old = load_relaxed(&queue->ring), *ring;
-
-	if (old->mask + 1 >= RUNQ_SLOTS_MAX)
-		return NULL;
-	ring = ring_create((old->mask + 1) * 2, old);
-	if (ring == NULL)
-		return NULL;
-	for (uint64_t i = head; i != tail; i++)
-		store_relaxed(
-			&ring->slots[i & ring->mask], load_relaxed(&old->slots[i & old->mask]));
-	/* Q5: release; pairs with Q6: whoever sees the ring sees the copies. */
-	store_release(&queue->ring, ring);
-	return ring;
+	runq_ring_destroy(load_relaxed(&queue->ring));
 }
 
 bool runq_push_slow(struct runq *queue, struct work *work)
 {
 	uint64_t tail = load_relaxed(&queue->tail);
-	struct runq_ring *ring = grow(queue, load_acquire(&queue->head), tail);
+	struct runq_ring *ring =
+		runq_ring_grow(load_relaxed(&queue->ring), load_acquire(&queue->head), tail);
 
 	if (ring == NULL)
 		return false;
+	/* Q5: release; pairs with Q6: whoever sees the ring sees the copies. */
+	store_release(&queue->ring, ring);
 	store_relaxed(&ring->slots[tail & ring->mask], work);
-	/* Q1, again. */
-	store_release(&queue->tail, tail + 1);
+	/* Q1, again; seq_cst, should the caller announce it. */
+	store_seq_cst(&queue->tail, tail + 1);
 	return true;
 }
 

@@ -41,6 +41,14 @@ struct runq_ring {
 	_Atomic(struct work *) slots[]; /* A  relaxed; head and tail publish them */
 };
 
+/* A ring, empty; NULL: no memory. */
+struct runq_ring *runq_ring_create(uint64_t slots, struct runq_ring *older);
+/* With those it has outgrown. */
+void runq_ring_destroy(struct runq_ring *ring);
+/* Full: one of twice the size with what is in [head, tail); NULL: it is as large as can be. Thieves
+ * may read the old one until the queue ends. */
+struct runq_ring *runq_ring_grow(struct runq_ring *old, uint64_t head, uint64_t tail);
+
 struct runq {
 	FILAR_CACHELINE_BREAK _Atomic uint64_t head; /* A  next to pop; owner and thieves */
 	bool shared;                                 /* I  there are thieves */
@@ -66,13 +74,20 @@ uint32_t runq_steal(struct runq *victim, struct work **taken);
 /* A guess, unless nobody else is at it. */
 static inline uint64_t runq_length(struct runq *queue)
 {
-	uint64_t head = load_acquire(&queue->head), tail = load_acquire(&queue->tail);
+	/* seq_cst: one that is about to sleep sees what was announced. */
+	uint64_t head = load_acquire(&queue->head), tail = load_seq_cst(&queue->tail);
 
 	return tail > head ? tail - head : 0;
 }
 
-/* Owner. */
-static FILAR_ALWAYS_INLINE bool runq_push(struct runq *queue, struct work *work)
+/* Owner.  A guess if there are thieves: they only make it emptier. */
+static FILAR_ALWAYS_INLINE bool runq_is_empty(struct runq *queue)
+{
+	return load_relaxed(&queue->head) == load_relaxed(&queue->tail);
+}
+
+static FILAR_ALWAYS_INLINE bool runq_push_ordered(
+	struct runq *queue, struct work *work, bool announced)
 {
 	struct runq_ring *ring = load_relaxed(&queue->ring);
 	uint64_t tail = load_relaxed(&queue->tail);
@@ -84,8 +99,23 @@ static FILAR_ALWAYS_INLINE bool runq_push(struct runq *queue, struct work *work)
 	store_relaxed(&ring->slots[tail & ring->mask], work);
 	/* Q1: release: the slot, the work and whatever it owns (saved registers).  Pairs with Q2.
 	 */
-	store_release(&queue->tail, tail + 1);
+	if (announced)
+		store_seq_cst(&queue->tail, tail + 1);
+	else
+		store_release(&queue->tail, tail + 1);
 	return true;
+}
+
+/* Owner. */
+static FILAR_ALWAYS_INLINE bool runq_push(struct runq *queue, struct work *work)
+{
+	return runq_push_ordered(queue, work, false);
+}
+
+/* Owner.  By a seq_cst store: the caller may go on with idle_wake_one_announced(). */
+static FILAR_ALWAYS_INLINE bool runq_push_announced(struct runq *queue, struct work *work)
+{
+	return runq_push_ordered(queue, work, true);
 }
 
 /* What is popped soon is fetched now: the work itself, and what lies right below it, where a green

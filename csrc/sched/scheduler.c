@@ -216,7 +216,7 @@ enum filar_status scheduler_make_worker(struct scheduler *scheduler)
 
 	if (status == FILAR_OK)
 		/* K1: release; pairs with K2. */
-		store_release(&scheduler->made, index + 1);
+		store_seq_cst(&scheduler->made, index + 1);
 	return status;
 }
 
@@ -372,12 +372,22 @@ void scheduler_submit(struct scheduler *scheduler, struct work *work)
 		scheduler_ready_pinned(NULL, work);
 		return;
 	}
+	/* Not past what is in the queue: one that submits two finds the second behind the first. */
+	if (inject_count(&scheduler->inject) == 0 && mailbox_post(&scheduler->mailbox, work))
+		return;
 	work_chain_push(&chain, work);
 	inject_lock(&scheduler->inject);
 	inject_push_locked(&scheduler->inject, &chain);
 	idle_wake_one(&scheduler->idle);
 	/* Nothing of the scheduler is touched after this. */
 	inject_unlock(&scheduler->inject);
+}
+
+/* The own queue is full. */
+void scheduler_ready_slow(struct worker *worker, struct work *work)
+{
+	worker_push(worker, work);
+	idle_wake_one(&worker->scheduler->idle);
 }
 
 void scheduler_add_deadline(struct scheduler *scheduler, struct deadline *deadline)
@@ -464,7 +474,8 @@ static void dump_worker(struct worker *worker, int fd)
 	(void)scheduler_describe_piece(worker, piece, sizeof piece);
 	dprintf(fd, "worker %u: %s%s%s, %llu queued%s", worker->index,
 		worker_doing_name(load_relaxed(&worker->doing)), worker->spare ? " (spare)" : "",
-		piece, (unsigned long long)runq_length(&worker->runq),
+		piece,
+		(unsigned long long)(runq_length(&worker->runq) + deque_length(&worker->spawners)),
 		load_relaxed(&worker->next) != NULL ? " and one next" : "");
 	if (load_relaxed(&worker->pinned.count) > 0)
 		dprintf(fd, ", %llu in its inbox",

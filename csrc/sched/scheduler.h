@@ -11,6 +11,7 @@
 #include "sched/blocking.h"
 #include "sched/deadline.h"
 #include "sched/inject.h"
+#include "sched/mailbox.h"
 #include "sched/worker.h"
 
 #define WORKERS_MAX 1024
@@ -64,6 +65,7 @@ struct scheduler {
 	struct work *(*find)(struct worker *worker);               /* I */
 	bool (*has_more)(struct worker *worker);                   /* I */
 	void (*rests)(struct worker *worker, bool begins);         /* I */
+	struct mailbox mailbox;
 	struct inject inject;
 	struct deadlines deadlines;
 	struct idle idle;
@@ -96,24 +98,34 @@ bool scheduler_is_forked(const struct scheduler *scheduler);
 void scheduler_submit(struct scheduler *scheduler, struct work *work);
 /* Pinned work: to its worker's queue or inbox.  `worker` is the caller's, or NULL outside. */
 void scheduler_ready_pinned(struct worker *worker, struct work *work);
-/* On a worker of this scheduler: makes work runnable, in the next slot or at the end of the queue.
- */
+void scheduler_ready_slow(struct worker *worker, struct work *work);
+/* On a worker of this scheduler: makes work runnable, in the next slot, at the end of the queue, or
+ * as a spawner whose child runs first. */
 static inline void scheduler_ready_next(struct worker *worker, struct work *work)
 {
-	if (FILAR_UNLIKELY(work->home != NULL)) {
+	if (FILAR_UNLIKELY(work->home != NULL))
 		scheduler_ready_pinned(worker, work);
-		return;
-	}
-	worker_push_next(worker, work);
-	if (worker->runq.shared)
-		idle_wake_one(&worker->scheduler->idle);
+	else if (worker_push_next(worker, work))
+		idle_wake_one_announced(&worker->scheduler->idle);
 }
 static inline void scheduler_ready(struct worker *worker, struct work *work)
 {
 	FILAR_ASSERT(work->home == NULL);
-	worker_push(worker, work);
-	if (worker->runq.shared)
-		idle_wake_one(&worker->scheduler->idle);
+	if (!worker->runq.shared)
+		worker_push(worker, work);
+	else if (FILAR_LIKELY(runq_push_announced(&worker->runq, work)))
+		idle_wake_one_announced(&worker->scheduler->idle);
+	else
+		scheduler_ready_slow(worker, work);
+}
+static inline void scheduler_ready_spawner(struct worker *worker, struct work *work)
+{
+	if (FILAR_UNLIKELY(work->home != NULL))
+		scheduler_ready_pinned(worker, work);
+	else if (FILAR_UNLIKELY(!worker_push_spawner(worker, work)))
+		scheduler_ready(worker, work);
+	else if (worker->runq.shared)
+		idle_wake_one_announced(&worker->scheduler->idle);
 }
 
 /* Adds a deadline and sees to it that somebody wakes up for it. */
@@ -128,8 +140,9 @@ static inline void scheduler_fire_deadlines(struct scheduler *scheduler)
 /* Workers that exist, with the spares made so far: those whose queues must be looked at. */
 static inline uint32_t scheduler_made(struct scheduler *scheduler)
 {
-	/* K2: acquire; pairs with K1: their queues are initialised. */
-	return load_acquire(&scheduler->made);
+	/* K2: acquire; pairs with K1: their queues are initialised.  seq_cst, as the looks into
+	 * those queues are: one about to sleep sees whoever announced work there. */
+	return load_seq_cst(&scheduler->made);
 }
 
 /* From any thread, once, at any time: idle_source.h. */

@@ -16,11 +16,13 @@
 #include "sched/scheduler.h"
 
 #if FILAR_HARD || FILAR_INTERLEAVE
-#define SEARCH_ROUNDS 1u
+#define SEARCH_ROUNDS   1u
+#define SEARCH_EAGER_NS 0
 #else
-#define SEARCH_ROUNDS 20u
+#define SEARCH_ROUNDS   20u
+#define SEARCH_EAGER_NS (30 * NS_PER_US)
 #endif
-/* Pauses between two rounds: some 0.5 to 2 us; all rounds together stay below 50. */
+/* Pauses between two rounds: some 0.3 to 2 us; all rounds together stay below 50. */
 #define SEARCH_PAUSES (FILAR_INTERLEAVE ? 1u : 32u)
 
 /* ---- pushing ---- */
@@ -49,16 +51,20 @@ static struct work *exchange_next(struct worker *worker, struct work *work)
 		return before;
 	}
 	/* W1: release for a thief that takes it, acquire against a thief that took it (both sides
-	 * run this or W2 in worker_steal_next()). */
-	return exchange_acq_rel(&worker->next, work);
+	 * run this or W2 in steal_next()).  seq_cst: announced. */
+	return exchange_seq_cst(&worker->next, work);
 }
 
-void worker_push_next(struct worker *worker, struct work *work)
+void worker_push_next_slow(struct worker *worker, struct work *work)
 {
 	struct work *displaced = exchange_next(worker, work);
 
-	if (displaced != NULL)
+	if (displaced == NULL)
+		return;
+	if (!worker->runq.shared)
 		worker_push(worker, displaced);
+	else if (!runq_push_announced(&worker->runq, displaced))
+		scheduler_ready_slow(worker, displaced);
 }
 
 uint64_t worker_give_away(struct worker *worker)
@@ -69,6 +75,8 @@ uint64_t worker_give_away(struct worker *worker)
 	uint64_t count;
 
 	if (work != NULL)
+		work_chain_push(&chain, work);
+	while ((work = deque_pop(&worker->spawners)) != NULL)
 		work_chain_push(&chain, work);
 	while ((work = runq_pop(&worker->runq)) != NULL)
 		work_chain_push(&chain, work);
@@ -104,11 +112,11 @@ void worker_empty(struct worker *worker)
 
 /* ---- picking what is at hand ---- */
 
-struct work *worker_pick_next(struct worker *worker)
+struct work *worker_pick_next_slow(struct worker *worker)
 {
 	struct work *work = exchange_next(worker, NULL);
 
-	if (work == NULL || runq_length(&worker->runq) == 0) {
+	if (work == NULL || !worker_has_queued(worker)) {
 		worker->next_streak = 0;
 		return work;
 	}
@@ -167,7 +175,8 @@ struct work *worker_pick_outside(struct worker *worker)
 		if (work != NULL)
 			return work;
 	}
-	if (inject_count(&scheduler->inject) > 0)
+	work = mailbox_take(&scheduler->mailbox);
+	if (work == NULL && inject_count(&scheduler->inject) > 0)
 		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
 	if (work != NULL || on_time)
 		return work;
@@ -194,6 +203,22 @@ struct work *worker_pick_with_pinned(struct worker *worker)
 }
 
 /* ---- stealing ---- */
+
+static struct work *stolen_one(struct worker *thief, struct worker *victim, struct work *work)
+{
+	COUNTER_ADD(thief, steals, 1);
+	COUNTER_ADD(thief, stolen, 1);
+	tracepoint_emit(TRACE_STEAL, victim->index, 1);
+	return work;
+}
+
+/* The oldest, which has most of its tree left: one is as a rule enough for long. */
+static struct work *steal_spawner(struct worker *thief, struct worker *victim)
+{
+	struct work *work = deque_steal(&victim->spawners);
+
+	return work != NULL ? stolen_one(thief, victim, work) : NULL;
+}
 
 /* The oldest is returned, the others go to the own queue. */
 static struct work *steal_queue(struct worker *thief, struct worker *victim)
@@ -231,12 +256,7 @@ static struct work *steal_next(struct worker *thief, struct worker *victim)
 		return NULL;
 	/* W2: as W1. */
 	work = exchange_acq_rel(&victim->next, NULL);
-	if (work == NULL)
-		return NULL;
-	COUNTER_ADD(thief, steals, 1);
-	COUNTER_ADD(thief, stolen, 1);
-	tracepoint_emit(TRACE_STEAL, victim->index, 1);
-	return work;
+	return work != NULL ? stolen_one(thief, victim, work) : NULL;
 }
 
 /* One look at every other worker, from a random one on. */
@@ -253,41 +273,90 @@ static struct work *steal_round(struct worker *thief)
 			continue;
 		work = steal_queue(thief, victim);
 		if (work == NULL)
+			work = steal_spawner(thief, victim);
+		if (work == NULL)
 			work = steal_next(thief, victim);
 	}
 	return work;
 }
 
-/* As long as pause_a_little(), unless something is injected: a queue of one word, which a kernel
- * thread or another runtime that plays ping-pong with us fills in a fraction of that time. */
-static void pause_until_injected(struct worker *worker)
+/* As long as pause_a_little(), unless something comes from outside: a kernel thread or another
+ * runtime that plays ping-pong with us answers in a fraction of that time. */
+static void pause_until_submitted(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	for (uint32_t i = 0; i < SEARCH_PAUSES && inject_count(&scheduler->inject) == 0; i++) {
+	for (uint32_t i = 0; i < SEARCH_PAUSES && !mailbox_is_full(&scheduler->mailbox) &&
+			     inject_count(&scheduler->inject) == 0;
+		i++) {
 		if (scheduler->has_more != NULL && scheduler->has_more(worker))
 			return;
 		cpu_pause();
 	}
 }
 
+/* How long it searches, where a layer has queues of its own: its full time again after it has paid,
+ * half of it after each time it has not.  Whoever would make work may be waiting for this CPU. */
+static void learn_patience(struct worker *worker, bool waited, bool found)
+{
+	if (worker->scheduler->find == NULL || !waited)
+		return;
+	if (found)
+		worker->impatience = 0;
+	else if (SEARCH_ROUNDS >> worker->impatience > 1)
+		worker->impatience++;
+}
+
+/* The mailbox is shut again; what came in together with something else waits for its turn. */
+static struct work *close_mailbox(struct worker *worker, struct work *found)
+{
+	struct work *mail = mailbox_close(&worker->scheduler->mailbox);
+
+	if (found == NULL || mail == NULL)
+		return found != NULL ? found : mail;
+	worker_push(worker, mail);
+	return found;
+}
+
+/*
+ * Whether a search that has found nothing goes on.  One whose last search was answered while it
+ * spun goes on for about as long as a wake-up would take: then a partner that runs on another CPU,
+ * or was only interrupted, does not have to pay for one.  *until_ns is the search's, 0 before.
+ */
+static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
+{
+	if (!worker->scheduler->spin)
+		return round == 0;
+	if (round < SEARCH_ROUNDS >> worker->impatience)
+		return true;
+	if (!worker->eager)
+		return false;
+	if (*until_ns == 0)
+		*until_ns = clock_now_ns() + SEARCH_EAGER_NS;
+	return clock_now_ns() < *until_ns;
+}
+
 /* Searches for a while. */
 static struct work *search(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
-	uint32_t rounds = scheduler->spin ? SEARCH_ROUNDS : 1;
 	struct work *work = NULL;
+	int64_t until_ns = 0;
+	uint32_t round;
 
 	COUNTER_ADD(worker, searches, 1);
-	for (uint32_t round = 0; round < rounds && work == NULL; round++) {
+	mailbox_open(&scheduler->mailbox);
+	for (round = 0; work == NULL && goes_on(worker, round, &until_ns); round++) {
 		if (round > 0)
-			pause_until_injected(worker);
+			pause_until_submitted(worker);
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared)
 			work = steal_round(worker);
 		if (load_relaxed(&scheduler->stopping))
 			break;
 	}
+	work = close_mailbox(worker, work);
+	learn_patience(worker, round > 1 || work == NULL, work != NULL);
 	return work;
 }
 
@@ -307,7 +376,8 @@ static bool anything_to_do(struct worker *worker)
 	for (uint32_t i = 0; scheduler->find == NULL && i < scheduler_made(scheduler); i++) {
 		struct worker *victim = &scheduler->workers[i];
 
-		if (runq_length(&victim->runq) > 0 || load_relaxed(&victim->next) != NULL)
+		if (runq_length(&victim->runq) > 0 || deque_length(&victim->spawners) > 0 ||
+			load_seq_cst(&victim->next) != NULL)
 			return true;
 	}
 	return deadlines_earliest(&scheduler->deadlines) <= clock_now_ns();
@@ -413,9 +483,10 @@ static struct work *worker_find_work(struct worker *worker)
 	}
 	store_relaxed(&worker->doing, WORKER_SEARCHING);
 	searching = idle_begin_search(&scheduler->idle, (scheduler->worker_count + 1) / 2);
-	for (;;) {
+	for (bool slept = false;; slept = true) {
 		if (searching)
 			work = search(worker);
+		worker->eager = work != NULL && !slept;
 		if (work != NULL || load_relaxed(&scheduler->stopping) || is_surplus(worker))
 			break;
 		sleep_once(worker, searching);
@@ -441,6 +512,9 @@ static const struct work_class retirement_class = { .name = "retirement", .run =
 
 enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index)
 {
+	bool shared = scheduler->worker_limit > 1 && scheduler->find == NULL;
+	enum filar_status status;
+
 	memset(worker, 0, sizeof *worker);
 	worker->scheduler = scheduler;
 	worker->index = index;
@@ -452,12 +526,19 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->retirement.class = &retirement_class;
 	parker_init(&worker->parker);
 	random_init(&worker->random, random_mix((uint64_t)index + 1));
-	return runq_init(&worker->runq, scheduler->worker_limit > 1 && scheduler->find == NULL);
+	status = runq_init(&worker->runq, shared);
+	if (status != FILAR_OK)
+		return status;
+	status = deque_init(&worker->spawners, shared);
+	if (status != FILAR_OK)
+		runq_deinit(&worker->runq);
+	return status;
 }
 
 void worker_deinit(struct worker *worker)
 {
 	runq_deinit(&worker->runq);
+	deque_deinit(&worker->spawners);
 }
 
 static bool begin(struct worker *worker, struct self *self)

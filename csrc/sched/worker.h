@@ -11,6 +11,7 @@
 #include "arch/context.h"
 #include "base/random.h"
 #include "base/self.h"
+#include "sched/deque.h"
 #include "sched/idle.h"
 #include "sched/pinned.h"
 #include "sched/runq.h"
@@ -63,6 +64,10 @@ struct worker {
 	_Atomic(struct work *) current; /* A  owner writes: what runs; NULL on its own stack */
 	uint32_t turns;                 /* W  picks until the next look outside */
 	uint32_t next_streak;           /* W  picks from the next slot in a row */
+	uint32_t impatience;            /* W  searches that found nothing: worker.c */
+	uint32_t spawner_streak;        /* W  picks of spawners since the last look at the queue */
+	bool has_spawners;              /* W  there may be some */
+	bool eager;                     /* W  its last search was answered without a sleep */
 	uint32_t anchored;              /* W  pieces of work that can only run here (pinned.h) */
 	void *local;                    /* I  the upper layer's part of this worker */
 	void *carrier;                  /* W  the part of the layer above that one */
@@ -90,6 +95,7 @@ struct worker {
 		preemptible_ticks; /* A  owner writes: `ticks` when it could be preempted */
 	_Atomic uint32_t relief;   /* A  enum worker_relief, written under blocking.lock */
 	struct runq runq;
+	struct deque spawners;                          /* A  whose children run first */
 	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
 	struct kthread *kthread;                        /* I */
@@ -141,32 +147,80 @@ static FILAR_ALWAYS_INLINE void worker_push(struct worker *worker, struct work *
 		worker_push_slow(worker, work);
 }
 
-/* Owner.  Runs next, before what is in the queue: for what was just woken, whose data is warm. */
-void worker_push_next(struct worker *worker, struct work *work);
+/* Owner.  Runs next, before what is in the queue: for what was just woken, whose data is warm.
+ * True: there are others, and it may go on with idle_wake_one_announced(). */
+void worker_push_next_slow(struct worker *worker, struct work *work);
+static FILAR_ALWAYS_INLINE bool worker_push_next(struct worker *worker, struct work *work)
+{
+	if (!worker->runq.shared && FILAR_LIKELY(load_relaxed(&worker->next) == NULL))
+		store_relaxed(&worker->next, work);
+	else
+		worker_push_next_slow(worker, work);
+	return worker->runq.shared;
+}
 
+/* Owner.  Something waits behind the next slot. */
+static FILAR_ALWAYS_INLINE bool worker_has_queued(struct worker *worker)
+{
+	return !runq_is_empty(&worker->runq) || worker->has_spawners;
+}
+
+struct work *worker_pick_next_slow(struct worker *worker);
+/* There is something, unless a thief was faster. */
+static FILAR_ALWAYS_INLINE struct work *worker_pick_next(struct worker *worker)
+{
+	struct work *work = load_relaxed(&worker->next);
+
+	if (worker->runq.shared || FILAR_UNLIKELY(worker_has_queued(worker)))
+		return worker_pick_next_slow(worker);
+	store_relaxed(&worker->next, NULL);
+	worker->next_streak = 0;
+	return work;
+}
 /* Owner.  Moves all that is queued here to the inject queue, and says how much; wakes nobody. */
 uint64_t worker_give_away(struct worker *worker);
 /* Anybody, as a thief; the worker is stuck in what it runs.  The same, and wakes somebody. */
 void worker_empty(struct worker *worker);
 
-struct work *worker_pick_next(struct worker *worker);
 struct work *worker_pick_outside(struct worker *worker);
 struct work *worker_pick_with_pinned(struct worker *worker);
 
-/* Owner.  Of what others may steal: the next slot, then the own queue. */
-static FILAR_ALWAYS_INLINE struct work *worker_pick_shared(struct worker *worker)
+/* Owner.  False: no room. */
+static FILAR_ALWAYS_INLINE bool worker_push_spawner(struct worker *worker, struct work *work)
 {
-	if (load_relaxed(&worker->next) != NULL) {
-		struct work *work = worker_pick_next(worker);
-
-		if (work != NULL)
-			return work;
-	}
-	return runq_pop(&worker->runq);
+	worker->has_spawners = true;
+	return deque_push(&worker->spawners, work);
 }
 
-/* Owner.  The next piece of work that needs no search: next slot, own queue, inject queue; or NULL.
- */
+/* Owner.  The youngest spawner, but not for ever while others wait in the queue. */
+static FILAR_ALWAYS_INLINE struct work *worker_pick_spawner(struct worker *worker)
+{
+	struct work *work;
+
+	if (FILAR_UNLIKELY(++worker->spawner_streak >= WORKER_TURNS)) {
+		worker->spawner_streak = 0;
+		if (!runq_is_empty(&worker->runq))
+			return NULL;
+	}
+	work = deque_pop(&worker->spawners);
+	worker->has_spawners = work != NULL;
+	return work;
+}
+
+/* Owner.  Of what others may steal: the next slot, spawners, then the own queue. */
+static FILAR_ALWAYS_INLINE struct work *worker_pick_shared(struct worker *worker)
+{
+	struct work *work = NULL;
+
+	if (load_relaxed(&worker->next) != NULL)
+		work = worker_pick_next(worker);
+	if (work == NULL && FILAR_UNLIKELY(worker->has_spawners))
+		work = worker_pick_spawner(worker);
+	return work != NULL ? work : runq_pop(&worker->runq);
+}
+
+/* Owner.  The next piece of work that needs no search: next slot, own queues, inject queue; or
+ * NULL. */
 static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 {
 	struct work *work;

@@ -291,9 +291,8 @@ TEST(somebody_notices_the_end_and_nobody_touches_what_is_gone)
 TEST(a_look_or_an_order_that_is_missing_is_found)
 {
 	static const struct mutant mutants[] = {
-		{ "waiter_commit", WEAKEN_ORDER, "G1", woken_on_two_workers },
-		{ "settle_wait", WEAKEN_ORDER, "G2", woken_on_two_workers },
-		{ "waiter_cancel_green", WEAKEN_FENCE, "the canceller's fence", cancelled },
+		{ "change", WEAKEN_ORDER, "G1, G2", woken_on_two_workers },
+		{ "cancel_here", WEAKEN_FENCE, "the canceller's fence", cancelled },
 		{ "settle_end", WEAKEN_ORDER, "J1", a_join_from_outside },
 		{ "kernel_wait_until", WEAKEN_ORDER, "G5", a_join_from_outside },
 		{ "kernel_wake", WEAKEN_ORDER, "G4", a_join_from_outside },

@@ -2,6 +2,7 @@
  * interleave_runq.c - one owner and thieves in every interleaving: README.md of sched, "Run queue".
  */
 #include "interleave.h"
+#include "sched/deque.h"
 #include "sched/runq.h"
 
 enum { PIECES = 5 };
@@ -146,6 +147,98 @@ static void spilling_under_a_thief(void)
 	finish();
 }
 
+/* ---- the deque of spawners ---- */
+
+static struct deque deque;
+
+static void push_next_spawner(void)
+{
+	struct piece *piece = &pieces[pushed];
+
+	touch(&piece->cell);
+	CHECK(deque_push(&deque, &piece->work));
+	pushed++;
+}
+
+static bool pop_spawner(void)
+{
+	struct work *work = deque_pop(&deque);
+
+	if (work != NULL)
+		take(work);
+	return work != NULL;
+}
+
+static void steal_spawners(void *times)
+{
+	for (intptr_t i = 0; i < (intptr_t)times; i++) {
+		struct work *work = deque_steal(&deque);
+
+		if (work != NULL)
+			take(work);
+	}
+}
+
+/* The owner takes back what thieves want, down to the last, and pushes others in its place. */
+static void spawners(uint32_t thieves, intptr_t times)
+{
+	struct kthread *kthreads[2];
+
+	CHECK_EQ(deque_init(&deque, true), FILAR_OK);
+	memset(pieces, 0, sizeof pieces);
+	pushed = 0;
+	for (uint32_t i = 0; i < thieves; i++)
+		CHECK_EQ(kthread_create(&kthreads[i], NULL, steal_spawners, (void *)times),
+			FILAR_OK);
+	interleave_begin();
+	push_next_spawner();
+	push_next_spawner();
+	pop_spawner();
+	pop_spawner();
+	push_next_spawner();
+	pop_spawner();
+	for (uint32_t i = 0; i < thieves; i++)
+		interleave_join(kthreads[i]);
+	interleave_end();
+	while (pop_spawner())
+		;
+	for (int i = 0; i < PIECES; i++)
+		CHECK_EQ(pieces[i].taken, i < pushed);
+	deque_deinit(&deque);
+}
+
+static void spawners_and_thief(void)
+{
+	spawners(1, 2);
+}
+
+static void spawners_and_two_thieves(void)
+{
+	spawners(2, 1);
+}
+
+/* Three in a ring of two: it grows. */
+static void spawners_grow(void)
+{
+	struct kthread *thief;
+
+	CHECK_EQ(deque_init(&deque, true), FILAR_OK);
+	memset(pieces, 0, sizeof pieces);
+	pushed = 0;
+	CHECK_EQ(kthread_create(&thief, NULL, steal_spawners, (void *)2), FILAR_OK);
+	interleave_begin();
+	for (int i = 0; i < 3; i++)
+		push_next_spawner();
+	pop_spawner();
+	interleave_join(thief);
+	interleave_end();
+	while (pop_spawner())
+		;
+	for (int i = 0; i < PIECES; i++)
+		CHECK_EQ(pieces[i].taken, i < pushed);
+	deque_deinit(&deque);
+}
+
 TEST(each_piece_is_taken_once_by_owner_or_thief)
 {
 	CHECK(explore("owner and thief", owner_and_thief, interleave_seconds()).finished);
@@ -167,13 +260,25 @@ TEST(a_spill_and_a_thief_share_what_is_there)
 	CHECK(explore("spilling", spilling_under_a_thief, interleave_seconds()).finished);
 }
 
+TEST(each_spawner_is_taken_once_by_owner_or_thief)
+{
+	CHECK(explore("spawners and thief", spawners_and_thief, interleave_seconds()).finished);
+	CHECK(explore("spawners and two thieves", spawners_and_two_thieves, interleave_seconds())
+			.finished);
+	CHECK(explore("spawners grow", spawners_grow, interleave_seconds()).finished);
+}
+
 TEST(an_order_that_is_missing_is_found)
 {
 	static const struct mutant mutants[] = {
-		{ "runq_push", WEAKEN_ORDER, "Q1", owner_and_thief },
+		{ "runq_push_ordered", WEAKEN_ORDER, "Q1", owner_and_thief },
 		{ "runq_steal", WEAKEN_ORDER, "Q2", owner_and_thief },
-		{ "grow", WEAKEN_ORDER, "Q5", growing_under_thieves },
+		{ "runq_push_slow", WEAKEN_ORDER, "Q5", growing_under_thieves },
 		{ "take", WEAKEN_ORDER, "Q6", growing_under_thieves },
+		{ "deque_push", WEAKEN_ORDER, "V1", spawners_and_thief },
+		{ "deque_steal", WEAKEN_ORDER, "V2, V8", spawners_and_thief },
+		{ "deque_pop_shared", WEAKEN_ORDER, "V7", spawners_and_two_thieves },
+		{ "deque_push_slow", WEAKEN_ORDER, "V5", spawners_grow },
 	};
 
 	check_mutants(mutants, FILAR_COUNT_OF(mutants));

@@ -235,6 +235,70 @@ TEST(a_cancel_at_any_moment_ends_the_wait)
 	CHECK_GE(cancels, 1);
 }
 
+static void *cancel_from_outside(void *argument)
+{
+	cancel_one_by_one(argument);
+	return NULL;
+}
+
+/* Hunts: what a kernel thread posts finds the green thread between its look at the flag and its
+ * park; a cancel that relies on one posted before, which has already looked at the number. */
+TEST(a_cancel_from_outside_at_any_moment_ends_the_wait)
+{
+	uint64_t cancels[2] = { 0 };
+
+	for (uint32_t workers = 1; workers <= 3; workers++) {
+		pthread_t outside[2];
+
+		end_ns = clock_now_ns() + (int64_t)(stress_seconds() * 0.1e9);
+		start(workers);
+		for (int i = 0; i < 2; i++)
+			CHECK_EQ(
+				pthread_create(&outside[i], NULL, cancel_from_outside, &cancels[i]),
+				0);
+		for (int i = 0; i < 2; i++)
+			pthread_join(outside[i], NULL);
+		stop();
+	}
+	CHECK_GE(cancels[0], 1);
+	CHECK_GE(cancels[1], 1);
+}
+
+/* Cancels it again and again, as others do, while it ends and its slot goes to the next. */
+static void *cancel_all_often(void *argument)
+{
+	while (!load_acquire((_Atomic bool *)argument))
+		runtime_cancel_all(runtime);
+	return NULL;
+}
+
+/* Hunts: two posts of one descriptor on their way at once. */
+TEST(cancels_of_one_green_thread_by_many_are_posted_once)
+{
+	_Atomic bool over = false;
+	pthread_t outside[2];
+	struct green_ref ref;
+	uint64_t cancels = 0;
+
+	end_ns = clock_now_ns() + (int64_t)(stress_seconds() * 0.2e9);
+	start(1);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_create(&outside[i], NULL, cancel_all_often, &over), 0);
+	while (goes_on()) {
+		struct box box = { .seed = 0 };
+
+		CHECK_EQ(green_spawn(&ref, runtime, NULL, wait_until_cancelled, &box), FILAR_OK);
+		CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
+		CHECK_EQ(box.cancels, 1);
+		cancels++;
+	}
+	store_release(&over, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(outside[i], NULL);
+	stop();
+	CHECK_GE(cancels, 1);
+}
+
 /* ---- join against the end ---- */
 
 static void end_soon(void *argument)

@@ -2,6 +2,7 @@
  * stress_runq.c - one owner, many thieves: each piece of work is taken exactly once.
  */
 #include "base/memory.h"
+#include "sched/deque.h"
 #include "sched/runq.h"
 #include "stress.h"
 
@@ -115,6 +116,87 @@ TEST(each_piece_is_taken_exactly_once)
 	CHECK_EQ(visits, farm.popped + load_relaxed(&farm.stolen));
 	CHECK_GE(visits, 1);
 	runq_deinit(&farm.queue);
+}
+
+/* ---- the deque of spawners: owner and thieves meet at the last one all the time ---- */
+
+struct pile {
+	struct deque deque;
+	struct piece pieces[4];
+	_Atomic uint32_t thieves;
+	uint64_t taken[STRESS_THREADS_MAX];
+};
+
+/* Whoever takes a piece has it alone; the owner gets it back and pushes it anew. */
+static void pile_own(struct pile *pile, struct stress_thread *self)
+{
+	bool mine[FILAR_COUNT_OF(pile->pieces)];
+
+	for (size_t i = 0; i < FILAR_COUNT_OF(mine); i++)
+		mine[i] = true;
+	while (load_acquire(&pile->thieves) > 0) {
+		uint32_t pushes = random_below(&self->random, FILAR_COUNT_OF(mine) + 1);
+		struct work *work;
+
+		for (size_t i = 0; i < FILAR_COUNT_OF(mine) && pushes > 0; i++) {
+			/* One that a thief has had is there again as soon as it lets go. */
+			if (!mine[i] && load_acquire(&pile->pieces[i].holders) != 2)
+				continue;
+			mine[i] = false;
+			store_relaxed(&pile->pieces[i].holders, 0);
+			CHECK(deque_push(&pile->deque, &pile->pieces[i].work));
+			pushes--;
+		}
+		while (random_below(&self->random, 4) != 0 &&
+			(work = deque_pop(&pile->deque)) != NULL) {
+			hold(work);
+			pile->taken[0]++;
+			mine[FILAR_CONTAINER_OF(work, struct piece, work) - pile->pieces] = true;
+		}
+	}
+}
+
+static void pile_rob(struct pile *pile, struct stress_thread *self)
+{
+	while (stress_goes_on()) {
+		struct work *work = deque_steal(&pile->deque);
+
+		if (work == NULL)
+			continue;
+		hold(work);
+		pile->taken[self->index]++;
+		store_release(&FILAR_CONTAINER_OF(work, struct piece, work)->holders, 2);
+	}
+	fetch_sub_acq_rel(&pile->thieves, 1);
+}
+
+static void pile_body(struct stress_thread *self)
+{
+	if (self->index == 0)
+		pile_own(self->shared, self);
+	else
+		pile_rob(self->shared, self);
+}
+
+/* Hunts: owner and thief both take the last piece; the owner takes one without compare-and-swap
+ * that a thief is about to take ("Run queue", each is taken once); a thief gets a slot of before.
+ */
+TEST(each_spawner_is_taken_exactly_once)
+{
+	static struct pile pile;
+	int count = stress_thread_count();
+	uint64_t visits = 0, taken = 0;
+
+	CHECK_EQ(deque_init(&pile.deque, true), FILAR_OK);
+	atomic_init(&pile.thieves, (uint32_t)count - 1);
+	stress_run(pile_body, count, &pile, 0.5);
+	for (size_t i = 0; i < FILAR_COUNT_OF(pile.pieces); i++)
+		visits += pile.pieces[i].visits;
+	for (int i = 0; i < count; i++)
+		taken += pile.taken[i];
+	CHECK_EQ(visits, taken);
+	CHECK_GE(pile.taken[0], 1);
+	deque_deinit(&pile.deque);
 }
 
 /* ---- a ring that is full most of the time, and grows under the thieves ---- */

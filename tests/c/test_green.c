@@ -161,6 +161,54 @@ TEST(a_tree_that_runs_children_first_has_all_its_leaves_on_any_number_of_workers
 	}
 }
 
+struct patience {
+	_Atomic int turns; /* of the one that yields */
+};
+
+static void count_own_turns(void *argument)
+{
+	struct patience *patience = argument;
+
+	for (int i = 0; i < 5; i++) {
+		fetch_add_relaxed(&patience->turns, 1);
+		green_yield();
+	}
+}
+
+static void end_at_once(void *argument)
+{
+	(void)argument;
+}
+
+static void fork_until_others_had_turns(void *argument)
+{
+	static const struct green_options options = { .run_first = true };
+	struct patience *patience = argument;
+
+	while (load_relaxed(&patience->turns) < 5) {
+		struct green_ref ref;
+
+		CHECK_EQ(green_spawn(&ref, runtime, &options, end_at_once, NULL), FILAR_OK);
+		join(ref);
+	}
+}
+
+/* Its spawner comes back after each child, before what is in the queue; but not for ever. */
+TEST(one_that_forks_on_and_on_does_not_hold_up_the_queue)
+{
+	for (uint32_t workers = 1; workers <= 2; workers++) {
+		struct patience patience = { 0 };
+		struct green_ref forker, yielder;
+
+		start(workers);
+		forker = spawn(fork_until_others_had_turns, &patience);
+		yielder = spawn(count_own_turns, &patience);
+		join(forker);
+		join(yielder);
+		stop();
+	}
+}
+
 /* Nobody is there to step back: it is a spawn like any other. */
 TEST(a_kernel_thread_may_ask_for_run_first)
 {

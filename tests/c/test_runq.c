@@ -8,6 +8,7 @@
 #include "fail.h"
 #include "os/clock.h"
 #include "sched/deadline.h"
+#include "sched/deque.h"
 #include "sched/inject.h"
 #include "sched/runq.h"
 
@@ -44,6 +45,32 @@ TEST(runq_pops_in_the_order_of_pushes)
 			CHECK(runq_pop(&queue) == &works[i]);
 		CHECK(runq_pop(&queue) == NULL);
 		runq_deinit(&queue);
+	}
+}
+
+TEST(deque_gives_its_owner_the_youngest_and_thieves_the_oldest)
+{
+	for (int shared = 0; shared < 2; shared++) {
+		struct deque deque;
+		int pushed = 0, first = 0;
+
+		CHECK_EQ(deque_init(&deque, shared != 0), FILAR_OK);
+		CHECK(deque_pop(&deque) == NULL);
+		CHECK(deque_steal(&deque) == NULL);
+		while (pushed < COUNT && deque_push(&deque, &works[pushed]))
+			pushed++;
+		CHECK_EQ(pushed, FILAR_HARD ? (int)RUNQ_SLOTS_MAX : COUNT);
+		CHECK_EQ(deque_length(&deque), pushed);
+		while (first < pushed) {
+			CHECK(deque_pop(&deque) == &works[--pushed]);
+			if (shared != 0 && first < pushed)
+				CHECK(deque_steal(&deque) == &works[first++]);
+		}
+		CHECK(deque_is_empty(&deque));
+		CHECK(deque_pop(&deque) == NULL);
+		CHECK(deque_push(&deque, &works[0]));
+		CHECK(deque_pop(&deque) == &works[0]);
+		deque_deinit(&deque);
 	}
 }
 
