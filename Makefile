@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks bench bench-green bench-pool clean core
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks bench bench-green bench-green-python bench-pool debug-pythons clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -130,7 +130,7 @@ $(foreach variant,plain asan tsan hard fail interleave,$(eval $(call VARIANT,$(v
 
 # The second CPU: cross-compiled, run under qemu's user mode.  Sanitizers and qemu do not mix.
 CROSS   := aarch64-linux-gnu-gcc
-TESTS_AARCH64 := test_context test_runq test_sched test_green stress_runq stress_park
+TESTS_AARCH64 := test_context test_runq test_sched test_green test_blocking test_idle_source test_preempt stress_runq stress_park stress_blocking
 $(BUILD)/aarch64/%: tests/c/%.c $(CORE_C) $(CORE_S) $(HEADERS) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
 	$(CROSS) $(CFLAGS_COMMON) -Wno-missing-prototypes -O2 -DFILAR_DEBUG -static -Itests/c $< \
@@ -183,6 +183,21 @@ $(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
 bench-green: $(BUILD)/release/libfilar.a $(BUILD)/release/green_bench $(VENV)/dev
 	CC="$(CC)" bash bench/peers/build.sh $(BUILD)/peers $<
 	$(VENV)/bin/python bench/peers/run.py --programs $(BUILD)/peers $(BENCH_ARGS)
+
+PYTHON_PEERS := filar floor greenlet gevent asyncio threads
+$(BUILD)/python-peers/%: bench/peers/python.py
+	@mkdir -p $(@D)
+	printf '#!/bin/sh\nexec %s %s %s "$$@"\n' $(abspath $(VENV))/bin/python $(abspath $<) $* > $@
+	chmod +x $@
+
+## make bench-green-python   Python on green threads beside greenlet, gevent, asyncio, threads; writes bench/results
+bench-green-python: $(VENV)/dev $(PYTHON_PEERS:%=$(BUILD)/python-peers/%)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	$(VENV)/bin/python bench/peers/run.py --suite green-python --programs $(BUILD)/python-peers $(BENCH_ARGS)
+
+## make debug-pythons   Python on green threads under Debian's 3.14 and 3.15 with assertions (needs apt and a network)
+debug-pythons: $(VENV)/dev
+	VENV=$(VENV) bash tools/debug_pythons.sh
 
 ## make bench-pool    pools beside oneTBB, OpenMP, pthreadpool, Go; executors in Python; writes bench/results
 bench-pool: $(BUILD)/release/libfilar.a $(VENV)/dev

@@ -72,6 +72,9 @@ PROTOCOLS: dict[str, list[tuple[str, str]]] = {
     "stacks": [("stress_stacks", "")],
     "fork": [("stress_fork", "")],
     "kthread": [("stress_kthread", "")],
+    "blocking": [("stress_blocking", "")],
+    "pinned": [("stress_pinned", "")],
+    "pool": [("stress_pool", "")],
 }
 
 
@@ -201,6 +204,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def forgotten() -> list[str]:
+    """Stress programs that no protocol names."""
+    named = {program for tests in PROTOCOLS.values() for program, _ in tests}
+    return sorted(path.stem for path in (ROOT / "tests" / "c").glob("stress_*.c") if path.stem not in named)
+
+
 def build(options: argparse.Namespace) -> None:
     programs = {program for protocol in options.protocols for program, _ in PROTOCOLS[protocol]}
     targets = [f"build/{variant}/{program}" for variant in options.builds for program in sorted(programs)]
@@ -209,6 +218,9 @@ def build(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    if forgotten():
+        print(f"in no protocol of tools/hunt.py: {', '.join(forgotten())}")
+        return 1
     build(options)
     seed = options.seed if options.seed is not None else random.randrange(1, 1 << 31)
     hunts = [Hunt(protocol, variant) for protocol in options.protocols for variant in options.builds]

@@ -4,10 +4,11 @@
  *   G1  one switch of registers and stack              floor: swapcontext, for comparison
  *   G2  one yield, 2 ready                             floor: bare switches round a ring of 2
  *   G3  one yield, 1,000 and 10,000 ready              floor: bare switches round as large a ring
- *   G4  spawn + join of an empty body, one at a time   floor: fresh context on one warm stack, in
- * and out G5  spawn 100,000, then join all, each             floor: the same over 100,000 stacks G6
- * resident bytes per parked green thread (-m N)  floor: one page G9  10,000 green threads x yields,
- * all workers
+ *   G4  spawn + join of an empty body, one at a time   floor: a fresh context, in and out
+ *   G5  spawn 100,000, then join all, each             floor: the same over 100,000 stacks
+ *   G6  resident bytes per parked green thread (-m N)  floor: one page
+ *   G9  10,000 green threads x yields, all workers
+ *   G13 blocking_begin + _end around nothing           floor: two calls that do nothing
  *
  * Rounds are interleaved: each round measures everything once, so that drift hits all alike.  Shown
  * are the least and the median of CPU time per operation of the whole process (so that a busy
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #include "arch/context.h"
+#include "filar.h"
 #include "green/runtime.h"
 #include "os/clock.h"
 
@@ -52,6 +54,8 @@ enum {
 	SPAWN_JOIN,
 	SPAWN_MANY,
 	YIELD_ALL,
+	CALLS_BARE,
+	SECTIONS,
 	ROWS
 };
 
@@ -69,9 +73,12 @@ static struct row rows[ROWS] = {
 	[FRESH_MANY] = { .name = "   bare, over 100,000 stacks" },
 	[SPAWN_MANY] = { .name = "G5 spawn 100,000, then join" },
 	[YIELD_ALL] = { .name = "G9 yield, 10,000, all workers" },
+	[CALLS_BARE] = { .name = "   two empty calls" },
+	[SECTIONS] = { .name = "G13 blocking begin + end" },
 };
 static const int shown[] = { SWITCH_BARE, SWITCH_UCONTEXT, RING_2, YIELD_2, RING_1000, YIELD_1000,
-	RING_10000, YIELD_10000, FRESH_ONE, SPAWN_JOIN, FRESH_MANY, SPAWN_MANY, YIELD_ALL };
+	RING_10000, YIELD_10000, FRESH_ONE, SPAWN_JOIN, FRESH_MANY, SPAWN_MANY, YIELD_ALL,
+	CALLS_BARE, SECTIONS };
 
 static int64_t cpu_start_ns, wall_start_ns;
 
@@ -278,6 +285,28 @@ static void measure_spawn_many(void *argument)
 	end(SPAWN_MANY, MANY);
 }
 
+FILAR_NOINLINE static void empty_call(void)
+{
+	FILAR_COMPILER_BARRIER();
+}
+
+static void measure_sections(void *argument)
+{
+	(void)argument;
+	begin();
+	for (int i = 0; i < OPERATIONS; i++) {
+		empty_call();
+		empty_call();
+	}
+	end(CALLS_BARE, OPERATIONS);
+	begin();
+	for (int i = 0; i < OPERATIONS; i++) {
+		filar_blocking_begin();
+		filar_blocking_end();
+	}
+	end(SECTIONS, OPERATIONS);
+}
+
 static void start_runtime(uint32_t workers)
 {
 	struct runtime_options options;
@@ -316,6 +345,7 @@ static void one_round(uint32_t workers)
 	stop_runtime();
 	start_runtime(workers);
 	on_green_thread(measure_yields, &all);
+	on_green_thread(measure_sections, NULL);
 	stop_runtime();
 }
 

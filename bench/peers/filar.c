@@ -5,12 +5,14 @@
  * What the core does not have is reported with `skip` and why, so that the table says so.
  */
 #include <fenv.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "peer.h"
 
 #include "arch/context.h"
 #include "block/chan.h"
+#include "filar.h"
 #include "green/runtime.h"
 #include "green/waiter.h"
 #include "os/clock.h"
@@ -511,7 +513,9 @@ static void worst_gap(void *argument)
 	struct green_ref ref;
 
 	(void)argument;
-	spawn(&ref, spin, NULL);
+	check(green_spawn(
+		      &ref, runtime, &(struct green_options){ .preemptible = true }, spin, NULL),
+		"spawn");
 	last_ns = peer_now_ns();
 	do {
 		double now_ns;
@@ -525,16 +529,53 @@ static void worst_gap(void *argument)
 	join(ref);
 }
 
+/* As often as Go looks (its clock tick of 10 ms). */
 static void g11(void)
 {
-	on_runtime(1, worst_gap, NULL);
+	struct runtime_options options;
+	struct green_ref ref;
+
+	runtime_options_init(&options);
+	options.workers = 1;
+	options.preempt_ns = 10 * NS_PER_MS;
+	check(runtime_create(&runtime, &options), "runtime");
+	spawn(&ref, worst_gap, NULL);
+	join(ref);
+	stop(runtime);
 }
 
-/* ---- G13, G14 ---- */
+/* ---- G13: calls that may block; G14: after a burst ---- */
+
+enum { CALLS = 1000000 };
+
+static double calls_cpu_ns(bool marked)
+{
+	double start_ns = peer_cpu_ns();
+
+	for (int i = 0; i < CALLS; i++) {
+		if (marked)
+			filar_blocking_begin();
+		syscall(SYS_getppid);
+		if (marked)
+			filar_blocking_end();
+	}
+	return peer_cpu_ns() - start_ns;
+}
+
+/* As the Go peer: the same call with and without the bookkeeping, in CPU time. */
+static void mark_calls(void *argument)
+{
+	(void)argument;
+	for (int i = 0; i < PEER_SAMPLES; i++) {
+		double plain_ns = calls_cpu_ns(false);
+
+		peer_value("G13", "bookkeeping", (calls_cpu_ns(true) - plain_ns) / CALLS, "ns");
+	}
+}
 
 static void g13(void)
 {
-	printf("skip G13 calls that may block are not marked yet\n");
+	on_runtime(2, mark_calls, NULL);
 }
 
 static void burst(void *argument)

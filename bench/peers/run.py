@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Suite:
-    """Lines that are run and written together: green threads (G), pools (P) or the executor (X)."""
+    """Lines run and written together: green threads (G), pools (P), the executor (X), Python on green threads (Y)."""
 
     title: str
     word: str
@@ -89,6 +90,13 @@ SUITES = {
         "executor-filar",
         tuple(f"executor-{kind}" for kind in ("filar", "standard", "queue", "chunks", "joblib", "numba")),
         "X",
+    ),
+    "green-python": Suite(
+        "Python on green threads beside its peers",
+        "make bench-green-python",
+        OURS,
+        (OURS, "floor", "greenlet", "gevent", "asyncio", "threads"),
+        "Y",
     ),
 }
 
@@ -128,6 +136,13 @@ LINES = (
     Line("X4", "joblib: a region of two tasks", cpu=False),
     Line("X5", "native loop of 16 steps, called from Python", cpu=False),
     Line("X6", "16 x fib(20) on two threads, free-threaded Python", cpu=False),
+    Line("Y1", "yield between two Python green threads, per switch"),
+    Line("Y2", "1,000 ready, per yield"),
+    Line("Y3", "spawn and join a Python callable, one at a time"),
+    Line("Y4", "resident bytes per parked Python green thread, page tables included", cpu=False, rounds_max=2),
+    Line("Y5", "queue or channel, one way"),
+    Line("Y6", "skynet, 100,000 leaves in Python", rounds_max=7),
+    Line("Y7", "Ctrl-C to KeyboardInterrupt", cpu=False),
 )
 BY_NAME = {line.name: line for line in LINES}
 
@@ -183,6 +198,7 @@ GOALS = (
     Goal("G10", "skynet_1", 90, aim=True),
     Goal("G10", "skynet_2", 50, aim=True),
     Goal("G11", "next_waits", 1.0, "go"),
+    Goal("G11", "next_waits", 20, aim=True),
     Goal("G13", "bookkeeping", 1.0, "go"),
     Goal("G13", "bookkeeping", 20, aim=True),
     Goal("G14", "burnt_first_100ms", 1.0),
@@ -229,6 +245,21 @@ GOALS = (
     Goal("X4", "region", 100, aim=True),
     Goal("X5", "loop", 5),
     Goal("X5", "loop", 2, aim=True),
+    Goal("Y1", "switch", 0.75, "greenlet"),
+    Goal("Y1", "switch", 130, aim=True),
+    Goal("Y2", "yield_1000", 0.3, "gevent"),
+    Goal("Y2", "yield_1000", 0.5, "asyncio"),
+    Goal("Y2", "yield_1000", 180, aim=True),
+    Goal("Y3", "spawn_join", 0.5, "asyncio"),
+    Goal("Y3", "spawn_join", 1500, aim=True),
+    Goal("Y4", "bytes", 12_288),
+    Goal("Y4", "bytes", 9_011, aim=True),
+    Goal("Y5", "handoff", 0.25, "gevent"),
+    Goal("Y5", "handoff", 500, aim=True),
+    Goal("Y6", "skynet", 0.5, "asyncio"),
+    Goal("Y6", "skynet", 250, aim=True),
+    Goal("Y7", "interrupt", 100),
+    Goal("Y7", "interrupt", 20, aim=True),
 )
 
 
@@ -450,6 +481,13 @@ def package_version(package: str) -> str | None:
     return done.stdout.split("-")[0] or None
 
 
+def python_version_of(package: str) -> str | None:
+    """Of an installed Python package."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
 def boost_version() -> str | None:
     """From its header, where Debian puts it."""
     with contextlib.suppress(OSError):
@@ -548,7 +586,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Green threads, pools, the executor beside their peers, interleaved.")
-    parser.add_argument("--suite", choices=sorted(SUITES), default="green", help="which lines: G, P, or X")
+    parser.add_argument("--suite", choices=sorted(SUITES), default="green", help="which lines: G, P, X, or Y")
     parser.add_argument("--programs", type=Path, default=ROOT / "build/peers", help="where build.sh put them")
     parser.add_argument("--rounds", type=int, default=11, help="at most (1 to 99; below 6 no 95 %% interval)")
     parser.add_argument("--seconds", type=float, default=420, help="no new line is begun after so long")
@@ -595,7 +633,8 @@ def main(words: Sequence[str] | None = None) -> int:
             "oneTBB": package_version("libtbb-dev") if "pool-tbb" in programs else None,
             "pthreadpool": package_version("libpthreadpool-dev") if "pool-pthreadpool" in programs else None,
             "LLVM OpenMP": package_version("libomp-dev") if "pool-llvm" in programs else None,
-            "Python": sys.version.split()[0] if suite.prefix == "X" else None,
+            "Python": sys.version.split()[0] if suite.prefix in "XY" else None,
+            **{name: python_version_of(name) for name in ("greenlet", "gevent") if name in programs},
             "compiler": version_of(["gcc", "--version"]),
         },
         "notes": race.notes,

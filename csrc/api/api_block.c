@@ -14,6 +14,7 @@
 #include "block/semaphore.h"
 #include "block/waitgroup.h"
 #include "filar.h"
+#include "green/preempt.h"
 
 /* The object comes first: its address is the handle's. */
 #define HANDLE(type)                                                                               \
@@ -90,6 +91,7 @@ static bool is_free(struct waitq *queue)
 
 int filar_mutex_create(filar_mutex **mutex, const char *name)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -103,6 +105,8 @@ int filar_mutex_create(filar_mutex **mutex, const char *name)
 
 int filar_mutex_destroy(filar_mutex *mutex)
 {
+	PREEMPT_GUARD();
+
 	if (mutex == NULL)
 		return FILAR_OK;
 	return release("mutex", mutex, !is_free(&mutex->object.queue));
@@ -110,6 +114,8 @@ int filar_mutex_destroy(filar_mutex *mutex)
 
 int filar_mutex_lock_until(filar_mutex *mutex, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (mutex == NULL)
 		return missing("mutex");
 	return mutex_lock_until(&mutex->object, deadline_ns);
@@ -117,6 +123,8 @@ int filar_mutex_lock_until(filar_mutex *mutex, int64_t deadline_ns)
 
 int filar_mutex_trylock(filar_mutex *mutex)
 {
+	PREEMPT_GUARD();
+
 	if (mutex == NULL)
 		return missing("mutex");
 	return mutex_trylock(&mutex->object);
@@ -124,6 +132,8 @@ int filar_mutex_trylock(filar_mutex *mutex)
 
 int filar_mutex_unlock(filar_mutex *mutex)
 {
+	PREEMPT_GUARD();
+
 	if (mutex == NULL)
 		return missing("mutex");
 	return mutex_unlock(&mutex->object);
@@ -131,6 +141,7 @@ int filar_mutex_unlock(filar_mutex *mutex)
 
 int filar_recursive_create(filar_recursive **recursive, const char *name)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -144,6 +155,8 @@ int filar_recursive_create(filar_recursive **recursive, const char *name)
 
 int filar_recursive_destroy(filar_recursive *recursive)
 {
+	PREEMPT_GUARD();
+
 	if (recursive == NULL)
 		return FILAR_OK;
 	return release("recursive mutex", recursive, !is_free(&recursive->object.mutex.queue));
@@ -151,6 +164,8 @@ int filar_recursive_destroy(filar_recursive *recursive)
 
 int filar_recursive_lock_until(filar_recursive *recursive, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (recursive == NULL)
 		return missing("recursive mutex");
 	return recursive_lock_until(&recursive->object, deadline_ns);
@@ -158,6 +173,8 @@ int filar_recursive_lock_until(filar_recursive *recursive, int64_t deadline_ns)
 
 int filar_recursive_trylock(filar_recursive *recursive)
 {
+	PREEMPT_GUARD();
+
 	if (recursive == NULL)
 		return missing("recursive mutex");
 	return recursive_trylock(&recursive->object);
@@ -165,6 +182,8 @@ int filar_recursive_trylock(filar_recursive *recursive)
 
 int filar_recursive_unlock(filar_recursive *recursive)
 {
+	PREEMPT_GUARD();
+
 	if (recursive == NULL)
 		return missing("recursive mutex");
 	return recursive_unlock(&recursive->object);
@@ -172,6 +191,7 @@ int filar_recursive_unlock(filar_recursive *recursive)
 
 int filar_cond_create(filar_cond **cond)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -185,6 +205,8 @@ int filar_cond_create(filar_cond **cond)
 
 int filar_cond_destroy(filar_cond *cond)
 {
+	PREEMPT_GUARD();
+
 	if (cond == NULL)
 		return FILAR_OK;
 	return release("condition", cond, has_waiters(&cond->object.queue));
@@ -192,6 +214,8 @@ int filar_cond_destroy(filar_cond *cond)
 
 int filar_cond_wait_until(filar_cond *cond, filar_mutex *mutex, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (cond == NULL || mutex == NULL)
 		return missing(cond == NULL ? "condition" : "mutex");
 	return cond_wait_until(&cond->object, &mutex->object, deadline_ns);
@@ -200,6 +224,8 @@ int filar_cond_wait_until(filar_cond *cond, filar_mutex *mutex, int64_t deadline
 int filar_cond_wait_recursive_until(
 	filar_cond *cond, filar_recursive *recursive, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (cond == NULL || recursive == NULL)
 		return missing(cond == NULL ? "condition" : "recursive mutex");
 	return recursive_cond_wait_until(&recursive->object, &cond->object, deadline_ns);
@@ -207,6 +233,8 @@ int filar_cond_wait_recursive_until(
 
 int filar_cond_signal(filar_cond *cond)
 {
+	PREEMPT_GUARD();
+
 	if (cond == NULL)
 		return missing("condition");
 	cond_signal(&cond->object);
@@ -215,6 +243,8 @@ int filar_cond_signal(filar_cond *cond)
 
 int filar_cond_broadcast(filar_cond *cond)
 {
+	PREEMPT_GUARD();
+
 	if (cond == NULL)
 		return missing("condition");
 	cond_broadcast(&cond->object);
@@ -226,6 +256,7 @@ int filar_cond_broadcast(filar_cond *cond)
 int filar_semaphore_create(
 	filar_semaphore **semaphore, uint64_t value, uint64_t max, const char *name)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -243,6 +274,8 @@ int filar_semaphore_create(
 
 int filar_semaphore_destroy(filar_semaphore *semaphore)
 {
+	PREEMPT_GUARD();
+
 	if (semaphore == NULL)
 		return FILAR_OK;
 	return release("semaphore", semaphore, has_waiters(&semaphore->object.queue));
@@ -250,6 +283,8 @@ int filar_semaphore_destroy(filar_semaphore *semaphore)
 
 int filar_semaphore_acquire_until(filar_semaphore *semaphore, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (semaphore == NULL)
 		return missing("semaphore");
 	return semaphore_acquire_until(&semaphore->object, deadline_ns);
@@ -257,6 +292,8 @@ int filar_semaphore_acquire_until(filar_semaphore *semaphore, int64_t deadline_n
 
 int filar_semaphore_try_acquire(filar_semaphore *semaphore)
 {
+	PREEMPT_GUARD();
+
 	if (semaphore == NULL)
 		return missing("semaphore");
 	return semaphore_try_acquire(&semaphore->object);
@@ -264,6 +301,8 @@ int filar_semaphore_try_acquire(filar_semaphore *semaphore)
 
 int filar_semaphore_release(filar_semaphore *semaphore, uint64_t units)
 {
+	PREEMPT_GUARD();
+
 	if (semaphore == NULL)
 		return missing("semaphore");
 	return semaphore_release(&semaphore->object, units);
@@ -271,6 +310,7 @@ int filar_semaphore_release(filar_semaphore *semaphore, uint64_t units)
 
 int filar_event_create(filar_event **event, bool set)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -284,6 +324,8 @@ int filar_event_create(filar_event **event, bool set)
 
 int filar_event_destroy(filar_event *event)
 {
+	PREEMPT_GUARD();
+
 	if (event == NULL)
 		return FILAR_OK;
 	return release("event", event, has_waiters(&event->object.queue));
@@ -291,6 +333,8 @@ int filar_event_destroy(filar_event *event)
 
 int filar_event_wait_until(filar_event *event, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (event == NULL)
 		return missing("event");
 	return event_wait_until(&event->object, deadline_ns);
@@ -298,6 +342,8 @@ int filar_event_wait_until(filar_event *event, int64_t deadline_ns)
 
 int filar_event_set(filar_event *event)
 {
+	PREEMPT_GUARD();
+
 	if (event == NULL)
 		return missing("event");
 	event_set(&event->object);
@@ -306,6 +352,8 @@ int filar_event_set(filar_event *event)
 
 int filar_event_reset(filar_event *event)
 {
+	PREEMPT_GUARD();
+
 	if (event == NULL)
 		return missing("event");
 	event_reset(&event->object);
@@ -314,6 +362,8 @@ int filar_event_reset(filar_event *event)
 
 bool filar_event_is_set(filar_event *event)
 {
+	PREEMPT_GUARD();
+
 	return event != NULL && event_is_set(&event->object);
 }
 
@@ -321,6 +371,7 @@ bool filar_event_is_set(filar_event *event)
 
 int filar_latch_create(filar_latch **latch, uint64_t count, const char *name)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -337,6 +388,8 @@ int filar_latch_create(filar_latch **latch, uint64_t count, const char *name)
 
 int filar_latch_destroy(filar_latch *latch)
 {
+	PREEMPT_GUARD();
+
 	if (latch == NULL)
 		return FILAR_OK;
 	return release("latch", latch, has_waiters(&latch->object.queue));
@@ -344,6 +397,8 @@ int filar_latch_destroy(filar_latch *latch)
 
 int filar_latch_count_down(filar_latch *latch, uint64_t arrivals)
 {
+	PREEMPT_GUARD();
+
 	if (latch == NULL)
 		return missing("latch");
 	return latch_count_down(&latch->object, arrivals);
@@ -351,6 +406,8 @@ int filar_latch_count_down(filar_latch *latch, uint64_t arrivals)
 
 int filar_latch_wait_until(filar_latch *latch, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (latch == NULL)
 		return missing("latch");
 	return latch_wait_until(&latch->object, deadline_ns);
@@ -358,6 +415,7 @@ int filar_latch_wait_until(filar_latch *latch, int64_t deadline_ns)
 
 int filar_waitgroup_create(filar_waitgroup **group, const char *name)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -371,6 +429,8 @@ int filar_waitgroup_create(filar_waitgroup **group, const char *name)
 
 int filar_waitgroup_destroy(filar_waitgroup *group)
 {
+	PREEMPT_GUARD();
+
 	if (group == NULL)
 		return FILAR_OK;
 	return release("waitgroup", group, has_waiters(&group->object.latch.queue));
@@ -378,6 +438,8 @@ int filar_waitgroup_destroy(filar_waitgroup *group)
 
 int filar_waitgroup_add(filar_waitgroup *group, uint64_t count)
 {
+	PREEMPT_GUARD();
+
 	if (group == NULL)
 		return missing("waitgroup");
 	return waitgroup_add(&group->object, count);
@@ -385,6 +447,8 @@ int filar_waitgroup_add(filar_waitgroup *group, uint64_t count)
 
 int filar_waitgroup_done(filar_waitgroup *group)
 {
+	PREEMPT_GUARD();
+
 	if (group == NULL)
 		return missing("waitgroup");
 	return waitgroup_done(&group->object);
@@ -392,6 +456,8 @@ int filar_waitgroup_done(filar_waitgroup *group)
 
 int filar_waitgroup_wait_until(filar_waitgroup *group, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (group == NULL)
 		return missing("waitgroup");
 	return waitgroup_wait_until(&group->object, deadline_ns);
@@ -399,6 +465,7 @@ int filar_waitgroup_wait_until(filar_waitgroup *group, int64_t deadline_ns)
 
 int filar_barrier_create(filar_barrier **barrier, uint32_t parties)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -414,6 +481,8 @@ int filar_barrier_create(filar_barrier **barrier, uint32_t parties)
 
 int filar_barrier_destroy(filar_barrier *barrier)
 {
+	PREEMPT_GUARD();
+
 	if (barrier == NULL)
 		return FILAR_OK;
 	return release("barrier", barrier, has_waiters(&barrier->object.queue));
@@ -421,6 +490,8 @@ int filar_barrier_destroy(filar_barrier *barrier)
 
 int filar_barrier_wait_until(filar_barrier *barrier, int64_t deadline_ns, bool *last)
 {
+	PREEMPT_GUARD();
+
 	if (barrier == NULL)
 		return missing("barrier");
 	return barrier_wait_until(&barrier->object, deadline_ns, last);
@@ -430,6 +501,7 @@ int filar_barrier_wait_until(filar_barrier *barrier, int64_t deadline_ns, bool *
 
 int filar_rwlock_create(filar_rwlock **lock, const char *name)
 {
+	PREEMPT_GUARD();
 	enum filar_status status;
 	const char *copy;
 
@@ -443,6 +515,8 @@ int filar_rwlock_create(filar_rwlock **lock, const char *name)
 
 int filar_rwlock_destroy(filar_rwlock *lock)
 {
+	PREEMPT_GUARD();
+
 	if (lock == NULL)
 		return FILAR_OK;
 	return release("read-write lock", lock, !is_free(&lock->object.queue));
@@ -450,6 +524,8 @@ int filar_rwlock_destroy(filar_rwlock *lock)
 
 int filar_rwlock_read_lock_until(filar_rwlock *lock, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (lock == NULL)
 		return missing("read-write lock");
 	return rwlock_read_lock_until(&lock->object, deadline_ns);
@@ -457,6 +533,8 @@ int filar_rwlock_read_lock_until(filar_rwlock *lock, int64_t deadline_ns)
 
 int filar_rwlock_try_read_lock(filar_rwlock *lock)
 {
+	PREEMPT_GUARD();
+
 	if (lock == NULL)
 		return missing("read-write lock");
 	return rwlock_try_read_lock(&lock->object);
@@ -464,6 +542,8 @@ int filar_rwlock_try_read_lock(filar_rwlock *lock)
 
 int filar_rwlock_read_unlock(filar_rwlock *lock)
 {
+	PREEMPT_GUARD();
+
 	if (lock == NULL)
 		return missing("read-write lock");
 	return rwlock_read_unlock(&lock->object);
@@ -471,6 +551,8 @@ int filar_rwlock_read_unlock(filar_rwlock *lock)
 
 int filar_rwlock_write_lock_until(filar_rwlock *lock, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (lock == NULL)
 		return missing("read-write lock");
 	return rwlock_write_lock_until(&lock->object, deadline_ns);
@@ -478,6 +560,8 @@ int filar_rwlock_write_lock_until(filar_rwlock *lock, int64_t deadline_ns)
 
 int filar_rwlock_try_write_lock(filar_rwlock *lock)
 {
+	PREEMPT_GUARD();
+
 	if (lock == NULL)
 		return missing("read-write lock");
 	return rwlock_try_write_lock(&lock->object);
@@ -485,6 +569,8 @@ int filar_rwlock_try_write_lock(filar_rwlock *lock)
 
 int filar_rwlock_write_unlock(filar_rwlock *lock)
 {
+	PREEMPT_GUARD();
+
 	if (lock == NULL)
 		return missing("read-write lock");
 	return rwlock_write_unlock(&lock->object);
@@ -494,6 +580,7 @@ int filar_rwlock_write_unlock(filar_rwlock *lock)
 
 int filar_chan_create(filar_chan **chan, size_t item_bytes, int64_t capacity, const char *name)
 {
+	PREEMPT_GUARD();
 	size_t slots = capacity == FILAR_CHAN_UNBOUNDED ? CHAN_UNBOUNDED : (size_t)capacity;
 	enum filar_status status;
 	const char *copy;
@@ -517,6 +604,7 @@ int filar_chan_create(filar_chan **chan, size_t item_bytes, int64_t capacity, co
 
 int filar_chan_destroy(filar_chan *chan)
 {
+	PREEMPT_GUARD();
 	enum filar_status status = chan != NULL ? chan_deinit(&chan->object) : FILAR_OK;
 
 	if (status == FILAR_OK)
@@ -533,6 +621,7 @@ static enum filar_status check_chan(const filar_chan *chan, const void *item)
 
 int filar_chan_send_until(filar_chan *chan, const void *item, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
 	enum filar_status status = check_chan(chan, item);
 
 	return status == FILAR_OK ? chan_send_until(&chan->object, item, deadline_ns) : status;
@@ -540,6 +629,7 @@ int filar_chan_send_until(filar_chan *chan, const void *item, int64_t deadline_n
 
 int filar_chan_receive_until(filar_chan *chan, void *item, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
 	enum filar_status status = check_chan(chan, item);
 
 	return status == FILAR_OK ? chan_receive_until(&chan->object, item, deadline_ns) : status;
@@ -547,6 +637,7 @@ int filar_chan_receive_until(filar_chan *chan, void *item, int64_t deadline_ns)
 
 int filar_chan_try_send(filar_chan *chan, const void *item)
 {
+	PREEMPT_GUARD();
 	enum filar_status status = check_chan(chan, item);
 
 	return status == FILAR_OK ? chan_try_send(&chan->object, item) : status;
@@ -554,6 +645,7 @@ int filar_chan_try_send(filar_chan *chan, const void *item)
 
 int filar_chan_try_receive(filar_chan *chan, void *item)
 {
+	PREEMPT_GUARD();
 	enum filar_status status = check_chan(chan, item);
 
 	return status == FILAR_OK ? chan_try_receive(&chan->object, item) : status;
@@ -561,6 +653,8 @@ int filar_chan_try_receive(filar_chan *chan, void *item)
 
 int filar_chan_close(filar_chan *chan)
 {
+	PREEMPT_GUARD();
+
 	if (chan == NULL)
 		return missing("channel");
 	return chan_close(&chan->object);
@@ -568,12 +662,16 @@ int filar_chan_close(filar_chan *chan)
 
 size_t filar_chan_count(filar_chan *chan)
 {
+	PREEMPT_GUARD();
+
 	return chan != NULL ? chan_count(&chan->object) : 0;
 }
 
 int filar_select_until(
 	filar_select_case *cases, uint32_t count, int64_t deadline_ns, uint32_t *chosen)
 {
+	PREEMPT_GUARD();
+
 	if (chosen == NULL || (cases == NULL && count > 0))
 		return missing(chosen == NULL ? "place for the chosen case" : "case");
 	if (count > FILAR_SELECT_CASES_MAX)

@@ -2,6 +2,7 @@
  * api_green.c - the public runtimes and green threads: check the arguments, call down.
  */
 #include "filar.h"
+#include "green/preempt.h"
 #include "green/runtime.h"
 
 static struct runtime *inner(filar_runtime *runtime)
@@ -34,6 +35,7 @@ void filar_runtime_options_init(filar_runtime_options *options)
 
 int filar_runtime_create(filar_runtime **runtime, const filar_runtime_options *options)
 {
+	PREEMPT_GUARD();
 	struct runtime_options inside;
 
 	if (runtime == NULL)
@@ -51,22 +53,30 @@ int filar_runtime_create(filar_runtime **runtime, const filar_runtime_options *o
 		inside.name = options->name;
 		inside.spares_max = options->spare_workers_max;
 		inside.watch_ns = options->watch_ns;
+		inside.preempt_ns = options->preempt_ns;
+		inside.preempt_signal = options->preempt_signal;
 	}
 	return runtime_create((struct runtime **)runtime, &inside);
 }
 
 int filar_runtime_shutdown_until(filar_runtime *runtime, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	return runtime != NULL ? runtime_shutdown_until(inner(runtime), deadline_ns) : no_runtime();
 }
 
 int filar_runtime_destroy(filar_runtime *runtime)
 {
+	PREEMPT_GUARD();
+
 	return runtime != NULL ? runtime_destroy(inner(runtime)) : no_runtime();
 }
 
 int filar_runtime_cancel_all(filar_runtime *runtime)
 {
+	PREEMPT_GUARD();
+
 	if (runtime == NULL)
 		return no_runtime();
 	if (runtime_is_forked(inner(runtime)))
@@ -77,6 +87,7 @@ int filar_runtime_cancel_all(filar_runtime *runtime)
 
 int filar_runtime_read_stats(filar_runtime *runtime, filar_runtime_stats *stats)
 {
+	PREEMPT_GUARD();
 	struct runtime_stats inside;
 
 	if (runtime == NULL || stats == NULL)
@@ -99,12 +110,15 @@ int filar_runtime_read_stats(filar_runtime *runtime, filar_runtime_stats *stats)
 		.workers_relieved = inside.relieved,
 		.workers_stuck = inside.stuck,
 		.spares_started = inside.spares_started,
-		.spares_refused = inside.spares_refused };
+		.spares_refused = inside.spares_refused,
+		.preemptions = load_relaxed(&inside.counters.preemptions) };
 	return FILAR_OK;
 }
 
 int filar_runtime_dump(filar_runtime *runtime, int fd)
 {
+	PREEMPT_GUARD();
+
 	if (runtime == NULL || fd < 0)
 		return status_detail(FILAR_INVALID, "a dump needs a runtime and a file descriptor");
 	runtime_dump(inner(runtime), fd);
@@ -114,6 +128,7 @@ int filar_runtime_dump(filar_runtime *runtime, int fd)
 int filar_green_spawn(filar_green *green, filar_runtime *runtime,
 	const filar_green_options *options, filar_green_body body, void *argument)
 {
+	PREEMPT_GUARD();
 	struct green_options inside = { 0 };
 	struct green_ref ref = { 0 };
 	enum filar_status status;
@@ -125,7 +140,8 @@ int filar_green_spawn(filar_green *green, filar_runtime *runtime,
 	if (options != NULL)
 		inside = (struct green_options){ .name = options->name,
 			.stack_bytes = options->stack_bytes,
-			.detached = options->detached };
+			.detached = options->detached,
+			.preemptible = options->preemptible };
 	status = green_spawn(green != NULL ? &ref : NULL, inner(runtime), &inside, body, argument);
 	if (green != NULL)
 		*green = (filar_green){ ref.green, ref.number };
@@ -134,31 +150,42 @@ int filar_green_spawn(filar_green *green, filar_runtime *runtime,
 
 int filar_green_join_until(filar_green green, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	return green_join_until(inner_ref(green), deadline_ns);
 }
 
 int filar_green_detach(filar_green green)
 {
+	PREEMPT_GUARD();
+
 	return green_detach(inner_ref(green));
 }
 
 int filar_green_cancel(filar_green green)
 {
+	PREEMPT_GUARD();
+
 	return green_cancel(inner_ref(green));
 }
 
 void filar_green_yield(void)
 {
+	PREEMPT_GUARD();
+
 	green_yield();
 }
 
 int filar_green_sleep_until(int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	return green_sleep_until(deadline_ns);
 }
 
 filar_green filar_green_self(void)
 {
+	PREEMPT_GUARD();
 	struct green *self = green_self();
 
 	if (self == NULL)
@@ -168,6 +195,7 @@ filar_green filar_green_self(void)
 
 bool filar_green_is_cancelled(void)
 {
+	PREEMPT_GUARD();
 	struct green *self = green_self();
 
 	return self != NULL && green_is_cancelled(self);
@@ -175,10 +203,29 @@ bool filar_green_is_cancelled(void)
 
 void filar_blocking_begin(void)
 {
+	PREEMPT_GUARD();
+
 	blocking_begin();
 }
 
 void filar_blocking_end(void)
 {
+	PREEMPT_GUARD();
+
 	blocking_end();
+}
+
+void filar_preempt_disable(void)
+{
+	(void)preempt_disable();
+}
+
+void filar_preempt_enable(void)
+{
+	struct green *self = preempt_disable();
+
+	/* Once for our own disable; once for the caller's, unless that is one too many. */
+	if (self != NULL && load_relaxed(&self->preempt_off) > 1)
+		preempt_enable(self);
+	preempt_enable(self);
 }

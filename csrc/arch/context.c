@@ -3,6 +3,7 @@
  */
 #include "arch/context.h"
 
+#include "arch/valgrind.h"
 #include "base/check.h"
 
 #if FILAR_ASAN
@@ -47,6 +48,14 @@ static void fill_frame(struct context_frame *frame, context_body *body, void *ar
 #endif
 }
 
+/* Asked once: a question costs more than a look. */
+static bool under_valgrind;
+
+__attribute__((constructor)) static void look_for_valgrind(void)
+{
+	under_valgrind = valgrind_is_running();
+}
+
 void context_init(
 	struct context *context, void *low, size_t bytes, context_body *body, void *argument)
 {
@@ -55,6 +64,8 @@ void context_init(
 
 	FILAR_ASSERT(bytes >= (size_t)2 * CONTEXT_BYTES);
 	*context = (struct context){ .sp = frame };
+	if (FILAR_UNLIKELY(under_valgrind))
+		valgrind_make_usable(frame, CONTEXT_BYTES);
 #if FILAR_ASAN
 	/* The frames of whoever ended here before never returned: their red zones are still
 	 * poisoned. */
@@ -103,6 +114,12 @@ void context_deinit(struct context *context)
 #if FILAR_TSAN
 	if (context->sanitizer.fiber_is_ours)
 		__tsan_destroy_fiber(context->sanitizer.fiber);
+#endif
+#if FILAR_ASAN
+	/* The frames of whoever ended here never returned: their red zones would stay poisoned also
+	 * for whatever is mapped here next. */
+	if (context->body != NULL)
+		__asan_unpoison_memory_region(context->sanitizer.low, context->sanitizer.bytes);
 #endif
 	(void)context;
 }

@@ -5,7 +5,7 @@
  * ASan must know which stack is current (it unpoisons stacks on no-return calls) and keeps a "fake
  * stack" for each.  TSan keeps a record (fiber) with clock and call stack for each; a switch with
  * flag 0 also orders what was done before it on this kernel thread with what follows, which is
- * true.  Used by context.h alone.
+ * true.
  */
 #ifndef FILAR_ARCH_SANITIZER_H
 #define FILAR_ARCH_SANITIZER_H
@@ -37,6 +37,17 @@ struct sanitizer_stack {
 	bool fiber_is_ours; /* I  made by context_init() */
 #endif
 };
+
+/* Memory that was somebody's stack, mapped anew: the red zones of frames that never returned are
+ * still marked. */
+static FILAR_ALWAYS_INLINE void sanitizer_forget(const void *low, size_t bytes)
+{
+#if FILAR_ASAN
+	__asan_unpoison_memory_region(low, bytes);
+#endif
+	(void)low;
+	(void)bytes;
+}
 
 /* Right before the registers are swapped. */
 static FILAR_ALWAYS_INLINE void sanitizer_leave(

@@ -39,7 +39,9 @@
 	X(EVENTFD, "eventfd")                                                                      \
 	X(SOCKETPAIR, "socketpair")                                                                \
 	X(GETRLIMIT, "getrlimit")                                                                  \
-	X(SIGMASK, "pthread_sigmask")
+	X(SIGMASK, "pthread_sigmask")                                                              \
+	X(TGKILL, "tgkill")                                                                        \
+	X(SIGALTSTACK, "sigaltstack")
 
 enum failpoint {
 #define X(name, text) FAILPOINT_##name,

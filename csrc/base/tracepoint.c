@@ -43,7 +43,8 @@ static struct list all_rings = { &all_rings, &all_rings };
 static const char *const event_names[] = { "none", "kthread-create", "kthread-start",
 	"kthread-exit", "kthread-join", "park", "unpark", "mark", "green-spawn", "green-run",
 	"green-park", "green-wake", "green-end", "steal", "worker-sleep", "worker-wake",
-	"blocking-begin", "blocking-end", "relieve", "resume", "stand-in", "retire" };
+	"blocking-begin", "blocking-end", "relieve", "resume", "stand-in", "retire",
+	"green-preempt" };
 
 _Static_assert(FILAR_COUNT_OF(event_names) == TRACE_EVENT_COUNT, "a name for each event");
 

@@ -38,6 +38,7 @@ enum trace_event {
 	TRACE_RESUME,         /* subject: the relieved worker, back again */
 	TRACE_STAND_IN,       /* subject: the spare that becomes active */
 	TRACE_RETIRE,         /* subject: the spare that nobody needs */
+	TRACE_GREEN_PREEMPT,  /* subject: its number, argument: worker; it yields, unasked */
 	TRACE_EVENT_COUNT
 };
 

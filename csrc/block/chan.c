@@ -36,6 +36,7 @@ static void chan_unlock(struct chan *chan)
 
 	if (!list_is_empty(&chan->queue.entries) || !list_is_empty(&chan->senders))
 		word |= WAITQ_WAITERS;
+	lockrank_pop(RANK_OBJECT, &chan->queue);
 	/* B1: as waitq_unlock(), for two queues. */
 	store_release(&chan->queue.word, word);
 }

@@ -24,7 +24,7 @@ static _Atomic uint64_t last_serial;
 static void forget_edges(void)
 {
 	for (uint32_t i = 0; i < SHARDS; i++) {
-		spinlock_init(&shards[i].lock);
+		spinlock_init_ranked(&shards[i].lock, RANK_DEADLOCK);
 		shards[i].first = NULL;
 	}
 }

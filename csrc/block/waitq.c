@@ -31,8 +31,10 @@ uint64_t waitq_lock_slow(struct waitq *queue)
 
 		/* B2, again. */
 		if ((word & WAITQ_LOCKED) == 0 &&
-			cas_acquire(&queue->word, &word, word | WAITQ_LOCKED))
+			cas_acquire(&queue->word, &word, word | WAITQ_LOCKED)) {
+			lockrank_push(RANK_OBJECT, queue);
 			return word;
+		}
 		backoff_wait(&backoff);
 	}
 }

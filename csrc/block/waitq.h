@@ -15,6 +15,7 @@
 
 #include "base/atomic.h"
 #include "base/list.h"
+#include "base/lockrank.h"
 #include "block/owner.h"
 #include "green/waiter.h"
 
@@ -55,10 +56,13 @@ static inline uint64_t waitq_lock(struct waitq *queue)
 {
 	uint64_t word = load_relaxed(&queue->word);
 
+	lockrank_check(RANK_OBJECT, queue);
 	/* B2: acquire; pairs with B1: what others did under the lock or before a fast change. */
 	if (FILAR_LIKELY((word & WAITQ_LOCKED) == 0) &&
-		cas_acquire(&queue->word, &word, word | WAITQ_LOCKED))
+		cas_acquire(&queue->word, &word, word | WAITQ_LOCKED)) {
+		lockrank_push(RANK_OBJECT, queue);
 		return word;
+	}
 	return waitq_lock_slow(queue);
 }
 /* Publishes the word (its WAITQ_WAITERS is put right here) and lets go. */
@@ -67,6 +71,7 @@ static inline void waitq_unlock(struct waitq *queue, uint64_t word)
 	word &= ~(WAITQ_LOCKED | WAITQ_WAITERS);
 	if (!list_is_empty(&queue->entries))
 		word |= WAITQ_WAITERS;
+	lockrank_pop(RANK_OBJECT, queue);
 	/* B1: release; pairs with B2 and with the acquiring loads of the fast paths. */
 	store_release(&queue->word, word);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "green/preempt.h"
 #include "green/runtime.h"
 #include "green/switch.h"
 #include "green/waiter.h"
@@ -207,7 +208,11 @@ static void entry(void *transfer, void *argument)
 	struct work *next;
 
 	switch_settle(worker);
+	if (FILAR_UNLIKELY(green->preemptible))
+		preempt_body_begins(green);
 	green->body(green->argument);
+	if (FILAR_UNLIKELY(green->preemptible))
+		preempt_body_ends(green);
 	worker = worker_here(); /* the body may have moved */
 	if (worker == NULL)
 		exit(0); /* the child of a fork: its only kernel thread has come to its end */
@@ -252,6 +257,7 @@ static enum filar_status make(struct green **result, struct runtime *runtime,
 	store_relaxed(&green->state, GREEN_RUNNABLE);
 	store_relaxed(&green->joiner, options->detached ? JOINER_DETACHED : NULL);
 	set_name(green, options->name);
+	preempt_init(green, options->preemptible && runtime->preempts);
 	context_init(&green->context, slot->low, (size_t)((char *)green - (char *)slot->low), entry,
 		green);
 	/* N1: release: a handle's holder sees the above.  Pairs with N2. */

@@ -65,7 +65,10 @@ struct green {
 	_Atomic(struct waiter *) joiner; /* A  who joins, or one of JOINER_* */
 	struct runtime *runtime;         /* I  of the slot: the same for all that come */
 	void *attended;                  /* S  the attendant's, while it is pinned */
-	_Atomic uint32_t has_name;       /* A  0: `name` is somebody else's */
+	_Atomic uint8_t has_name;        /* A  0: `name` is somebody else's */
+	bool preemptible;                /* I  see preempt.h */
+	_Atomic uint8_t preempt_wanted;  /* A  own, handler: was to be preempted, could not be */
+	_Atomic uint16_t preempt_off;    /* A  own, handler: not to be preempted now */
 
 	/* What each switch touches: one line. */
 	_Alignas(FILAR_CACHELINE_BYTES) struct context context; /* S */
@@ -101,6 +104,7 @@ struct green_options {
 	/* Spawned by a green thread: it runs now, and the spawner next, here or on a worker that
 	 * has nothing to do.  For fork-join: few are alive at once, on warm stacks. */
 	bool run_first;
+	bool preemptible; /* where the runtime preempts: see preempt.h for what it may do */
 };
 
 /*

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "green/preempt.h"
 #include "green/waiter.h"
 #include "os/affinity.h"
 #include "os/calls.h"
@@ -62,6 +63,8 @@ static enum filar_status worker_begins(struct worker *worker)
 	sigaddset(&faults, SIGBUS);
 	sigaddset(&faults, SIGFPE);
 	sigaddset(&faults, SIGILL);
+	if (worker->scheduler->preempt_signal != 0)
+		sigaddset(&faults, worker->scheduler->preempt_signal);
 	error = call_sigmask(SIG_UNBLOCK, &faults, NULL);
 	if (error != 0)
 		return status_from_errno(error, "pthread_sigmask");
@@ -128,6 +131,11 @@ static enum filar_status check_options(const struct runtime_options *options)
 	if (options->watch_ns < 0)
 		return status_detail(FILAR_INVALID, "a watch of %lld ns is negative",
 			(long long)options->watch_ns);
+	if (options->preempt_ns < 0 ||
+		(options->preempt_ns > 0 && options->preempt_ns < RUNTIME_PREEMPT_NS_MIN))
+		return status_detail(FILAR_INVALID,
+			"preemption after %lld ns is too often: at least %d",
+			(long long)options->preempt_ns, RUNTIME_PREEMPT_NS_MIN);
 	if (options->pin == WORKER_PIN_LIST && (options->cpus == NULL || options->cpu_count == 0))
 		return status_detail(FILAR_INVALID, "a list of CPUs to pin to needs CPUs");
 	return FILAR_OK;
@@ -162,6 +170,17 @@ static enum filar_status allocate_locals(struct runtime *runtime, uint32_t worke
 	return FILAR_OK;
 }
 
+/* With those that spares have made for themselves, after the kernel threads have ended. */
+static void free_locals(struct runtime *runtime)
+{
+	const struct scheduler *scheduler = &runtime->scheduler;
+
+	for (uint32_t i = scheduler->worker_count; i < scheduler->worker_limit; i++)
+		memory_release(runtime->local_pointers[i]);
+	memory_release(runtime->locals);
+	memory_release(runtime->local_pointers);
+}
+
 static void describe_slot(const struct stack_slot *slot, char *text, size_t bytes)
 {
 	green_describe((const struct green *)slot, text, bytes);
@@ -175,6 +194,8 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		.cpu_count = options->cpu_count,
 		.name = options->name,
 		.watch_ns = options->watch_ns,
+		.preempt_ns = options->preempt_ns,
+		.preempt_signal = options->preempt_signal,
 		.worker_begins = worker_begins,
 		.worker_ends = worker_ends,
 		.quiet = check_drained };
@@ -189,7 +210,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 	runtime = memory_acquire_aligned(1, sizeof *runtime);
 	if (runtime == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a runtime");
-	spinlock_init(&runtime->outside_lock);
+	spinlock_init_ranked(&runtime->outside_lock, RANK_OUTSIDE);
 	eventcount_init(&runtime->drained_event);
 	runtime->attendant = options->attendant;
 	atomic_init(&runtime->next_number, 1);
@@ -202,16 +223,24 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		&runtime->pool, sizeof(struct green), options->guard, describe_slot);
 	if (status != FILAR_OK)
 		goto free_locals;
+	runtime->preempts = options->preempt_ns > 0;
+	if (runtime->preempts) {
+		status = preempt_begin(&scheduler_options.preempt_signal);
+		if (status != FILAR_OK)
+			goto deinit_pool;
+	}
 	status = scheduler_init(&runtime->scheduler, &scheduler_options, runtime->local_pointers);
 	if (status != FILAR_OK)
-		goto deinit_pool;
+		goto end_preemption;
 	*result = runtime;
 	return FILAR_OK;
+end_preemption:
+	if (runtime->preempts)
+		preempt_end();
 deinit_pool:
 	stack_pool_deinit(&runtime->pool);
 free_locals:
-	memory_release(runtime->locals);
-	memory_release(runtime->local_pointers);
+	free_locals(runtime); /* spares may have run already, for workers that came up */
 free_runtime:
 	memory_release(runtime);
 	return status;
@@ -328,11 +357,10 @@ enum filar_status runtime_destroy(struct runtime *runtime)
 			(unsigned long long)census.count, census.names);
 	}
 	scheduler_deinit(&runtime->scheduler);
-	for (uint32_t i = runtime->scheduler.worker_count; i < runtime->scheduler.worker_limit; i++)
-		memory_release(runtime->local_pointers[i]);
+	if (runtime->preempts)
+		preempt_end();
 	stack_pool_deinit(&runtime->pool);
-	memory_release(runtime->locals);
-	memory_release(runtime->local_pointers);
+	free_locals(runtime);
 	memory_release(runtime);
 	return FILAR_OK;
 }

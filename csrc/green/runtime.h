@@ -17,7 +17,7 @@
  * What a layer above keeps beside its green threads on each worker (the Python border: a thread
  * state and perhaps the interpreter's lock).  leave() runs on the stack of a pinned green thread
  * that is about to be left for `next` (NULL: for the worker's loop), arrive() on it when it goes
- * on, on the same kernel thread.  Neither may wait for a thing that a green thread could hold.
+ * on, on the same kernel thread.  None may wait for a thing that a green thread could hold.
  * begins() and ends() run on the worker's kernel thread, before and after everything else there.
  */
 struct attendant {
@@ -25,6 +25,8 @@ struct attendant {
 	void (*ends)(struct worker *worker);
 	void (*leave)(struct green *green, struct work *next);
 	void (*arrive)(struct green *green);
+	/* Before it parks in a wait that may end without a wake: FILAR_OK, or why it must not. */
+	enum filar_status (*may_wait)(struct green *green);
 };
 
 struct runtime_options {
@@ -37,13 +39,16 @@ struct runtime_options {
 	const char *name;       /* of the workers' kernel threads; NULL: "filar" */
 	const struct attendant *attendant; /* NULL: none */
 	int32_t spares_max;                /* RUNTIME_SPARES_DEFAULT, or at most SPARES_MAX */
-	int64_t watch_ns; /* one piece of work for so long is stuck; 0: only what is marked */
+	int64_t watch_ns;       /* one piece of work for so long is stuck; 0: only what is marked */
+	int64_t preempt_ns;     /* a preemptible one that runs for so long is preempted; 0: never */
+	int32_t preempt_signal; /* 0: any that is free */
 };
 
 /* None with one worker: N:1, where one that blocks stops all.  Else RUNTIME_SPARES. */
 #define RUNTIME_SPARES_DEFAULT   (-1)
 #define RUNTIME_SPARES           64
 #define RUNTIME_WATCH_NS_DEFAULT (10 * NS_PER_MS)
+#define RUNTIME_PREEMPT_NS_MIN   100000 /* the watcher looks twice in that time */
 
 /* What only one worker touches, or under outside_lock those who are none. */
 struct green_local {
@@ -57,6 +62,7 @@ struct runtime {
 	struct scheduler scheduler;
 	struct stack_pool pool;
 	uint32_t class_index;       /* I  of the default stack */
+	bool preempts;              /* I */
 	struct green_local *locals; /* I  one for each regular worker; spares make their own */
 	void **local_pointers;      /* I */
 	const struct attendant *attendant; /* I  NULL: none */

@@ -7,9 +7,6 @@
  *
  * A batch of free slots is an array that lies in the stack of its first slot: nothing to allocate,
  * giving back never fails, and taking one reads a few lines and not one page of each.
- *
- * Valgrind is not told of these stacks: it copes by its guess that a large move of the stack
- * pointer is a switch.
  */
 #include "green/stack.h"
 
@@ -21,13 +18,15 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "arch/sanitizer.h"
+#include "arch/valgrind.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "os/calls.h"
 
 #define CARVE_BATCH      (STACK_BATCH < 16u ? STACK_BATCH : 16u)
 #define SLAB_SLOTS_FIRST ((size_t)64)
-#define SLAB_BYTES_MAX   ((size_t)16 << 30)
+#define SLAB_BYTES_MAX   ((size_t)64 << 30)
 #define CACHELINE        ((size_t)FILAR_CACHELINE_BYTES)
 
 /* ---- places ---- */
@@ -154,8 +153,11 @@ static enum filar_status carve_locked(struct stack_slot **result, struct stack_p
 		if (status != FILAR_OK)
 			return status;
 	}
+	sanitizer_forget(base, class->slot_bytes);
 	slot->low = base + pool->guard_bytes;
 	slot->class_index = (uint32_t)(class - pool->classes);
+	/* The descriptor with it: an empty stack's pointer points there. */
+	slot->valgrind = valgrind_stack_register(slot->low, (char *)slot + pool->descriptor_bytes);
 	set_mark(slot);
 	store_release(&slab->carved, index + 1);
 	*result = slot;
@@ -428,7 +430,7 @@ enum filar_status signal_stack_install(struct signal_stack *stack)
 	if (stack->memory == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a worker's signal stack");
 	ours.ss_sp = stack->memory;
-	if (sigaltstack(&ours, &before) != 0) {
+	if (call_sigaltstack(&ours, &before) != 0) {
 		memory_release(stack->memory);
 		return status_from_errno(errno, "sigaltstack");
 	}
@@ -455,7 +457,7 @@ enum filar_status stack_pool_init(struct stack_pool *pool, size_t descriptor_byt
 	void (*describe)(const struct stack_slot *slot, char *text, size_t bytes))
 {
 	memset(pool, 0, sizeof *pool);
-	spinlock_init(&pool->lock);
+	spinlock_init_ranked(&pool->lock, RANK_STACKS);
 	pool->guard_bytes = guard == STACK_GUARD_NONE ? 0 : page_bytes();
 	pool->guard = guard;
 	pool->descriptor_bytes = (descriptor_bytes + CACHELINE - 1) / CACHELINE * CACHELINE;
@@ -467,9 +469,17 @@ enum filar_status stack_pool_init(struct stack_pool *pool, size_t descriptor_byt
 	return watch(pool);
 }
 
+static void tell_valgrind(struct stack_slot *slot, void *unused)
+{
+	(void)unused;
+	valgrind_stack_deregister(slot->valgrind);
+}
+
 void stack_pool_deinit(struct stack_pool *pool)
 {
 	unwatch(pool);
+	if (valgrind_is_running())
+		stack_pool_for_each(pool, tell_valgrind, NULL);
 	for (size_t c = 0; c < STACK_CLASSES; c++) {
 		struct stack_class *class = &pool->classes[c];
 

@@ -48,6 +48,7 @@ _Static_assert(STACK_BATCH <= PAGE_RANGES_MAX, "a batch is given back in one cal
 struct stack_slot {
 	void *low;            /* I  lowest usable byte; the stack ends where the slot begins */
 	uint32_t class_index; /* I */
+	uint32_t valgrind;    /* I  number of the stack there; 0 without */
 };
 
 struct stack_batch; /* free slots; written into the stack of the first of them */

@@ -242,6 +242,14 @@ static bool settle_own(struct green *green, uint64_t ticket, enum park_state out
 	return true;
 }
 
+static enum filar_status may_wait(struct green *green)
+{
+	const struct attendant *attendant = green->runtime->attendant;
+
+	return attendant != NULL && attendant->may_wait != NULL ? attendant->may_wait(green)
+								: FILAR_OK;
+}
+
 static void park(struct green *green, const struct waiter *waiter, int64_t deadline_ns)
 {
 	struct worker *worker = worker_here();
@@ -303,6 +311,15 @@ static enum filar_status green_wait_until(struct green *green, struct waiter *wa
 			if (settle_own(green, waiter->ticket, PARK_TIMED_OUT))
 				return FILAR_TIMED_OUT;
 			continue;
+		}
+		if (shield == WAIT_CANCELLABLE && green->work.home != NULL) {
+			enum filar_status allowed = may_wait(green);
+
+			if (allowed != FILAR_OK &&
+				settle_own(green, waiter->ticket, PARK_CANCELLED))
+				return allowed;
+			if (allowed != FILAR_OK)
+				continue;
 		}
 		park(green, waiter, deadline_ns);
 		/* G3: acquire; pairs with G2. */

@@ -312,6 +312,12 @@ typedef struct {
 	/* One green thread that runs for so long without a wait or yield is stuck: if others wait
 	 * behind it, somebody stands in as if it had called filar_blocking_begin().  0: never. */
 	int64_t watch_ns;
+	/* A preemptible green thread (filar_green_options) that runs for so long is made to yield,
+	 * within half as much again; at least 100 us.  0: none is. */
+	int64_t preempt_ns;
+	/* The real-time signal used for that; 0: one near the top that nobody handles.  It interrupts no
+	 * system call but those of preemptible bodies. */
+	int32_t preempt_signal;
 } filar_runtime_options;
 
 enum { FILAR_SPARES_DEFAULT = -1 };
@@ -320,6 +326,7 @@ typedef struct {
 	const char *name;   /* up to 23 bytes are kept; NULL: none */
 	size_t stack_bytes; /* 0: the runtime's; at most 512 MiB */
 	bool detached;      /* nobody will join it; its handle is not valid */
+	bool preemptible;   /* see filar_preempt_disable() */
 } filar_green_options;
 
 typedef struct {
@@ -342,6 +349,7 @@ typedef struct {
 	uint64_t workers_stuck;  /* of these, for one that had not called filar_blocking_begin() */
 	uint64_t spares_started; /* kernel threads made to stand in */
 	uint64_t spares_refused; /* times one was wanted and could not be had */
+	uint64_t preemptions;
 } filar_runtime_stats;
 
 /* spare_workers_max = FILAR_SPARES_DEFAULT, watch_ns = 10 ms, all else zero. */
@@ -405,6 +413,18 @@ bool filar_green_is_cancelled(void);
  */
 void filar_blocking_begin(void);
 void filar_blocking_end(void);
+
+/*
+ * A preemptible body may be stopped between any two instructions of its own and go on on another
+ * kernel thread.  So it may compute, and call what this header has in "green threads" and "things
+ * to wait on" (and filar_now_ns()); nothing else: no allocation, no stdio, no lock that is not
+ * filar's, no thread-local of its own, and errno only where it does not matter.  What stands
+ * between these two is not interrupted and may do all that; a preemption that was due meanwhile
+ * comes with the last filar_preempt_enable().  They nest; in other bodies and on kernel threads
+ * they do nothing.  A preemption takes 1 to 4 KiB of the green thread's stack.
+ */
+void filar_preempt_disable(void);
+void filar_preempt_enable(void);
 
 /* ---- things to wait on -------------------------------------------------------------------- */
 /*
@@ -893,7 +913,7 @@ int filar_merge_sort(filar_pool *pool, double *values, double *scratch, int64_t 
  * driver thread of its own, so that nothing of Python runs between two stamps.
  */
 
-enum { FILAR_METRICS_MAX = 6, FILAR_PARAMS_MAX = 10 };
+enum { FILAR_METRICS_MAX = 6, FILAR_PARAMS_MAX = 14 };
 
 typedef struct {
 	const char *name;

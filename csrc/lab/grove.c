@@ -12,8 +12,8 @@
 #include "lab/crew.h"
 #include "os/clock.h"
 
-static enum filar_status start_runtime(
-	struct grove *grove, const struct way_run *run, uint32_t workers, int32_t other_cpu)
+static enum filar_status start_runtime(struct grove *grove, const struct way_run *run,
+	uint32_t workers, int32_t other_cpu, const struct grove_extras *extras)
 {
 	int32_t cpus[] = { run->driver_cpu, other_cpu < 0 ? run->driver_cpu : other_cpu };
 	struct runtime_options options;
@@ -21,6 +21,9 @@ static enum filar_status start_runtime(
 	runtime_options_init(&options);
 	options.workers = workers;
 	options.name = "lab-green";
+	options.spares_max = (int32_t)extras->spares;
+	options.watch_ns = extras->watch_ns;
+	options.preempt_ns = extras->preempt_ns;
 	if (run->driver_cpu >= 0) {
 		options.pin = WORKER_PIN_LIST;
 		options.cpus = cpus;
@@ -32,9 +35,19 @@ static enum filar_status start_runtime(
 enum filar_status grove_open(struct grove *grove, const struct way_run *run, int64_t workers,
 	int64_t other_cpu, int64_t members_max, void *shared)
 {
+	static const struct grove_extras none;
+
+	return grove_open_with(grove, run, workers, other_cpu, members_max, shared, &none);
+}
+
+enum filar_status grove_open_with(struct grove *grove, const struct way_run *run, int64_t workers,
+	int64_t other_cpu, int64_t members_max, void *shared, const struct grove_extras *extras)
+{
 	enum filar_status status = param_check("workers", workers, 1, 64);
 
-	*grove = (struct grove){ .shared = shared };
+	*grove = (struct grove){ .shared = shared, .preemptible = extras->preempt_ns > 0 };
+	if (status == FILAR_OK)
+		status = param_check("spares", extras->spares, 0, SPARES_MAX);
 	if (status == FILAR_OK)
 		status = param_check(
 			"the number of green threads", members_max, 0, GROVE_MEMBERS_MAX);
@@ -50,7 +63,7 @@ enum filar_status grove_open(struct grove *grove, const struct way_run *run, int
 	/* Other values than zero: the pages are then there before anything is measured. */
 	for (uint32_t i = 0; i < grove->members_max; i++)
 		grove->members[i] = (struct grove_member){ .grove = grove, .number = i };
-	return start_runtime(grove, run, (uint32_t)workers, (int32_t)other_cpu);
+	return start_runtime(grove, run, (uint32_t)workers, (int32_t)other_cpu, extras);
 }
 
 void grove_close(struct grove *grove)
@@ -119,13 +132,15 @@ static void member_main(void *pointer)
 
 enum filar_status grove_spawn(struct grove *grove, uint32_t count, grove_body *body)
 {
+	struct green_options options = { .preemptible = grove->preemptible };
+
 	FILAR_ASSERT(grove->count == 0 && count <= grove->members_max);
 	grove->body = body;
 	store_relaxed(&grove->asleep, 0);
 	for (; grove->count < count; grove->count++) {
 		struct grove_member *member = &grove->members[grove->count];
 		enum filar_status status =
-			green_spawn(&member->ref, grove->runtime, NULL, member_main, member);
+			green_spawn(&member->ref, grove->runtime, &options, member_main, member);
 
 		if (status != FILAR_OK)
 			return status;

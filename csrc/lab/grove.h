@@ -28,11 +28,19 @@ struct grove {
 	grove_body *body;             /* I  before the first spawn of a batch */
 	struct grove_member *members; /* I  room for as many as may be alive */
 	uint32_t members_max;         /* I */
+	bool preemptible;             /* I  members call inner functions under PREEMPT_GUARD() */
 	uint32_t count;               /* W  the errand: spawned and not joined */
 	_Atomic uint32_t asleep;      /* A  members that are in grove_sleep(), or about to be */
 };
 
 #define GROVE_MEMBERS_MAX 2000000
+
+/* What most ways do without: by default nobody stands in for a blocked worker, nobody watches. */
+struct grove_extras {
+	int64_t spares;     /* workers that may stand in for blocked ones */
+	int64_t watch_ns;   /* with spares: one that runs for so long is stuck; 0: never */
+	int64_t preempt_ns; /* members are preemptible, and preempted after that; 0: no */
+};
 
 /*
  * A runtime of `workers` workers: the first on the driver's CPU, the others on other_cpu (below 0:
@@ -41,6 +49,8 @@ struct grove {
  */
 enum filar_status grove_open(struct grove *grove, const struct way_run *run, int64_t workers,
 	int64_t other_cpu, int64_t members_max, void *shared);
+enum filar_status grove_open_with(struct grove *grove, const struct way_run *run, int64_t workers,
+	int64_t other_cpu, int64_t members_max, void *shared, const struct grove_extras *extras);
 /* All members must have been joined. */
 void grove_close(struct grove *grove);
 /* Runs errand(argument) on a green thread and waits for its end; its status, and the detail. */

@@ -24,6 +24,11 @@ static const struct way *const way_tables[] = {
 	ways_green,
 	ways_green_memory,
 	ways_green_wait,
+	ways_pool_tasks,
+	ways_pool_serve,
+	ways_pool_loops,
+	ways_pool_kernels,
+	ways_pool_process,
 };
 
 int32_t way_count(void)

@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "lab/crew.h"
 #include "lab/grove.h"
+#include "green/preempt.h"
 #include "lab/procfile.h"
 #include "lab/registry.h"
 #include "os/calls.h"
@@ -32,12 +33,17 @@ enum {
 	GAPS_WORKERS,
 	GAPS_OTHER_CPU,
 	GAPS_WINDOW_NS,
-	GAPS_BLOCK_NS
+	GAPS_BLOCK_NS,
+	GAPS_BLOCKERS,
+	GAPS_SPARES,
+	GAPS_MARKED,
+	GAPS_PREEMPT_NS
 };
 enum trouble { TROUBLE_NONE, TROUBLE_BLOCKS, TROUBLE_HOGS };
-enum { VALUE_WORST, VALUE_TYPICAL, VALUE_WORK, VALUE_WORK_FIRST, VALUE_BLOCKED };
+enum { VALUE_WORST, VALUE_TYPICAL, VALUE_WORK, VALUE_WORK_FIRST, VALUE_BLOCKED, VALUE_RELIEVED };
 enum { POINT_RAN, POINT_BLOCKED, POINT_WORST };
 
+#define GAPS_WATCH_NS (10 * NS_PER_MS)
 #define TASKS_MAX     256
 #define UNIT_STEPS    3000              /* a few microseconds */
 #define GAP_NS        (500 * NS_PER_US) /* that ends a stretch of running in the picture */
@@ -62,8 +68,10 @@ struct gaps {
 	struct way_run *run;      /* I */
 	struct task *tasks;       /* I  array; see struct task */
 	uint32_t count;           /* I */
-	enum trouble trouble;     /* I  what task 0 does */
+	enum trouble trouble;     /* I  what the first `blockers` tasks do */
+	uint32_t blockers;        /* I */
 	bool kernel, yields;      /* I */
+	bool marked;              /* I  what blocks stands between blocking_begin() and _end() */
 	int64_t block_ns;         /* I */
 	_Atomic int64_t begin_ns; /* A  0 until all are there; B1 publishes it */
 	int64_t window_ns;        /* I */
@@ -76,6 +84,14 @@ static void note(struct task *task, int32_t kind, int64_t start_ns, int64_t end_
 		task->stretches[task->count++] = (struct stretch){ start_ns, end_ns, kind };
 }
 
+/* A task may be preemptible, and this is an inner function. */
+static void yield_guarded(void)
+{
+	PREEMPT_GUARD();
+
+	green_yield();
+}
+
 static void let_others_run(const struct gaps *state)
 {
 	if (!state->yields)
@@ -83,7 +99,7 @@ static void let_others_run(const struct gaps *state)
 	if (state->kernel)
 		(void)sched_yield();
 	else
-		green_yield();
+		yield_guarded();
 }
 
 /* A system call that sleeps: the kernel thread below does nothing meanwhile. */
@@ -92,7 +108,11 @@ static int64_t block(const struct gaps *state, struct task *task, int64_t now)
 	struct timespec until = clock_timespec(now + state->block_ns);
 	int64_t end;
 
+	if (state->marked)
+		blocking_begin();
 	(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+	if (state->marked)
+		blocking_end();
 	end = clock_now_ns();
 	note(task, POINT_BLOCKED, now, end);
 	task->blocked++;
@@ -102,7 +122,7 @@ static int64_t block(const struct gaps *state, struct task *task, int64_t now)
 static void run_task(struct gaps *state, uint32_t number, int64_t begin_ns)
 {
 	struct task *task = &state->tasks[number];
-	enum trouble trouble = number == 0 ? state->trouble : TROUBLE_NONE;
+	enum trouble trouble = number < state->blockers ? state->trouble : TROUBLE_NONE;
 	int64_t deadline = begin_ns + state->window_ns, last = begin_ns, since = begin_ns, now;
 
 	do {
@@ -141,7 +161,7 @@ static void gaps_green(struct grove_member *member)
 
 	/* B2: acquire; pairs with B1. */
 	while ((begin_ns = load_acquire(&state->begin_ns)) == 0)
-		green_yield();
+		yield_guarded();
 	if (begin_ns > 0)
 		run_task(state, member->number, begin_ns);
 }
@@ -190,13 +210,19 @@ static enum filar_status check_gaps_params(const int64_t *params)
 	if (status == FILAR_OK)
 		status = param_check(
 			"window_ns", params[GAPS_WINDOW_NS], 100 * NS_PER_US, 10 * NS_PER_S);
-	return status == FILAR_OK ? param_check("block_ns", params[GAPS_BLOCK_NS], 1, NS_PER_S)
-				  : status;
+	if (status == FILAR_OK)
+		status = param_check("block_ns", params[GAPS_BLOCK_NS], 1, NS_PER_S);
+	return status == FILAR_OK
+		       ? param_check("blockers", params[GAPS_BLOCKERS], 0, params[GAPS_TASKS] - 1)
+		       : status;
 }
 
 static enum filar_status setup_gaps(struct way_run *run)
 {
 	const int64_t *params = run->params;
+	struct grove_extras extras = { .spares = params[GAPS_SPARES],
+		.watch_ns = GAPS_WATCH_NS,
+		.preempt_ns = params[GAPS_PREEMPT_NS] };
 	enum filar_status status = check_gaps_params(params);
 	struct gaps *state;
 
@@ -209,6 +235,8 @@ static enum filar_status setup_gaps(struct way_run *run)
 	state->count = (uint32_t)params[GAPS_TASKS];
 	state->kernel = params[GAPS_KERNEL] != 0;
 	state->yields = params[GAPS_YIELDS] != 0;
+	state->marked = params[GAPS_MARKED] != 0 && !state->kernel;
+	state->blockers = (uint32_t)params[GAPS_BLOCKERS];
 	state->trouble = (enum trouble)params[GAPS_TROUBLE];
 	state->window_ns = params[GAPS_WINDOW_NS];
 	state->block_ns = params[GAPS_BLOCK_NS];
@@ -218,8 +246,8 @@ static enum filar_status setup_gaps(struct way_run *run)
 			FILAR_NO_MEMORY, "no memory for what %u tasks see", state->count);
 	if (state->kernel)
 		return FILAR_OK;
-	return grove_open(&state->grove, run, params[GAPS_WORKERS], params[GAPS_OTHER_CPU],
-		state->count, state);
+	return grove_open_with(&state->grove, run, params[GAPS_WORKERS], params[GAPS_OTHER_CPU],
+		state->count, state, &extras);
 }
 
 /* kind as above; subject: the task; x, y: begin and end in ns since the beginning, or the worst
@@ -241,10 +269,21 @@ static void record_gaps(struct way_run *run)
 	}
 }
 
+static uint64_t relieved_so_far(const struct gaps *state)
+{
+	struct runtime *runtime = state->grove.runtime;
+
+	return runtime != NULL ? load_relaxed(&runtime->scheduler.blocking.relieved) : 0;
+}
+
 static enum filar_status sample_gaps(struct way_run *run)
 {
 	struct gaps *state = run->state;
 	double seconds = (double)state->window_ns / (double)NS_PER_S, units = 0;
+	/* The others are those that cause no trouble; without any, all but the first. */
+	uint32_t first =
+		state->trouble == TROUBLE_NONE || state->blockers == 0 ? 1 : state->blockers;
+	uint64_t relieved = relieved_so_far(state);
 	enum filar_status status;
 
 	for (uint32_t i = 0; i < state->count; i++) {
@@ -261,15 +300,16 @@ static enum filar_status sample_gaps(struct way_run *run)
 		return status;
 	if (way_cancelled(run))
 		return FILAR_CANCELLED;
-	for (uint32_t i = 1; i < state->count; i++) {
-		state->worst[i - 1] = (double)state->tasks[i].worst_ns;
+	for (uint32_t i = first; i < state->count; i++) {
+		state->worst[i - first] = (double)state->tasks[i].worst_ns;
 		units += (double)state->tasks[i].units;
 	}
-	run->values[VALUE_TYPICAL] = median_of(state->worst, state->count - 1);
-	run->values[VALUE_WORST] = state->worst[state->count - 2]; /* sorted now */
+	run->values[VALUE_TYPICAL] = median_of(state->worst, state->count - first);
+	run->values[VALUE_WORST] = state->worst[state->count - first - 1]; /* sorted now */
 	run->values[VALUE_WORK] = units / seconds;
 	run->values[VALUE_WORK_FIRST] = (double)state->tasks[0].units / seconds;
 	run->values[VALUE_BLOCKED] = state->tasks[0].blocked;
+	run->values[VALUE_RELIEVED] = (double)(relieved_so_far(state) - relieved);
 	record_gaps(run);
 	return FILAR_OK;
 }
@@ -665,15 +705,16 @@ static void teardown_share(struct way_run *run)
 const struct way ways_green_wait[] = {
 	{ .name = "green-gaps",
 		.summary =
-			"`tasks` tasks work in small units for a window, task 0 causes trouble (0: none, 1: "
-			"blocks in a system call again and again, 2: never yields); points 0: task ran from x "
-			"to y, 1: blocked from x to y, 2: x units done, longest wait y",
+			"`tasks` tasks work in small units for a window, the first `blockers` cause trouble (0: "
+			"none, 1: block in a system call again and again, 2: never yield); points 0: task ran "
+			"from x to y, 1: blocked from x to y, 2: x units done, longest wait y",
 		.params = { { "tasks", 8 }, { "kernel", 0 }, { "trouble", 0 }, { "yields", 1 },
 			{ "workers", 1 }, { "other_cpu", -1 }, { "window_ns", 100 * NS_PER_MS },
-			{ "block_ns", 20 * NS_PER_MS } },
+			{ "block_ns", 20 * NS_PER_MS }, { "blockers", 1 }, { "spares", 0 },
+			{ "marked", 1 }, { "preempt_ns", 0 } },
 		.metrics = { { "worst wait", "ns" }, { "typical worst wait", "ns" },
 			{ "work of the others", "1/s" }, { "work of the first", "1/s" },
-			{ "times blocked", "count" } },
+			{ "times blocked", "count" }, { "times relieved", "count" } },
 		.batch_max = 1,
 		.setup = setup_gaps,
 		.sample = sample_gaps,

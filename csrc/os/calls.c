@@ -211,9 +211,21 @@ int call_getrlimit(int resource, struct rlimit *limit)
 	return getrlimit(resource, limit);
 }
 
+int call_tgkill(pid_t tid, int signal)
+{
+	if (fails(FAILPOINT_TGKILL, EAGAIN))
+		return -1;
+	return (int)syscall(SYS_tgkill, getpid(), tid, signal);
+}
+
 int call_sigmask(int how, const sigset_t *set, sigset_t *old)
 {
 	if (fails(FAILPOINT_SIGMASK, EINVAL))
 		return EINVAL;
 	return pthread_sigmask(how, set, old);
+}
+
+int call_sigaltstack(const stack_t *stack, stack_t *old)
+{
+	return fails(FAILPOINT_SIGALTSTACK, ENOMEM) ? -1 : sigaltstack(stack, old);
 }

@@ -51,6 +51,9 @@ int call_pipe2(int fds[2], int flags);
 int call_eventfd(unsigned initial, int flags);
 int call_socketpair(int domain, int type, int fds[2]);
 int call_getrlimit(int resource, struct rlimit *limit);
+/* A signal to one kernel thread of this process. */
+int call_tgkill(pid_t tid, int signal);
 int call_sigmask(int how, const sigset_t *set, sigset_t *old);
+int call_sigaltstack(const stack_t *stack, stack_t *old);
 
 #endif

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "arch/valgrind.h"
 #include "base/atomic.h"
 #include "base/check.h"
 #include "os/calls.h"
@@ -101,8 +102,13 @@ static bool guard_holds(const void *base)
 
 static enum filar_status guard_by_madvise(void *base, size_t bytes)
 {
-	int failed = call_madvise(base, bytes, MADV_GUARD_INSTALL);
+	int failed;
 
+	/* It would read the guard as any memory, and crash; what mprotect does it knows. */
+	if (valgrind_is_running())
+		return status_detail(
+			FILAR_NOT_SUPPORTED, "valgrind does not know MADV_GUARD_INSTALL");
+	failed = call_madvise(base, bytes, MADV_GUARD_INSTALL);
 	if (failed == 0 && guard_holds(base))
 		return FILAR_OK;
 	/* EINVAL: an older kernel, or memory locked by mlockall. */

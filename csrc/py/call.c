@@ -20,7 +20,7 @@
 #include "kthread/kthread.h"
 #include "os/clock.h"
 #include "os/futex.h"
-#include "py/border.h"
+#include "py/internal.h"
 
 enum call_start { CALL_PENDING, CALL_READY, CALL_NO_MEMORY, CALL_SHUTTING_DOWN };
 
@@ -50,7 +50,7 @@ static int is_finalizing(void)
 #define STACK_BYTES_PER_LEVEL 1792u
 #define STACK_BYTES_RESERVED  16384u
 
-static int levels_in(size_t stack_bytes)
+int border_levels_in(size_t stack_bytes)
 {
 	size_t levels = stack_bytes > STACK_BYTES_RESERVED
 				? (stack_bytes - STACK_BYTES_RESERVED) / STACK_BYTES_PER_LEVEL
@@ -62,7 +62,7 @@ static int levels_in(size_t stack_bytes)
 #if PY_VERSION_HEX < 0x030C0000
 static void bound_recursion(PyThreadState *state, size_t stack_bytes)
 {
-	int levels = levels_in(stack_bytes);
+	int levels = border_levels_in(stack_bytes);
 
 	/* As if so many levels were in use already: a lower limit of its own would be put back to
 	 * the interpreter's when it is reached. */
@@ -84,7 +84,7 @@ static size_t default_stack_bytes(void)
 
 static void bound_recursion(PyThreadState *state, size_t stack_bytes)
 {
-	int levels = levels_in(stack_bytes != 0 ? stack_bytes : default_stack_bytes());
+	int levels = border_levels_in(stack_bytes != 0 ? stack_bytes : default_stack_bytes());
 
 	if (levels > 0 && levels < state->c_recursion_remaining)
 		state->c_recursion_remaining = levels;
@@ -94,7 +94,6 @@ static void bound_recursion(PyThreadState *state, size_t stack_bytes)
 {
 	(void)state;
 	(void)stack_bytes;
-	(void)levels_in;
 }
 #endif
 

@@ -146,12 +146,12 @@ enum filar_status carrier_prepare(void)
 /* ---- thread states ---- */
 
 /*
- * How deep recursion through C may go on this stack, for versions that count levels (call.c has the
- * figures): 3.12 and 3.13 count the levels of C alone, 3.11 those of Python and C together, where
- * the default of 1000 fits in the default stack.
+ * How deep recursion through C may go on this stack.  3.12 and 3.13 count the levels of C alone
+ * (call.c).  3.11 counts those of Python and C together, and one of sorted() with a key function
+ * takes 2.4 KB; the usual thousand of them fits in the default stack.
  */
-#define STACK_BYTES_PER_LEVEL 1024
-#define STACK_BYTES_RESERVED  16384
+#define STACK_BYTES_PER_LEVEL_311 3584
+
 
 static void bound_stack(PyThreadState *state, struct green *green)
 {
@@ -161,10 +161,11 @@ static void bound_stack(PyThreadState *state, struct green *green)
 	/* With an exception set, -1: the stack is too small; then it stays unprotected. */
 	(void)set_stack_protection(state, low, bytes);
 #else
-	int levels = (int)((bytes - STACK_BYTES_RESERVED) / STACK_BYTES_PER_LEVEL);
 #if PY_VERSION_HEX >= 0x030C0000
-	state->c_recursion_remaining = levels;
+	state->c_recursion_remaining = border_levels_in(bytes);
 #else
+	int levels = (int)(bytes / STACK_BYTES_PER_LEVEL_311);
+
 	state->recursion_remaining =
 		levels < state->recursion_limit ? levels : state->recursion_limit;
 #endif
@@ -351,11 +352,28 @@ static void carrier_arrive(struct green *green)
 		cffi_save_errno();
 }
 
+/*
+ * The lock of a module being imported belongs to a kernel thread.  Another green thread of this
+ * worker would pass it and see half a module, and nobody else could let it go: so who imports does
+ * not wait.
+ */
+static enum filar_status carrier_may_wait(struct green *green)
+{
+	const struct shell *shell = green->attended;
+
+	if (FILAR_LIKELY(shell->importing[0] == '\0'))
+		return FILAR_OK;
+	return status_detail(FILAR_WRONG_STATE,
+		"a green thread cannot wait while it imports a module (%s): import it before",
+		shell->importing);
+}
+
 const struct attendant carrier_attendant = {
 	.begins = carrier_starts,
 	.ends = carrier_ends,
 	.leave = carrier_leave,
 	.arrive = carrier_arrive,
+	.may_wait = carrier_may_wait,
 };
 
 /* ---- a green thread's life ---- */
@@ -382,6 +400,7 @@ struct shell *carrier_begin(struct green *green)
 	}
 	bound_stack(shell->state, green);
 	shell->attached = false;
+	shell->importing[0] = '\0';
 	shell->cxx = (struct cxx_globals){ 0 };
 	green_pin(green, shell);
 	attach(shell);

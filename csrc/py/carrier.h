@@ -31,6 +31,7 @@ struct shell {
 	 * False: cffi has detached the state around the call, and will attach it again. */
 	bool attached;          /* W */
 	int error;              /* W  errno while it is not running */
+	char importing[80];     /* W  the module whose body it executes, or "" */
 	struct cxx_globals cxx; /* W  likewise */
 };
 

@@ -26,6 +26,11 @@ int border_install_errors(PyObject *namespace);
 /* The joined one was cancelled, which the joiner must not take for being cancelled itself. */
 void *border_raise_join_cancelled(PyObject *cause);
 
+/* ---- call.c ---- */
+
+/* How many levels of recursion through C fit in a stack, for versions that count levels. */
+int border_levels_in(size_t stack_bytes);
+
 /* ---- wait.c ---- */
 
 typedef enum filar_status wait_call(void *argument, int64_t deadline_ns);

@@ -234,16 +234,23 @@ static struct pygreen *make(PyObject *callable, PyObject *const *values, Py_ssiz
 	return self;
 }
 
-static PyObject *start(struct pygreen *self, struct runtime *runtime, size_t stack_bytes)
+static PyObject *start(
+	struct pygreen *self, struct runtime *runtime, size_t stack_bytes, struct shell *first)
 {
-	struct green_options options = { .stack_bytes = stack_bytes, .detached = true };
+	struct green_options options = {
+		.stack_bytes = stack_bytes, .detached = true, .run_first = first != NULL
+	};
 	enum filar_status status;
 
 	if (self == NULL)
 		return NULL;
 	Py_INCREF(self); /* the body's */
 	list_push_back(&live, &self->link);
+	if (first != NULL)
+		first->attached = true; /* the spawner is left here for the one it spawns */
 	status = green_spawn(&self->ref, runtime, &options, body, self);
+	if (first != NULL)
+		first->attached = false;
 	if (FILAR_LIKELY(status == FILAR_OK))
 		return (PyObject *)self;
 	list_remove(&self->link);
@@ -253,13 +260,11 @@ static PyObject *start(struct pygreen *self, struct runtime *runtime, size_t sta
 	return NULL;
 }
 
-/* spawn(callable, *args, **kwargs) */
-static PyObject *spawn(
-	PyObject *module, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+static PyObject *spawn_here(
+	PyObject *const *arguments, Py_ssize_t count, PyObject *keywords, struct shell *first)
 {
 	struct runtime *runtime = runtime_of_worker(worker_current());
 
-	(void)module;
 	if (runtime == NULL || runtime->attendant != &carrier_attendant)
 		return border_raise(status_detail(FILAR_WRONG_STATE,
 			"no runtime here: filar.spawn() is for green threads that run Python; start with"
@@ -268,7 +273,30 @@ static PyObject *spawn(
 		PyErr_SetString(PyExc_TypeError, "spawn() needs a callable");
 		return NULL;
 	}
-	return start(make(arguments[0], arguments + 1, count - 1, keywords, NULL), runtime, 0);
+	return start(
+		make(arguments[0], arguments + 1, count - 1, keywords, NULL), runtime, 0, first);
+}
+
+/* spawn(callable, *args, **kwargs) */
+static PyObject *spawn(
+	PyObject *module, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+{
+	(void)module;
+	return spawn_here(arguments, count, keywords, NULL);
+}
+
+/* spawn_first(callable, *args, **kwargs) */
+static PyObject *spawn_first(
+	PyObject *module, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+{
+	struct shell *shell = carrier_shell_here();
+
+	(void)module;
+	if (shell == NULL && PyErr_Occurred())
+		return NULL;
+	if (shell != NULL && shell->importing[0] != '\0')
+		shell = NULL;
+	return spawn_here(arguments, count, keywords, shell);
 }
 
 /* spawn_on(runtime address, stack bytes, name or None, callable, *args, **kwargs) */
@@ -290,7 +318,7 @@ static PyObject *spawn_on(
 		return NULL;
 	name = arguments[2] != Py_None ? arguments[2] : NULL;
 	return start(
-		make(arguments[3], arguments + 4, count - 4, keywords, name), runtime, stack_bytes);
+		make(arguments[3], arguments + 4, count - 4, keywords, name), runtime, stack_bytes, NULL);
 }
 
 /* ---- joining ---- */
@@ -529,6 +557,20 @@ static PyObject *green_repr(PyObject *object)
 	return text;
 }
 
+/* `await green`: asyncio's side is in Python. */
+static PyObject *green_await(PyObject *object)
+{
+	PyObject *aio = PyImport_ImportModule("filar.aio"), *future = NULL, *iterator = NULL;
+
+	if (aio != NULL)
+		future = PyObject_CallMethod(aio, "wrap", "O", object);
+	if (future != NULL)
+		iterator = PyObject_CallMethod(future, "__await__", NULL);
+	Py_XDECREF(aio);
+	Py_XDECREF(future);
+	return iterator;
+}
+
 /* ---- the type ---- */
 
 static int green_traverse(PyObject *object, visitproc visit, void *arg)
@@ -663,6 +705,7 @@ static PyType_Slot green_slots[] = {
 	{ Py_tp_methods, green_methods },
 	{ Py_tp_getset, green_properties },
 	{ Py_tp_members, green_members },
+	{ Py_am_await, green_await },
 	{ Py_tp_doc, "A Python callable on a green thread; spawn() makes it." },
 	{ 0, NULL },
 };
@@ -709,9 +752,12 @@ static PyObject *yield_(PyObject *module, PyObject *unused)
 		Py_BEGIN_ALLOW_THREADS green_yield();
 		Py_END_ALLOW_THREADS Py_RETURN_NONE;
 	}
-	shell->attached = true;
-	green_yield();
-	shell->attached = false;
+	/* While it imports it does not wait (carrier_may_wait), and a yield is only an offer. */
+	if (FILAR_LIKELY(shell->importing[0] == '\0')) {
+		shell->attached = true;
+		green_yield();
+		shell->attached = false;
+	}
 	if (FILAR_UNLIKELY(border_check_cancelled() < 0))
 		return NULL;
 	Py_RETURN_NONE;
@@ -754,6 +800,22 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 	Py_RETURN_NONE;
 }
 
+/* importing(name or ""): the module whose body this green thread executes; returns the one before. */
+static PyObject *importing(PyObject *module, PyObject *name)
+{
+	struct shell *shell = carrier_shell_here();
+	const char *text = PyUnicode_AsUTF8(name);
+	PyObject *before;
+
+	(void)module;
+	if (shell == NULL || text == NULL)
+		return PyErr_Occurred() ? NULL : Py_NewRef(name);
+	before = PyUnicode_DecodeUTF8(
+		shell->importing, (Py_ssize_t)strlen(shell->importing), "replace");
+	snprintf(shell->importing, sizeof shell->importing, "%s", text);
+	return before;
+}
+
 static PyObject *current(PyObject *module, PyObject *unused)
 {
 	struct green *green = green_self();
@@ -792,6 +854,11 @@ PyMethodDef border_functions[] = {
 			"On a green thread: runs callable(*args, **kwargs) on another one of the same\n"
 			"runtime, in a copy of the caller's context; returns its GreenThread.  Does not\n"
 			"block.") },
+	{ "spawn_first", KEYWORDS(spawn_first),
+		PyDoc_STR("spawn_first(callable, /, *args, **kwargs)\n--\n\n"
+			  "As spawn(), but the new one runs at once, and the caller goes on when that one\n"
+			  "waits or ends.  For trees of green threads that join their children: few are then\n"
+			  "alive at a time, where spawn() would make all of them before the first one ends.") },
 	{ "_spawn_on", KEYWORDS(spawn_on), NULL },
 	{ "yield_", yield_, METH_NOARGS,
 		PyDoc_STR(
@@ -806,6 +873,7 @@ PyMethodDef border_functions[] = {
 	{ "current", current, METH_NOARGS,
 		PyDoc_STR("current()\n--\n\nThe GreenThread that is calling, or None.") },
 	{ "_all_green", all_green, METH_NOARGS, NULL },
+	{ "_importing", importing, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -884,10 +952,13 @@ void filar_py_after_fork_in_child(void)
 
 size_t filar_py_green_stack_bytes(void)
 {
+	/* carrier.c, bound_stack(): 3.14 counts bytes, those before it levels. */
 #if PY_VERSION_HEX >= 0x030E0000
 	return (size_t)256 * 1024;
-#else
+#elif PY_VERSION_HEX >= 0x030C0000
 	return (size_t)1024 * 1024;
+#else
+	return (size_t)4096 * 1024;
 #endif
 }
 

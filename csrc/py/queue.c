@@ -244,6 +244,16 @@ static struct waitgroup *unfinished_of(PyObject *self)
 	return &queue->unfinished;
 }
 
+/* As python/filar/queue.py has found out of the class.  False: raised. */
+static bool has_hooks(PyTypeObject *type, bool *has)
+{
+	PyObject *answer = PyObject_GetAttrString((PyObject *)type, "_has_hooks");
+
+	*has = answer == Py_True;
+	Py_XDECREF(answer);
+	return answer != NULL;
+}
+
 static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
 	PyObject *self = type->tp_alloc(type, 0);
@@ -253,7 +263,8 @@ static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 		return NULL;
 	queue_of(self)->forks = py_forks;
 	waitgroup_init(&queue_of(self)->unfinished, NULL);
-	if (py_items_init(items_of(self), CHAN_UNBOUNDED) < 0)
+	if (!has_hooks(type, &queue_of(self)->hooked) ||
+		py_items_init(items_of(self), CHAN_UNBOUNDED) < 0)
 		Py_CLEAR(self);
 	return self;
 }
@@ -498,7 +509,6 @@ static PyMemberDef core_members[] = {
 	{ "__weaklistoffset__", T_PYSSIZET, offsetof(struct simple_queue, weakrefs), READONLY,
 		NULL },
 	{ "maxsize", T_PYSSIZET, offsetof(struct queue, maxsize), 0, NULL },
-	{ "_hooked", T_BOOL, offsetof(struct queue, hooked), 0, NULL },
 	{ NULL, 0, 0, 0, NULL },
 };
 

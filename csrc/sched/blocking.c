@@ -15,17 +15,23 @@
 void blocking_init(struct scheduler *scheduler, const struct scheduler_options *options)
 {
 	struct blocking *blocking = &scheduler->blocking;
+	bool watched = options->spares_max > 0 || options->preempt_ns > 0;
 
-	spinlock_init(&blocking->lock);
+	spinlock_init_ranked(&blocking->lock, RANK_BLOCKING);
 	atomic_init(&blocking->active, options->working > 0 ? options->working : options->workers);
-	atomic_init(&blocking->watch.mood, options->spares_max > 0 ? WATCH_OFF : WATCH_NONE);
+	atomic_init(&blocking->watch.mood, watched ? WATCH_OFF : WATCH_NONE);
+	blocking->watch.preempt_ns = options->preempt_ns;
 	blocking->watch.stuck_ns = options->watch_ns;
 }
 
 static void change_active_locked(struct blocking *blocking, int change)
 {
+	struct scheduler *scheduler = FILAR_CONTAINER_OF(blocking, struct scheduler, blocking);
+	uint32_t active = load_relaxed(&blocking->active) + (uint32_t)change;
+
 	/* seq_cst: the watcher reads it before it sleeps (K3). */
-	store_seq_cst(&blocking->active, load_relaxed(&blocking->active) + (uint32_t)change);
+	store_seq_cst(&blocking->active, active);
+	store_relaxed(&blocking->watch.surplus, active > load_relaxed(&scheduler->working));
 }
 
 /* One that is to rest is not active, relieved or not. */
@@ -48,34 +54,60 @@ void blocking_set_working(struct scheduler *scheduler, uint32_t working)
 		change_active_locked(
 			blocking, -(load_relaxed(&scheduler->workers[i].relief) == RELIEF_NONE));
 	store_seq_cst(&scheduler->working, working);
+	change_active_locked(blocking, 0);
 	spinlock_unlock(&blocking->lock);
 }
 
 /* ---- the relieved worker ---- */
 
-bool blocking_relieve(struct worker *worker, enum worker_relief relief)
+static bool relieve_locked(
+	struct blocking *blocking, struct worker *worker, enum worker_relief relief)
 {
-	struct blocking *blocking = &worker->scheduler->blocking;
-	bool retired;
-
-	spinlock_lock(&blocking->lock);
-	FILAR_ASSERT(load_relaxed(&worker->relief) == RELIEF_NONE);
-	/* The look is old: it may have come back and retired since, or be one too many. */
-	retired = worker->retired || !counts(worker);
-	if (!retired) {
-		store_relaxed(&worker->relief, relief);
-		if (relief == RELIEF_COMPUTING)
-			fetch_add_relaxed(&blocking->computing, 1);
-		change_active_locked(blocking, -1);
-	}
-	spinlock_unlock(&blocking->lock);
-	if (retired)
+	/* The look is old: it may have relieved itself, have come back and retired since, or be one
+	 * too many. */
+	if (load_relaxed(&worker->relief) != RELIEF_NONE || worker->retired || !counts(worker))
 		return false;
+	store_relaxed(&worker->relief, relief);
+	if (relief == RELIEF_COMPUTING)
+		fetch_add_relaxed(&blocking->computing, 1);
+	change_active_locked(blocking, -1);
 	fetch_add_relaxed(&blocking->relieved, 1);
 	if (relief != RELIEF_SECTION)
 		fetch_add_relaxed(&blocking->stuck, 1);
-	tracepoint_emit(TRACE_RELIEVE, worker->index, (int32_t)relief);
 	return true;
+}
+
+bool blocking_relieve(struct worker *worker, enum worker_relief relief)
+{
+	struct blocking *blocking = &worker->scheduler->blocking;
+	bool relieved;
+
+	spinlock_lock(&blocking->lock);
+	relieved = relieve_locked(blocking, worker, relief);
+	spinlock_unlock(&blocking->lock);
+	if (!relieved)
+		return false;
+	tracepoint_emit(TRACE_RELIEVE, worker->index, (int32_t)relief);
+	/* All of it: those who steal take half, and come again only when they have nothing. */
+	worker_empty(worker);
+	return true;
+}
+
+/* Owner, at the beginning of a section: there is one too many, so it stands in already. */
+void blocking_relieve_self(struct worker *worker)
+{
+	struct blocking *blocking = &worker->scheduler->blocking;
+	bool relieved;
+
+	spinlock_lock(&blocking->lock);
+	relieved = load_relaxed(&blocking->watch.surplus) &&
+		   relieve_locked(blocking, worker, RELIEF_SECTION);
+	spinlock_unlock(&blocking->lock);
+	if (!relieved)
+		return;
+	tracepoint_emit(TRACE_RELIEVE, worker->index, RELIEF_SECTION);
+	if (worker_give_away(worker) > 0)
+		idle_wake_one(&worker->scheduler->idle);
 }
 
 static void resume_locked(struct blocking *blocking, struct worker *worker)
@@ -179,15 +211,23 @@ static enum filar_status stand_in(struct scheduler *scheduler)
 	return start_spare(scheduler);
 }
 
+static bool somebody_is_missing(struct scheduler *scheduler)
+{
+	/* K6: acquire; pairs with K7: who ends the scheduler raises `working` for those that rest,
+	 * after `stopping`.  That calls for no spares. */
+	uint32_t working = load_acquire(&scheduler->working);
+
+	return load_relaxed(&scheduler->blocking.active) < working &&
+	       !load_relaxed(&scheduler->stopping);
+}
+
 bool blocking_fill_up(struct scheduler *scheduler)
 {
 	struct blocking *blocking = &scheduler->blocking;
 	enum filar_status status = FILAR_OK;
 	bool at_limit;
 
-	/* At the end all that rest are called, which is no want of workers. */
-	while (load_relaxed(&blocking->active) < load_relaxed(&scheduler->working) &&
-		status == FILAR_OK && !load_seq_cst(&scheduler->stopping))
+	while (status == FILAR_OK && somebody_is_missing(scheduler))
 		status = stand_in(scheduler);
 	at_limit = scheduler->worker_count + blocking->spares_started == scheduler->worker_limit;
 	/* Our own limit is no reason to try again: who comes back makes up for it. */
@@ -202,8 +242,7 @@ static bool is_surplus(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	return worker->anchored == 0 &&
-	       load_relaxed(&scheduler->blocking.active) > load_relaxed(&scheduler->working);
+	return worker->anchored == 0 && load_relaxed(&scheduler->blocking.watch.surplus);
 }
 
 struct work *blocking_retirement(struct worker *worker)
@@ -250,8 +289,11 @@ static void hand_over_queue(struct worker *worker)
 	struct scheduler *scheduler = worker->scheduler;
 	uint64_t moved = worker_give_away(worker);
 
-	if (moved > 0)
+	if (moved > 0) {
 		idle_wake_one(&scheduler->idle);
+		/* Who made this one surplus may be in a section again. */
+		watch_kick(worker);
+	}
 	/* K5: a read-modify-write of the word, as I1 is: whoever goes to sleep later has our ends
 	 * before it ("Shutdown").  Pairs with I1. */
 	fetch_add_seq_cst(&scheduler->idle.word, 0);

@@ -31,9 +31,11 @@ enum watch_mood {
 
 struct watch {
 	FILAR_CACHELINE_BREAK _Atomic uint32_t mood; /* A  futex; enum watch_mood */
+	_Atomic bool surplus; /* A  written under blocking.lock: more are active than are wanted */
 	FILAR_CACHELINE_BREAK struct kthread
 		*kthread;            /* S  who turned OFF into SLOW, then deinit's */
 	_Atomic int64_t retry_at_ns; /* A  after it could not be started */
+	int64_t preempt_ns;          /* I  0: nobody is preempted */
 	int64_t stuck_ns;            /* I  one piece of work for so long is stuck; 0: never */
 };
 
@@ -76,6 +78,7 @@ void blocking_stop(struct scheduler *scheduler);
 
 void watch_kick_slow(struct worker *worker, uint32_t mood);
 void blocking_resume(struct worker *worker);
+void blocking_relieve_self(struct worker *worker);
 
 /* Something waits in this worker's own queue. */
 static inline bool blocking_holds_up(struct worker *worker)
@@ -103,7 +106,9 @@ static inline void blocking_begin_on(struct worker *worker)
 	/* Odd, and different from the last. */
 	store_relaxed(&worker->section, (load_relaxed(&worker->section) + 1) | 1);
 	mood = load_relaxed(&worker->watch->mood);
-	if (FILAR_UNLIKELY(mood >= WATCH_SLOW))
+	if (FILAR_UNLIKELY(load_relaxed(&worker->watch->surplus)))
+		blocking_relieve_self(worker);
+	else if (FILAR_UNLIKELY(mood >= WATCH_SLOW))
 		watch_kick_slow(worker, mood);
 }
 
@@ -157,6 +162,8 @@ static FILAR_ALWAYS_INLINE void blocking_look(struct worker *worker)
 bool blocking_relieve(struct worker *worker, enum worker_relief relief);
 /* Makes spares active until nobody is missing; false: there are too few. */
 bool blocking_fill_up(struct scheduler *scheduler);
+/* A closer look, please. */
+void watch_kick(struct worker *worker);
 /* On a worker that begins to run: sees to it that somebody watches. */
 void watch_wake_slow(struct worker *worker, uint32_t mood);
 static inline void watch_wake(struct worker *worker)

@@ -10,7 +10,7 @@
 
 void deadlines_init(struct deadlines *deadlines)
 {
-	spinlock_init(&deadlines->lock);
+	spinlock_init_ranked(&deadlines->lock, RANK_DEADLINES);
 	deadlines->root = NULL;
 	atomic_init(&deadlines->earliest, DEADLINE_NEVER);
 	atomic_init(&deadlines->fired, 0);

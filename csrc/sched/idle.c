@@ -10,6 +10,8 @@ void idle_init(struct idle *idle)
 	atomic_init(&idle->word, 0);
 	eventcount_init(&idle->sleepers);
 	atomic_init(&idle->keeper, 0);
+	atomic_init(&idle->source, NULL);
+	atomic_init(&idle->in_source, 0);
 	atomic_init(&idle->wakes, 0);
 }
 
@@ -45,22 +47,35 @@ uint32_t idle_prepare_sleep(struct idle *idle, bool was_searching)
 	return ticket;
 }
 
+static void sleep_in_source(struct idle *idle, struct idle_source *source, uint32_t ticket,
+	int64_t deadline_ns, uint32_t index)
+{
+	/* U1: seq_cst, before the look whether the ticket is still good.  Pairs with U2. */
+	store_seq_cst(&idle->in_source, index + 1);
+	if (eventcount_is_current(&idle->sleepers, ticket))
+		source->wait_until(source, deadline_ns);
+	store_seq_cst(&idle->in_source, 0);
+	eventcount_cancel_wait(&idle->sleepers);
+}
+
 static uint32_t mask_of(uint32_t index)
 {
 	return UINT32_C(1) << index % 32;
 }
 
-void idle_sleep_until(struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index)
+void idle_sleep_until(
+	struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index, bool keeper)
 {
+	/* U3: seq_cst, after the ticket.  Pairs with U4. */
+	struct idle_source *source = keeper ? load_seq_cst(&idle->source) : NULL;
+
+	if (source != NULL) {
+		sleep_in_source(idle, source, ticket, deadline_ns, index);
+		return;
+	}
 	/* A signal or a failed futex call is as good as a wake: the worker looks and comes back. */
 	(void)eventcount_commit_wait_masked_until(
 		&idle->sleepers, ticket, deadline_ns, mask_of(index));
-}
-
-void idle_wake_worker(struct idle *idle, uint32_t index)
-{
-	fetch_add_relaxed(&idle->wakes, 1);
-	eventcount_notify_masked(&idle->sleepers, mask_of(index));
 }
 
 void idle_cancel_sleep(struct idle *idle)
@@ -80,6 +95,22 @@ void idle_get_up(struct idle *idle)
 	} while (!cas_seq_cst(&idle->word, &word, after));
 }
 
+static void interrupt_source(struct idle *idle)
+{
+	struct idle_source *source = load_acquire(&idle->source);
+
+	source->interrupt(source);
+}
+
+void idle_wake_worker(struct idle *idle, uint32_t index)
+{
+	fetch_add_relaxed(&idle->wakes, 1);
+	eventcount_notify_masked(&idle->sleepers, mask_of(index));
+	/* U2, for this worker alone. */
+	if (load_seq_cst(&idle->in_source) == index + 1)
+		interrupt_source(idle);
+}
+
 void idle_wake_one_slow(struct idle *idle, uint64_t word)
 {
 	do {
@@ -87,10 +118,22 @@ void idle_wake_one_slow(struct idle *idle, uint64_t word)
 			return;
 	} while (!cas_seq_cst(&idle->word, &word, word + IDLE_ONE_GRANTED + IDLE_ONE_SEARCHING));
 	fetch_add_relaxed(&idle->wakes, 1);
-	eventcount_notify_one(&idle->sleepers);
+	/* U2: seq_cst, after the epoch was changed (E4).  Pairs with U1. */
+	if (!eventcount_notify_one(&idle->sleepers) && load_seq_cst(&idle->in_source) != 0)
+		interrupt_source(idle);
 }
 
 void idle_wake_all(struct idle *idle)
 {
 	eventcount_notify_all(&idle->sleepers);
+	/* U2, again. */
+	if (load_seq_cst(&idle->in_source) != 0)
+		interrupt_source(idle);
+}
+
+void idle_attach_source(struct idle *idle, struct idle_source *source)
+{
+	/* U4: seq_cst, before everybody gets up.  Pairs with U3. */
+	store_seq_cst(&idle->source, source);
+	idle_wake_all(idle);
 }

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "sched/idle_source.h"
 #include "sync/eventcount.h"
 
 /* One word, so that all transitions have one order. */
@@ -30,7 +31,9 @@ struct idle {
 	FILAR_CACHELINE_BREAK _Atomic uint64_t word; /* A */
 	struct eventcount sleepers;
 	_Atomic uint32_t keeper; /* A  1: a worker sleeps until the earliest deadline */
-	_Atomic uint64_t wakes;  /* A  for statistics */
+	_Atomic(struct idle_source *) source; /* A  where the keeper waits; NULL: none */
+	_Atomic uint32_t in_source; /* A  index + 1 of the one that waits there, or is about to */
+	_Atomic uint64_t wakes;     /* A  for statistics */
 };
 
 void idle_init(struct idle *idle);
@@ -43,8 +46,10 @@ FILAR_MUST_USE bool idle_end_search(struct idle *idle);
 /* running or searching -> sleeping, still awake: the caller now looks once more for work, and then
  * either gets up or sleeps, with this ticket. */
 uint32_t idle_prepare_sleep(struct idle *idle, bool was_searching);
-/* Until idle_wake_*() or the deadline.  `index` is the worker's: idle_wake_worker() means it. */
-void idle_sleep_until(struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index);
+/* Until idle_wake_*() or the deadline.  `index` is the worker's: idle_wake_worker() means it.  The
+ * keeper waits in the source, if there is one. */
+void idle_sleep_until(
+	struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index, bool keeper);
 /* Instead of sleeping. */
 void idle_cancel_sleep(struct idle *idle);
 /* sleeping -> searching, after either. */
@@ -54,6 +59,15 @@ void idle_get_up(struct idle *idle);
 void idle_wake_one_slow(struct idle *idle, uint64_t word);
 /* That worker gets up and looks (and perhaps some whose numbers are 32 apart). */
 void idle_wake_worker(struct idle *idle, uint32_t index);
+/* From any thread, once: the keeper waits there from now on. */
+void idle_attach_source(struct idle *idle, struct idle_source *source);
+/* Somebody waits for something that only the source sees. */
+static inline bool idle_source_is_wanted(struct idle *idle)
+{
+	struct idle_source *source = load_acquire(&idle->source);
+
+	return source != NULL && load_relaxed(&source->wanted) > 0;
+}
 /* Everybody gets up and looks. */
 void idle_wake_all(struct idle *idle);
 

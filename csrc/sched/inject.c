@@ -7,7 +7,7 @@
 
 void inject_init(struct inject *inject)
 {
-	spinlock_init(&inject->lock);
+	spinlock_init_ranked(&inject->lock, RANK_INJECT);
 	inject->chain = (struct work_chain){ 0 };
 	atomic_init(&inject->count, 0);
 }

@@ -12,7 +12,7 @@
 void pinned_init(struct pinned *pinned)
 {
 	*pinned = (struct pinned){ 0 };
-	spinlock_init(&pinned->lock);
+	spinlock_init_ranked(&pinned->lock, RANK_INBOX);
 	atomic_init(&pinned->count, 0);
 	atomic_init(&pinned->asleep, 0);
 }

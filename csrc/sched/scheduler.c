@@ -191,7 +191,7 @@ static void stop_workers(struct scheduler *scheduler)
 {
 	store_seq_cst(&scheduler->stopping, true);
 	idle_wake_all(&scheduler->idle);
-	/* Those that rest sleep on this word. */
+	/* K7: those that rest sleep on this word.  Release, `stopping`; pairs with K6. */
 	store_seq_cst(&scheduler->working, UINT32_MAX);
 	futex_wake(&scheduler->working, INT_MAX);
 	for (uint32_t i = 0; i < scheduler->worker_count; i++)
@@ -245,6 +245,7 @@ static void init_parts(struct scheduler *scheduler, const struct scheduler_optio
 	scheduler->worker_begins = options->worker_begins;
 	scheduler->worker_ends = options->worker_ends;
 	scheduler->quiet = options->quiet;
+	scheduler->preempt_signal = options->preempt_ns > 0 ? options->preempt_signal : 0;
 	scheduler->find = options->find;
 	scheduler->has_more = options->has_more;
 	scheduler->rests = options->rests;
@@ -501,7 +502,7 @@ void scheduler_dump(struct scheduler *scheduler, int fd)
 			(long long)((earliest - clock_now_ns()) / NS_PER_US));
 	dprintf(fd, "%s%s\n", load_relaxed(&scheduler->closing) ? ", closing" : "",
 		load_relaxed(&scheduler->stopping) ? ", stopping" : "");
-	if (scheduler->worker_limit > scheduler->worker_count)
+	if (scheduler_has_spares(scheduler))
 		dump_blocking(&scheduler->blocking, fd);
 	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
 		dump_worker(&scheduler->workers[i], fd);

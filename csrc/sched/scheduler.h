@@ -31,7 +31,11 @@ struct scheduler_options {
 	size_t cpu_count;
 	const char *name;    /* of the workers' kernel threads: "<name>-<index>", cut to fit */
 	uint32_t spares_max; /* workers that may stand in for blocked ones; 0: none, no watcher */
-	int64_t watch_ns;    /* one piece of work for so long is stuck; 0: only what is marked */
+	/* What says by worker->preemptible_ticks that it may be, and runs for so long while others
+	 * wait, is sent the signal.  0: nothing is. */
+	int64_t preempt_ns;
+	int32_t preempt_signal;
+	int64_t watch_ns; /* one piece of work for so long is stuck; 0: only what is marked */
 	/* On each worker's kernel thread, at its beginning and end; NULL: nothing to do. */
 	enum filar_status (*worker_begins)(struct worker *worker);
 	void (*worker_ends)(struct worker *worker);
@@ -66,11 +70,12 @@ struct scheduler {
 	struct deadlines deadlines;
 	struct idle idle;
 	struct blocking blocking;
-	char name[11];         /* I  of the kernel threads, cut */
-	int32_t *home;         /* I  the creator's CPUs if the workers are pinned, else NULL */
-	size_t home_count;     /* I */
-	_Atomic bool closing;  /* A  workers that run out of work call quiet() */
-	_Atomic bool stopping; /* A  workers end as soon as they run out of what is at hand */
+	char name[11];          /* I  of the kernel threads, cut */
+	int32_t preempt_signal; /* I  0: none */
+	int32_t *home;          /* I  the creator's CPUs if the workers are pinned, else NULL */
+	size_t home_count;      /* I */
+	_Atomic bool closing;   /* A  workers that run out of work call quiet() */
+	_Atomic bool stopping;  /* A  workers end as soon as they run out of what is at hand */
 	_Atomic uint32_t workers_up; /* A  futex: how many have begun */
 	_Atomic uint32_t started;    /* A  workers 0.. that have a kernel thread */
 	_Atomic uint32_t working;    /* A  futex: workers from this index on rest, but spares */
@@ -138,6 +143,29 @@ static inline uint32_t scheduler_made(struct scheduler *scheduler)
 	/* K2: acquire; pairs with K1: their queues are initialised.  seq_cst, as the looks into
 	 * those queues are: one about to sleep sees whoever announced work there. */
 	return load_seq_cst(&scheduler->made);
+}
+
+/* From any thread, once, at any time: idle_source.h. */
+static inline void scheduler_attach_source(struct scheduler *scheduler, struct idle_source *source)
+{
+	idle_attach_source(&scheduler->idle, source);
+}
+
+static inline bool scheduler_has_spares(const struct scheduler *scheduler)
+{
+	return scheduler->worker_limit > scheduler->worker_count;
+}
+
+static inline bool scheduler_preempts(const struct scheduler *scheduler)
+{
+	return scheduler->preempt_signal != 0;
+}
+
+static inline bool watch_exists(struct scheduler *scheduler)
+{
+	uint32_t mood = load_relaxed(&scheduler->blocking.watch.mood);
+
+	return mood != WATCH_NONE && mood != WATCH_OFF;
 }
 
 /* For worker.c. */

@@ -11,6 +11,7 @@
  */
 #include "base/check.h"
 #include "kthread/kthread.h"
+#include "os/calls.h"
 #include "os/clock.h"
 #include "os/futex.h"
 #include "sched/scheduler.h"
@@ -29,7 +30,8 @@
 
 /* What one look has found. */
 struct sight {
-	bool eager; /* a section is open, or somebody was relieved: look again soon */
+	bool acted; /* somebody was relieved: there may be more of that */
+	bool open;  /* a section is open, too young to be called blocking */
 	bool quiet; /* nobody runs, and nobody has run since the last look */
 };
 
@@ -69,20 +71,18 @@ static void see_anew(struct worker *worker, uint32_t ticks, uint32_t section, in
 {
 	worker->seen_ticks = ticks;
 	worker->seen_section = section;
-	worker->seen_cpu_ns = -1;
 	store_relaxed(&worker->seen_since_ns, now_ns);
+	/* A system call: only for what may turn out to be stuck. */
+	if (now_ns != 0 && (section & 1) == 0 && worker->scheduler->blocking.watch.stuck_ns > 0)
+		worker->seen_cpu_ns = kthread_cpu_ns(worker->kthread);
 }
 
-/* Stuck: asleep in the kernel, or computing?  The first look that finds a piece of work old takes
- * the CPU time down; the next one compares. */
-static enum worker_relief kind_of_stuck(struct worker *worker)
+/* Since it was first seen it has slept in the kernel most of the time, or computed. */
+static enum worker_relief kind_of_stuck(struct worker *worker, int64_t age_ns)
 {
-	int64_t cpu_ns = kthread_cpu_ns(worker->kthread), before = worker->seen_cpu_ns;
+	int64_t used_ns = kthread_cpu_ns(worker->kthread) - worker->seen_cpu_ns;
 
-	worker->seen_cpu_ns = cpu_ns;
-	if (before < 0)
-		return RELIEF_NONE;
-	return cpu_ns - before < NS_PER_MS / 10 ? RELIEF_STUCK : RELIEF_COMPUTING;
+	return used_ns < age_ns / 8 ? RELIEF_STUCK : RELIEF_COMPUTING;
 }
 
 /* Why this worker should be relieved now, if at all. */
@@ -93,17 +93,33 @@ static enum worker_relief needs_relief(struct worker *worker, int64_t age_ns)
 
 	if ((worker->seen_section & 1) != 0)
 		return age_ns >= WATCH_GRACE_NS ? RELIEF_SECTION : RELIEF_NONE;
-	if (blocking->watch.stuck_ns == 0 || age_ns < blocking->watch.stuck_ns / 2)
+	if (blocking->watch.stuck_ns == 0 || age_ns < blocking->watch.stuck_ns)
 		return RELIEF_NONE;
-	kind = kind_of_stuck(worker);
-	if (kind == RELIEF_NONE || age_ns < blocking->watch.stuck_ns ||
-		!somebody_waits(worker, kind))
+	kind = kind_of_stuck(worker, age_ns);
+	if (!somebody_waits(worker, kind))
 		return RELIEF_NONE;
 	/* More threads that compute than twice the workers would only fight for the CPUs. */
 	if (kind == RELIEF_COMPUTING &&
 		load_relaxed(&blocking->computing) >= worker->scheduler->worker_count)
 		return RELIEF_NONE;
 	return kind;
+}
+
+/* What runs may be preempted and has had its time.  Whether others wait is for its yield to find
+ * out: not all queues can be seen from here.  If it cannot be now, it yields by itself as soon as
+ * it can; a signal that could not be sent is sent at the next look. */
+static void preempt(struct worker *worker, int64_t age_ns)
+{
+	struct scheduler *scheduler = worker->scheduler;
+
+	if (age_ns < scheduler->blocking.watch.preempt_ns ||
+		load_relaxed(&worker->preemptible_ticks) != worker->seen_ticks)
+		return;
+	/* Real-time signals are queued: to a kernel thread that has no CPU they would come all at
+	 * once, each on top of the last. */
+	if (exchange_acq_rel(&worker->signalled, 1) == 0 &&
+		call_tgkill(load_relaxed(&worker->tid), scheduler->preempt_signal) != 0)
+		store_release(&worker->signalled, 0);
 }
 
 static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
@@ -120,13 +136,39 @@ static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
 	if (ticks != worker->seen_ticks || section != worker->seen_section ||
 		load_relaxed(&worker->seen_since_ns) == 0)
 		see_anew(worker, ticks, section, now_ns);
+	if (scheduler_preempts(worker->scheduler))
+		preempt(worker, now_ns - load_relaxed(&worker->seen_since_ns));
 	if (load_relaxed(&worker->relief) != RELIEF_NONE)
 		return;
 	sight->quiet = false;
+	if (!scheduler_has_spares(worker->scheduler))
+		return;
 	relief = needs_relief(worker, now_ns - load_relaxed(&worker->seen_since_ns));
 	if (relief != RELIEF_NONE && blocking_relieve(worker, relief))
-		sight->eager = true;
-	sight->eager |= (section & 1) != 0;
+		sight->acted = true;
+	else
+		sight->open |= (section & 1) != 0;
+}
+
+/* Whoever kept it found work, and has not looked at the source since: another sleeper keeps it. */
+static void see_to_source(struct scheduler *scheduler)
+{
+	if (idle_source_is_wanted(&scheduler->idle) && load_relaxed(&scheduler->idle.keeper) == 0)
+		idle_wake_one(&scheduler->idle);
+}
+
+/* A spare that is one too many and sleeps does not hear of it: one for each look. */
+static void wake_surplus(struct scheduler *scheduler, struct sight *sight)
+{
+	if (!load_relaxed(&scheduler->blocking.watch.surplus))
+		return;
+	for (uint32_t i = scheduler->worker_count; i < scheduler_made(scheduler); i++) {
+		if (load_relaxed(&scheduler->workers[i].doing) != WORKER_SLEEPING)
+			continue;
+		sight->quiet = false;
+		idle_wake_worker(&scheduler->idle, i);
+		return;
+	}
 }
 
 static struct sight look_around(struct scheduler *scheduler)
@@ -137,6 +179,8 @@ static struct sight look_around(struct scheduler *scheduler)
 	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
 		look_at(&scheduler->workers[i], now_ns, &sight);
 	(void)blocking_fill_up(scheduler);
+	see_to_source(scheduler);
+	wake_surplus(scheduler, &sight);
 	sight.quiet &= !scheduler->blocking.wants_thread;
 	return sight;
 }
@@ -177,39 +221,60 @@ static bool sleep_deeply(struct scheduler *scheduler, uint32_t *mood)
 
 static int64_t longest_period(const struct watch *watch)
 {
-	if (watch->stuck_ns > 0 && watch->stuck_ns < WATCH_LONGEST_NS)
-		return watch->stuck_ns;
-	return WATCH_LONGEST_NS;
+	int64_t longest_ns = WATCH_LONGEST_NS;
+
+	/* Twice in that time, so that it takes at most half as much again. */
+	if (watch->stuck_ns > 0 && watch->stuck_ns / 2 < longest_ns)
+		longest_ns = watch->stuck_ns / 2;
+	if (watch->preempt_ns > 0 && watch->preempt_ns / 2 < longest_ns)
+		longest_ns = watch->preempt_ns / 2;
+	return longest_ns;
 }
 
-static int64_t next_period(const struct watch *watch, int64_t period_ns)
+/* When it looks again.  After it has acted: soon.  An open section gets a second look soon, to see
+ * whether it is still the same; if it is not, sections are short here, and the looks grow rarer. */
+struct rhythm {
+	int64_t period_ns;
+	bool second_look;
+};
+
+static int64_t next_look(const struct watch *watch, struct rhythm *rhythm, struct sight sight)
 {
 	int64_t longest_ns = longest_period(watch);
 
-	return period_ns * 2 < longest_ns ? period_ns * 2 : longest_ns;
+	rhythm->second_look = sight.open && !rhythm->second_look;
+	if (sight.acted)
+		rhythm->period_ns = WATCH_FIRST_NS;
+	else if (rhythm->second_look)
+		return WATCH_FIRST_NS;
+	else if (rhythm->period_ns * 2 < longest_ns)
+		rhythm->period_ns *= 2;
+	else
+		rhythm->period_ns = longest_ns;
+	return rhythm->period_ns;
 }
 
 void watch_main(void *pointer)
 {
 	struct scheduler *scheduler = pointer;
 	struct watch *watch = &scheduler->blocking.watch;
-	int64_t period_ns = longest_period(watch);
+	struct rhythm rhythm = { .period_ns = longest_period(watch) };
 	uint32_t mood = load_acquire(&watch->mood), quiet_looks = 0;
 
 	while (mood != WATCH_STOP) {
 		struct sight sight = look_around(scheduler);
+		int64_t wait_ns = next_look(watch, &rhythm, sight);
 
 		quiet_looks = sight.quiet ? quiet_looks + 1 : 0;
-		period_ns = sight.eager ? WATCH_FIRST_NS : next_period(watch, period_ns);
 		if (quiet_looks >= WATCH_QUIET)
 			(void)sleep_deeply(scheduler, &mood);
 		else
 			(void)doze(watch, &mood,
-				period_ns >= WATCH_SLOW_NS ? WATCH_SLOW : WATCH_ALERT,
-				clock_now_ns() + period_ns);
+				wait_ns >= WATCH_SLOW_NS ? WATCH_SLOW : WATCH_ALERT,
+				clock_now_ns() + wait_ns);
 		mood = load_acquire(&watch->mood);
 		if (mood == WATCH_KICKED)
-			period_ns = WATCH_FIRST_NS / 2;
+			rhythm = (struct rhythm){ .period_ns = WATCH_FIRST_NS / 2 };
 	}
 }
 
@@ -256,15 +321,20 @@ void watch_wake_slow(struct worker *worker, uint32_t mood)
 		futex_wake(&watch->mood, 1);
 }
 
-/* SLOW, DEEP -> KICKED, if something is held up. */
 void watch_kick_slow(struct worker *worker, uint32_t mood)
 {
-	struct watch *watch = worker->watch;
-
 	if (mood == WATCH_OFF && !worker->spare)
 		start(worker->scheduler);
-	if (!blocking_holds_up(worker))
-		return;
+	if (blocking_holds_up(worker) || inject_count(&worker->scheduler->inject) > 0)
+		watch_kick(worker);
+}
+
+/* SLOW, DEEP -> KICKED. */
+void watch_kick(struct worker *worker)
+{
+	struct watch *watch = worker->watch;
+	uint32_t mood = load_relaxed(&watch->mood);
+
 	while (mood == WATCH_SLOW || mood == WATCH_DEEP) {
 		if (cas_seq_cst(&watch->mood, &mood, WATCH_KICKED)) {
 			futex_wake(&watch->mood, 1);

@@ -5,6 +5,7 @@
 #include "sched/worker.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "arch/cpu.h"
 #include "base/check.h"
@@ -87,6 +88,28 @@ uint64_t worker_give_away(struct worker *worker)
 	return count;
 }
 
+void worker_empty(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work *taken[RUNQ_STEAL_MAX], *next;
+	struct work_chain chain = { 0 };
+	uint32_t count;
+
+	/* W2, again; its owner has not picked anything for a while. */
+	next = exchange_acq_rel(&worker->next, NULL);
+	if (next != NULL)
+		work_chain_push(&chain, next);
+	while ((count = runq_steal(&worker->runq, taken)) > 0)
+		for (uint32_t i = 0; i < count; i++)
+			work_chain_push(&chain, taken[i]);
+	if (chain.count == 0)
+		return;
+	inject_lock(&scheduler->inject);
+	inject_push_locked(&scheduler->inject, &chain);
+	idle_wake_one(&scheduler->idle);
+	inject_unlock(&scheduler->inject);
+}
+
 /* ---- picking what is at hand ---- */
 
 struct work *worker_pick_next_slow(struct worker *worker)
@@ -127,6 +150,14 @@ static uint64_t fair_share(struct scheduler *scheduler)
 	return share < RUNQ_STEAL_MAX ? share : RUNQ_STEAL_MAX;
 }
 
+static void poll_source(struct worker *worker, enum idle_poll when)
+{
+	struct idle_source *source = load_acquire(&worker->scheduler->idle.source);
+
+	if (FILAR_UNLIKELY(source != NULL) && load_relaxed(&source->wanted) > 0)
+		source->poll(source, worker, when);
+}
+
 /* Called when it is time to look outside, and when there is nothing inside. */
 struct work *worker_pick_outside(struct worker *worker)
 {
@@ -138,6 +169,7 @@ struct work *worker_pick_outside(struct worker *worker)
 		worker->turns = WORKER_TURNS;
 	blocking_look(worker);
 	scheduler_fire_deadlines(scheduler);
+	poll_source(worker, on_time ? IDLE_POLL_ON_TIME : IDLE_POLL_EMPTY);
 	if (FILAR_UNLIKELY(worker->spare)) {
 		work = blocking_retirement(worker);
 		if (work != NULL)
@@ -148,7 +180,7 @@ struct work *worker_pick_outside(struct worker *worker)
 		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
 	if (work != NULL || on_time)
 		return work;
-	/* A deadline may have put something there. */
+	/* A deadline or the source may have put something there. */
 	work = exchange_next(worker, NULL);
 	if (work == NULL)
 		work = pinned_pop(&worker->pinned);
@@ -263,6 +295,18 @@ static void pause_until_submitted(struct worker *worker)
 	}
 }
 
+/* How long it searches, where a layer has queues of its own: its full time again after it has paid,
+ * half of it after each time it has not.  Whoever would make work may be waiting for this CPU. */
+static void learn_patience(struct worker *worker, bool waited, bool found)
+{
+	if (worker->scheduler->find == NULL || !waited)
+		return;
+	if (found)
+		worker->impatience = 0;
+	else if (SEARCH_ROUNDS >> worker->impatience > 1)
+		worker->impatience++;
+}
+
 /* The mailbox is shut again; what came in together with something else waits for its turn. */
 static struct work *close_mailbox(struct worker *worker, struct work *found)
 {
@@ -283,7 +327,7 @@ static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 {
 	if (!worker->scheduler->spin)
 		return round == 0;
-	if (round < SEARCH_ROUNDS)
+	if (round < SEARCH_ROUNDS >> worker->impatience)
 		return true;
 	if (!worker->eager)
 		return false;
@@ -298,10 +342,11 @@ static struct work *search(struct worker *worker)
 	struct scheduler *scheduler = worker->scheduler;
 	struct work *work = NULL;
 	int64_t until_ns = 0;
+	uint32_t round;
 
 	COUNTER_ADD(worker, searches, 1);
 	mailbox_open(&scheduler->mailbox);
-	for (uint32_t round = 0; work == NULL && goes_on(worker, round, &until_ns); round++) {
+	for (round = 0; work == NULL && goes_on(worker, round, &until_ns); round++) {
 		if (round > 0)
 			pause_until_submitted(worker);
 		work = worker_pick(worker);
@@ -310,7 +355,9 @@ static struct work *search(struct worker *worker)
 		if (load_relaxed(&scheduler->stopping))
 			break;
 	}
-	return close_mailbox(worker, work);
+	work = close_mailbox(worker, work);
+	learn_patience(worker, round > 1 || work == NULL, work != NULL);
+	return work;
 }
 
 /* ---- sleeping ---- */
@@ -361,7 +408,7 @@ static void sleep_once(struct worker *worker, bool was_searching)
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
 		tracepoint_emit(TRACE_WORKER_SLEEP, worker->index, 0);
-		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index);
+		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index, keeper);
 		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
 	}
 	pinned_end_sleep(&worker->pinned);
@@ -372,14 +419,16 @@ static void sleep_once(struct worker *worker, bool was_searching)
 }
 
 /* Found something; the last searcher sees to it that somebody searches if there is more, or keeps
- * the time. */
+ * the time.  The source can do without a keeper for a while: this worker polls it now and then, and
+ * if it does not, the watcher wakes one. */
 static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
 	if (idle_end_search(&scheduler->idle) && scheduler->worker_limit > 1 &&
 		(anything_to_do(worker) ||
-			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER))
+			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER ||
+			(idle_source_is_wanted(&scheduler->idle) && !watch_exists(scheduler))))
 		idle_wake_one(&scheduler->idle);
 }
 
@@ -501,6 +550,7 @@ static bool begin(struct worker *worker, struct self *self)
 		worker->status = worker->scheduler->worker_begins(worker);
 	if (worker->status != FILAR_OK)
 		return false;
+	store_relaxed(&worker->tid, gettid());
 	self->worker = worker;
 	context_init_running(&worker->loop);
 	return true;

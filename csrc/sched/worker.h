@@ -40,17 +40,18 @@ enum worker_doing {
 
 /* Values only grow; the worker writes, anyone reads. */
 #define WORKER_COUNTERS(X)                                                                         \
-	X(yields)   /* switches to another piece of work by one that stays runnable */             \
-	X(parks)    /* by one that waits */                                                        \
-	X(spawns)   /* green threads made runnable for the first time, by this worker */           \
-	X(ends)     /* ended on this worker */                                                     \
-	X(steals)   /* times it took from another worker's queue */                                \
-	X(stolen)   /* pieces it took then */                                                      \
-	X(spills)   /* pieces moved to the inject queue because the own one was full */            \
-	X(injected) /* pieces taken from the inject queue */                                       \
-	X(searches) /* times it began to search */                                                 \
-	X(sleeps)   /* times it slept */                                                           \
-	X(sections) /* calls of blocking_begin(), nested ones not counted */
+	X(yields)      /* switches to another piece of work by one that stays runnable */          \
+	X(parks)       /* by one that waits */                                                     \
+	X(spawns)      /* green threads made runnable for the first time, by this worker */        \
+	X(ends)        /* ended on this worker */                                                  \
+	X(steals)      /* times it took from another worker's queue */                             \
+	X(stolen)      /* pieces it took then */                                                   \
+	X(spills)      /* pieces moved to the inject queue because the own one was full */         \
+	X(injected)    /* pieces taken from the inject queue */                                    \
+	X(searches)    /* times it began to search */                                              \
+	X(sleeps)      /* times it slept */                                                        \
+	X(preemptions) /* of green threads that ran here */                                        \
+	X(sections)    /* calls of blocking_begin(), nested ones not counted */
 
 struct counters {
 #define X(name) _Atomic uint64_t name;
@@ -63,6 +64,7 @@ struct worker {
 	_Atomic(struct work *) current; /* A  owner writes: what runs; NULL on its own stack */
 	uint32_t turns;                 /* W  picks until the next look outside */
 	uint32_t next_streak;           /* W  picks from the next slot in a row */
+	uint32_t impatience;            /* W  searches that found nothing: worker.c */
 	uint32_t spawner_streak;        /* W  picks of spawners since the last look at the queue */
 	bool has_spawners;              /* W  there may be some */
 	bool eager;                     /* W  its last search was answered without a sleep */
@@ -89,19 +91,23 @@ struct worker {
 		next;             /* A  next slot: owner puts, thieves take */
 	_Atomic uint32_t ticks;   /* A  owner writes: grows with each pick */
 	_Atomic uint32_t section; /* A  owner writes: odd between blocking_begin() and _end() */
-	_Atomic uint32_t relief;  /* A  enum worker_relief, written under blocking.lock */
+	_Atomic uint32_t
+		preemptible_ticks; /* A  owner writes: `ticks` when it could be preempted */
+	_Atomic uint32_t relief;   /* A  enum worker_relief, written under blocking.lock */
 	struct runq runq;
 	struct deque spawners;                          /* A  whose children run first */
 	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
 	struct kthread *kthread;                        /* I */
-	int32_t cpu;                                    /* I  pinned to; -1: not */
-	enum filar_status status;                       /* S  the worker's until it runs its loop */
-	bool spare;                                     /* I  stands in for blocked workers */
-	bool retired;                                   /* L */
-	struct worker *retired_next;                    /* L */
-	struct work retirement; /* I  the loop runs it on a spare's own stack */
-	struct parker parker;   /* A  a retired spare sleeps here */
+	_Atomic uint32_t signalled;  /* A  watcher sets, handler clears: one signal at a time */
+	_Atomic int32_t tid;         /* A  the kernel's; for signals */
+	int32_t cpu;                 /* I  pinned to; -1: not */
+	enum filar_status status;    /* S  the worker's until it runs its loop */
+	bool spare;                  /* I  stands in for blocked workers */
+	bool retired;                /* L */
+	struct worker *retired_next; /* L */
+	struct work retirement;      /* I  the loop runs it on a spare's own stack */
+	struct parker parker;        /* A  a retired spare sleeps here */
 	/* The watcher's view of the piece of work that runs. */
 	uint32_t seen_ticks;   /* the watcher's alone; so are the next two */
 	uint32_t seen_section; /*   */
@@ -173,6 +179,8 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick_next(struct worker *worker)
 }
 /* Owner.  Moves all that is queued here to the inject queue, and says how much; wakes nobody. */
 uint64_t worker_give_away(struct worker *worker);
+/* Anybody, as a thief; the worker is stuck in what it runs.  The same, and wakes somebody. */
+void worker_empty(struct worker *worker);
 
 struct work *worker_pick_outside(struct worker *worker);
 struct work *worker_pick_with_pinned(struct worker *worker);

@@ -51,28 +51,28 @@ enum filar_status eventcount_commit_wait_until(
 }
 
 /* Who sleeps already and is not meant sleeps on with an old ticket; the next notify may wake it. */
-static void notify(struct eventcount *eventcount, int count, uint32_t mask)
+static int notify(struct eventcount *eventcount, int count, uint32_t mask)
 {
 	/* E3: an RMW, not a load: it orders the caller's change (any order, even a plain store
 	 * under a release) before the look at `waiters`.  Pairs with E1. */
 	if (FILAR_LIKELY(fetch_add_seq_cst(&eventcount->waiters, 0) == 0))
-		return;
+		return 0;
 	/* E4: release; pairs with E2. */
 	fetch_add_seq_cst(&eventcount->epoch, 1);
-	futex_wake_masked(&eventcount->epoch, count, mask);
+	return futex_wake_masked(&eventcount->epoch, count, mask);
 }
 
-void eventcount_notify_one(struct eventcount *eventcount)
+bool eventcount_notify_one(struct eventcount *eventcount)
 {
-	notify(eventcount, 1, EVERYBODY);
+	return notify(eventcount, 1, EVERYBODY) > 0;
 }
 
 void eventcount_notify_all(struct eventcount *eventcount)
 {
-	notify(eventcount, INT_MAX, EVERYBODY);
+	(void)notify(eventcount, INT_MAX, EVERYBODY);
 }
 
 void eventcount_notify_masked(struct eventcount *eventcount, uint32_t mask)
 {
-	notify(eventcount, INT_MAX, mask);
+	(void)notify(eventcount, INT_MAX, mask);
 }

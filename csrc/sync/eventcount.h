@@ -25,12 +25,20 @@ void eventcount_cancel_wait(struct eventcount *eventcount);
 /* FILAR_OK (notified since the ticket), FILAR_TIMED_OUT or FILAR_INTERRUPTED. */
 enum filar_status eventcount_commit_wait_until(
 	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns);
+/* Whether nobody has notified since the ticket.  For those who sleep elsewhere than in commit, and
+ * whom the notifier knows how to wake there; they end their wait by eventcount_cancel_wait(). */
+static inline bool eventcount_is_current(struct eventcount *eventcount, uint32_t ticket)
+{
+	/* E2, with seq_cst: the notifier looks for such sleepers after E4. */
+	return load_seq_cst(&eventcount->epoch) == ticket;
+}
+/* True: one that slept in commit was woken. */
+bool eventcount_notify_one(struct eventcount *eventcount);
 /* The same, for one that eventcount_notify_masked() wakes only if the masks have a bit in common.
  */
 enum filar_status eventcount_commit_wait_masked_until(
 	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns, uint32_t mask);
 void eventcount_notify_masked(struct eventcount *eventcount, uint32_t mask);
-void eventcount_notify_one(struct eventcount *eventcount);
 void eventcount_notify_all(struct eventcount *eventcount);
 
 #endif

@@ -27,6 +27,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from typing import IO, Any, Self
 
 from filar._lib import check, error_for, ffi, lib, wait
@@ -45,6 +46,7 @@ __all__ = [
     "run",
     "sleep",
     "spawn",
+    "spawn_first",
     "timeout",
     "yield_",
 ]
@@ -67,6 +69,7 @@ check(lib.filar_py_install(ffi.cast("void *", id(_border))))
 
 GreenThread = _border["GreenThread"]
 spawn: Callable[..., Any] = _border["spawn"]
+spawn_first: Callable[..., Any] = _border["spawn_first"]
 yield_: Callable[[], None] = _border["yield_"]
 sleep: Callable[[float | None], None] = _border["sleep"]
 current: Callable[[], Any] = _border["current"]
@@ -81,6 +84,44 @@ _COUNTERS = ("yields", "parks", "steals", "stolen", "worker_sleeps", "worker_wak
 # interpreter's exit waits for it.
 _PATIENCE = 5.0
 _open: set["GreenRuntime"] = set()  # changed by single operations, which are atomic
+
+
+class _ImportGuard:
+    """First in sys.meta_path: tells the border while a green thread executes a module's source.
+
+    It finds what the others find. Of the loader it found (an object made for this one import) it wraps
+    `exec_module` for the duration.
+    """
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """What the finders after this one say."""
+        if current() is None:
+            return None
+        found = None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is not self and find is not None and (found := find(name, path, target)) is not None:
+                break
+        if found is not None and type(found.loader) in (SourceFileLoader, SourcelessFileLoader):
+            _wrap_loader(found.loader, name)
+        return found
+
+
+def _wrap_loader(loader: Any, name: str) -> None:
+    execute = loader.exec_module
+
+    def exec_module(module: Any) -> None:
+        del loader.exec_module
+        before = _border["_importing"](name)
+        try:
+            execute(module)
+        finally:
+            _border["_importing"](before)
+
+    loader.exec_module = exec_module
+
+
+_import_guard = _ImportGuard()
 
 
 @dataclass(frozen=True)
@@ -122,6 +163,8 @@ class GreenRuntime:
         self._pointer: Any = None
         self._address = 0
         options, keep = _runtime_options(workers, pin, stack_size, name)
+        if _import_guard not in sys.meta_path:
+            sys.meta_path.insert(0, _import_guard)
         place = ffi.new("filar_runtime **")
         check(lib.filar_py_runtime_create(place, options))
         del keep

@@ -82,7 +82,6 @@ class Queue(extension.QueueCore[T]):
         self._hooked_unfinished = 0
         self._hooked_is_shutdown = False
         self._init(maxsize)
-        self._hooked = True
 
     def _hooked_wait(
         self,

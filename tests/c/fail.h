@@ -34,6 +34,9 @@ static uint64_t fail_each(int (*attempt)(void))
 			CHECK_EQ(status, FILAR_OK);
 		else if (status != FILAR_OK)
 			CHECK(filar_status_sentence(status)[0] != '\0');
+		if (memory_live() != live)
+			fprintf(stderr, "failure %" PRIu64 " was that of %s\n", nth,
+				failpoint_fired_name());
 		failpoint_arm(FAILPOINT_ANY, 0);
 		CHECK_EQ(memory_live(), live);
 	} while (fired);

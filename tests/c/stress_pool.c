@@ -155,6 +155,70 @@ TEST(every_fork_is_run_once)
 	}
 }
 
+/* The second half is taken by the other worker and forks; it goes on only when what it forked has
+ * run, which only the forker of the first fork, who has nothing else to do, can do. */
+struct pair {
+	_Atomic uint32_t begun;
+	_Atomic uint32_t ran;
+	uint64_t seed;
+};
+
+static void spin_until_begun(void *argument)
+{
+	while (load_acquire(&((struct pair *)argument)->begun) == 0)
+		sched_yield();
+}
+
+static void spin_until_ran(void *argument)
+{
+	while (load_acquire(&((struct pair *)argument)->ran) == 0)
+		sched_yield();
+}
+
+static void run_inner(void *argument)
+{
+	store_release(&((struct pair *)argument)->ran, 1);
+}
+
+static void fork_once_more(void *argument)
+{
+	struct pair *pair = argument;
+	struct random random;
+
+	store_release(&pair->begun, 1);
+	random_init(&random, pair->seed);
+	for (uint32_t i = random_below(&random, 60); i > 0; i--)
+		stress_jitter(&random);
+	CHECK_EQ(filar_join(spin_until_ran, pair, run_inner, pair), FILAR_OK);
+}
+
+static void fork_pair(void *argument)
+{
+	CHECK_EQ(filar_join(spin_until_begun, argument, fork_once_more, argument), FILAR_OK);
+}
+
+static void fork_pairs(struct stress_thread *self)
+{
+	struct pair pair = { 0 };
+
+	while (stress_goes_on()) {
+		store_relaxed(&pair.begun, 0);
+		store_relaxed(&pair.ran, 0);
+		pair.seed = random_next(&self->random);
+		CHECK_EQ(filar_pool_call(pool, fork_pair, &pair), FILAR_OK);
+	}
+}
+
+/* Hunts: a forker sleeps beside what its thief has made public (J1, J2). */
+TEST(a_forker_that_sleeps_hears_of_what_its_thief_forks)
+{
+	static void (*const bodies[])(struct stress_thread *) = { fork_pairs };
+
+	start(2, FILAR_POOL_STEALING, 0);
+	stress_run_kinds(bodies, 1, 1, NULL, 0.5);
+	stop();
+}
+
 /* ---- waiting on workers ---- */
 
 struct branch {
@@ -213,6 +277,75 @@ TEST(workers_that_wait_never_all_sleep)
 			stop();
 		}
 	}
+}
+
+/* Its group grows while its maker waits for it, and it goes on only when the new call has run. */
+struct late {
+	filar_waitgroup *group;
+	_Atomic uint32_t begun;
+	_Atomic uint32_t ran;
+	uint64_t seed;
+};
+
+static void run_late(void *argument)
+{
+	store_release(&((struct late *)argument)->ran, 1);
+}
+
+static void submit_late(void *argument)
+{
+	struct late *late = argument;
+	filar_submit_options how;
+	struct random random;
+
+	store_release(&late->begun, 1);
+	random_init(&random, late->seed);
+	filar_submit_options_init(&how);
+	how.group = late->group;
+	for (uint32_t i = random_below(&random, 1000); i > 0; i--)
+		stress_jitter(&random);
+	CHECK_EQ(filar_pool_submit(pool, &how, run_late, late), FILAR_OK);
+	while (load_acquire(&late->ran) == 0)
+		sched_yield();
+}
+
+static void wait_for_late(void *argument)
+{
+	struct late *late = argument;
+	filar_submit_options how;
+
+	filar_submit_options_init(&how);
+	how.group = late->group;
+	CHECK_EQ(filar_pool_submit(pool, &how, submit_late, late), FILAR_OK);
+	/* The other worker takes it: this one is the only one left for what follows. */
+	while (load_acquire(&late->begun) == 0)
+		sched_yield();
+	CHECK_EQ(filar_pool_wait_until(pool, late->group, FILAR_FOREVER), FILAR_OK);
+}
+
+static void grow_late(struct stress_thread *self)
+{
+	struct late late = { 0 };
+
+	CHECK_EQ(filar_waitgroup_create(&late.group, NULL), FILAR_OK);
+	while (stress_goes_on()) {
+		store_relaxed(&late.begun, 0);
+		store_relaxed(&late.ran, 0);
+		late.seed = random_next(&self->random);
+		CHECK_EQ(filar_pool_call(pool, wait_for_late, &late), FILAR_OK);
+	}
+	CHECK_EQ(filar_waitgroup_destroy(late.group), FILAR_OK);
+}
+
+/* Hunts: a worker sleeps as a helper, and is not told that its group has got a call that only it
+ * can run. */
+TEST(a_helper_that_sleeps_hears_of_new_calls)
+{
+	static void (*const bodies[])(struct stress_thread *) = { grow_late };
+
+	start(2, FILAR_POOL_SHARED, 0);
+	stress_run_kinds(bodies, 1, 1, NULL, 0.3);
+	stop();
 }
 
 /* ---- loops ---- */

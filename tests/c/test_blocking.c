@@ -208,7 +208,7 @@ TEST(one_that_blocks_unmarked_is_noticed_and_named)
 	dump(text, sizeof text);
 	CHECK_TEXT_HAS(text, "\"sleeper\": running on worker 0, in one piece of work for ");
 	CHECK_TEXT_HAS(text, "1 relieved (1 of them stuck)");
-	CHECK_TEXT_HAS(text, "worker 1: sleeping (spare)");
+	CHECK_TEXT_HAS(text, " (spare)");
 	open_gate(&gate);
 	join(ref);
 	stop();
@@ -277,13 +277,73 @@ TEST(when_the_blocked_one_is_back_the_spare_retires_and_is_used_again)
 		open_gate(&gate);
 		join(ref);
 		CHECK_EQ(load_relaxed(&blocking()->resumed), i + 1);
-		/* A surplus spare that sleeps hears of it when it is woken. */
-		while (load_relaxed(&blocking()->retired_count) < (uint64_t)i + 1)
-			join(spawn(block, &(struct gate){ .open = 1 }));
+		/* A surplus spare that sleeps is woken for that. */
+		WAIT_UNTIL(load_relaxed(&blocking()->retired_count) == (uint64_t)i + 1);
 		WAIT_UNTIL(load_relaxed(&runtime->scheduler.workers[1].doing) == WORKER_RETIRED);
 		CHECK_EQ(load_relaxed(&blocking()->active), 1);
 	}
 	CHECK_EQ(load_relaxed(&blocking()->started), 1);
+	stop();
+}
+
+static void yield_until_ran(void *argument)
+{
+	while (load_acquire(&ran) < *(uint32_t *)argument)
+		green_yield();
+}
+
+/* The one that blocks first has many behind it, of which each waits for all others, by yields. */
+static void count_then_yield(void *argument)
+{
+	run(NULL);
+	yield_until_ran(argument);
+}
+
+static void spawn_many_then_block(void *argument)
+{
+	uint32_t *many = argument;
+
+	for (uint32_t i = 0; i < *many; i++)
+		CHECK_EQ(green_spawn(NULL, runtime, NULL, count_then_yield, many), FILAR_OK);
+	blocking_begin();
+	while (load_acquire(&ran) < *many)
+		usleep(100);
+	blocking_end();
+}
+
+TEST(all_that_is_queued_behind_a_blocked_one_runs_not_half_of_it)
+{
+	uint32_t many = 20;
+
+	start_with(1, 1, 0);
+	join(spawn(spawn_many_then_block, &many));
+	stop();
+}
+
+static void block_often(void *argument)
+{
+	(void)argument;
+	for (int i = 0; i < 50; i++) {
+		blocking_begin();
+		usleep(i < 2 ? 20000 : 100);
+		blocking_end();
+	}
+	run(NULL);
+}
+
+TEST(one_that_blocks_again_and_again_is_relieved_again_and_again)
+{
+	uint32_t wanted = 1;
+	struct green_ref refs[3];
+
+	start_with(1, 2, 0);
+	refs[0] = spawn(block_often, NULL);
+	for (int i = 1; i < 3; i++)
+		refs[i] = spawn(yield_until_ran, &wanted);
+	for (int i = 0; i < 3; i++)
+		join(refs[i]);
+	CHECK_GE(load_relaxed(&blocking()->relieved), 2);
+	CHECK_LE(load_relaxed(&blocking()->started), 2);
 	stop();
 }
 
@@ -475,6 +535,12 @@ TEST(a_shutdown_notices_the_end_wherever_it_comes)
 	}
 }
 
+/* qemu's user mode does not survive a fork with several threads. */
+static bool under_qemu(void)
+{
+	return getenv("FILAR_UNDER_QEMU") != NULL;
+}
+
 static void fork_inside(void *argument)
 {
 	int status;
@@ -496,6 +562,8 @@ static void fork_inside(void *argument)
 
 TEST(the_child_of_a_fork_in_a_section_goes_on)
 {
+	if (under_qemu())
+		return;
 	start_with(1, 1, 0);
 	join(spawn(fork_inside, NULL));
 	stop();
@@ -508,6 +576,8 @@ TEST(a_child_can_destroy_a_runtime_with_a_relieved_worker)
 	int status;
 	pid_t child;
 
+	if (under_qemu())
+		return;
 	start_with(1, 2, 0);
 	ref = spawn(block, &gate);
 	WAIT_UNTIL(load_relaxed(&blocking()->started) == 1);

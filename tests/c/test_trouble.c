@@ -229,6 +229,55 @@ TEST(with_one_worker_a_body_that_never_yields_is_named_when_the_runtime_does_not
 	stop();
 }
 
+/* ---- ending ---- */
+
+static _Atomic int begun;
+
+static enum filar_status count_begin(struct worker *worker)
+{
+	(void)worker;
+	fetch_add_relaxed(&begun, 1);
+	return FILAR_OK;
+}
+
+/* Longer than the watcher's longest period: it looks at least once while workers end. */
+static void end_slowly(struct worker *worker)
+{
+	(void)worker;
+	usleep(30000);
+}
+
+static _Atomic bool piece_ran;
+
+static void run_piece(struct worker *worker, struct work *work)
+{
+	(void)worker;
+	(void)work;
+	store_release(&piece_ran, true);
+}
+
+/* The watcher looks on while the workers end: it must not take them for missing. */
+TEST(an_ending_scheduler_starts_no_spares)
+{
+	static const struct work_class class = { .name = "piece", .run = run_piece };
+	struct scheduler_options options = { .workers = 2,
+		.spares_max = 4,
+		.worker_begins = count_begin,
+		.worker_ends = end_slowly };
+	static struct scheduler scheduler;
+
+	for (int round = 1; round <= 3; round++) {
+		struct work work = { .class = &class };
+
+		CHECK_EQ(scheduler_init(&scheduler, &options, NULL), FILAR_OK);
+		store_relaxed(&piece_ran, false);
+		scheduler_submit(&scheduler, &work); /* who runs it sees to a watcher */
+		WAIT_UNTIL(load_acquire(&piece_ran));
+		scheduler_deinit(&scheduler);
+		CHECK_EQ(load_relaxed(&begun), 2 * round);
+	}
+}
+
 /* ---- signals among switches ---- */
 
 struct target {
@@ -317,7 +366,7 @@ TEST(a_recursive_lock_is_not_unlocked_by_a_stranger)
 
 /* Of the workers and the watcher: each sleep and each wake is a switch. */
 struct activity {
-	int64_t switches, cpu_ns, threads;
+	int64_t switches, cpu_ns, threads, asleep;
 };
 
 static void add_activity(struct activity *sum, struct kthread *kthread)
@@ -332,12 +381,13 @@ static void add_activity(struct activity *sum, struct kthread *kthread)
 	sum->switches += voluntary + forced;
 	sum->cpu_ns += kthread_cpu_ns(kthread);
 	sum->threads++;
+	sum->asleep += strstr(text, "State:\tS") != NULL; /* and not waiting for a CPU */
 }
 
 static struct activity activity_of_others(void)
 {
 	struct scheduler *scheduler = &runtime->scheduler;
-	struct activity sum = { 0, 0, 0 };
+	struct activity sum = { 0, 0, 0, 0 };
 
 	for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
 		if (scheduler->workers[i].kthread != NULL)
@@ -371,7 +421,8 @@ static void wait_until_all_sleep(void)
 		before = after;
 		usleep(1000);
 		after = activity_of_others();
-	} while (after.switches != before.switches || after.cpu_ns != before.cpu_ns);
+	} while (after.asleep != after.threads || after.switches != before.switches ||
+		 after.cpu_ns != before.cpu_ns);
 }
 
 static void sleep_for_an_hour(void *unused)

@@ -148,6 +148,28 @@ TEST(one_that_never_yields_holds_up_its_worker)
 	CHECK(once.values[0] >= 19 * MS);
 }
 
+TEST(with_a_spare_the_others_go_on)
+{
+	struct once once = RUN("green-gaps", 1, 4, 0, 1, 1, 1, -1, 60 * MS, 20 * MS, 1, 2);
+
+	check_time(&once);
+	CHECK(once.values[5] >= 1);
+}
+
+TEST(a_preemptible_one_that_never_yields_is_preempted)
+{
+	struct once once =
+		RUN("green-gaps", 1, 4, 0, 2, 1, 1, -1, 40 * MS, MS, 1, 0, 1, NS_PER_MS / 2);
+
+	if (FILAR_TSAN) {
+		CHECK_EQ(once.status, FILAR_NOT_SUPPORTED);
+		return;
+	}
+	check_time(&once);
+	/* Without it each of the three others does one unit in these 40 ms, when all is over. */
+	CHECK(once.values[2] > 2 * 3 / 0.04);
+}
+
 TEST(waiters_wait)
 {
 	for (int64_t kernel = 0; kernel <= 1; kernel++) {

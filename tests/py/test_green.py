@@ -7,9 +7,7 @@ import io
 import logging
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -20,6 +18,7 @@ import pytest
 
 import filar
 from filar.green import NativeGreenThread
+from programs import run_program
 
 WORKERS = [1, 2, 4]
 
@@ -285,6 +284,35 @@ def test_thousands_wait_at_once(workers: int) -> None:
         return sum(isinstance(child.exception(), filar.CancelledError) for child in children)
 
     assert filar.run(main, workers=workers) == 3000
+
+
+def test_spawn_first_runs_the_child_before_the_spawner_goes_on(workers: int) -> None:
+    def main() -> list[str]:
+        order: list[str] = []
+
+        def child() -> None:
+            order.append("child")
+            filar.yield_()
+            order.append("child again")
+
+        green = filar.green.spawn_first(child)
+        order.append("spawner")
+        green.join()
+        return order
+
+    assert filar.run(main, workers=1) == ["child", "spawner", "child again"]
+    assert sorted(filar.run(main, workers=workers)) == ["child", "child again", "spawner"]
+
+
+def test_a_tree_of_ten_thousand_with_children_first_needs_few_stacks() -> None:
+    def node(depth: int) -> int:
+        if depth == 0:
+            return 1
+        return sum([child.result() for child in [filar.green.spawn_first(node, depth - 1) for _ in range(10)]])
+
+    with filar.GreenRuntime() as runtime:
+        assert runtime.spawn(node, 4).result() == 10_000
+        assert runtime.statistics().stacks < 500
 
 
 # ---- cancelling ---------------------------------------------------------------------------------------------------
@@ -835,19 +863,8 @@ def test_a_green_thread_cannot_close_a_runtime() -> None:
         assert isinstance(green.exception(), filar.WrongStateError)
 
 
-def script(source: str, *, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    """Runs a program of its own."""
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source)],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
-
-
 def test_the_interpreter_ends_with_green_threads_parked_running_and_blocked() -> None:
-    done = script(
+    done = run_program(
         """
         import filar, sys, time
         def parked():
@@ -871,7 +888,7 @@ def test_the_interpreter_ends_with_green_threads_parked_running_and_blocked() ->
 
 
 def test_the_interpreter_ends_although_one_never_does() -> None:
-    done = script(
+    done = run_program(
         """
         import filar, filar.green, time
         filar.green._PATIENCE = 0.3
@@ -894,7 +911,7 @@ def test_the_interpreter_ends_although_one_never_does() -> None:
     "wait", ["green.result()", "runtime.close()", "filar.run(filar.sleep, None)", "filar.sleep(60)"]
 )
 def test_ctrl_c_ends_every_wait(wait: str) -> None:
-    done = script(
+    done = run_program(
         f"""
         import filar, os, signal, threading, time
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -917,7 +934,7 @@ def test_ctrl_c_ends_every_wait(wait: str) -> None:
 
 
 def test_a_second_ctrl_c_leaves_green_threads_that_do_not_end() -> None:
-    done = script(
+    done = run_program(
         """
         import filar, filar.green, os, signal, threading, time
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -955,7 +972,7 @@ def test_asyncio_runs_on_a_green_thread() -> None:
 
 
 def test_fork_from_the_main_thread_and_from_a_green_thread() -> None:
-    done = script(
+    done = run_program(
         """
         import filar, os, sys, threading, warnings
         warnings.simplefilter("ignore")

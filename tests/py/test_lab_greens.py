@@ -22,6 +22,7 @@ NAMES = (
     "green-scaling",
     "green-ring",
     "n1-blocking",
+    "mn-blocking",
     "fairness",
     "waiters",
     "n1-share",
@@ -188,6 +189,38 @@ def test_blocking_needs_both_runs():
     assert judge("n1-blocking", blocking_rows(20 * MS, 350)[:1]).word == UNDECIDED
 
 
+def test_the_verdict_on_blocking_tells_what_a_spare_makes_of_it():
+    spare = [
+        row(green_waits.N1_HANDED, green_waits.WAIT, 0.4 * MS),
+        row(green_waits.N1_HANDED, green_waits.OTHERS, 97_000.0, unit="1/s"),
+    ]
+    verdict = judge("n1-blocking", [*blocking_rows(20 * MS, 350), *spare])
+    assert verdict.word == HOLDS
+    assert "400 µs with a spare" in verdict.headline
+    assert "work -3 %" in verdict.reason
+
+
+def mn_rows(one, both, spared):
+    name = green_waits.MnBlocking.variant
+    shares = {name(2, 1, False): one, name(2, 2, False): both, name(2, 2, True): spared}
+    return [
+        *(row(variant, green_waits.SHARE_OF_WORK, share, unit="percent") for variant, share in shares.items()),
+        *(row(variant, green_waits.WAIT, 20 * MS) for variant in shares),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "both", "spared", "word"),
+    [(50, 1, 95, HOLDS), (50, 1, 5, FAILS), (5, 1, 95, FAILS), (90, 80, 95, FAILS)],
+)
+def test_one_of_two_workers_goes_on_and_spares_restore_the_rest(one, both, spared, word):
+    assert judge("mn-blocking", mn_rows(one, both, spared)).word == word
+
+
+def test_blocking_on_two_workers_needs_all_three_runs():
+    assert judge("mn-blocking", mn_rows(50, 1, 95)[:2]).word == UNDECIDED
+
+
 # ---- fairness ----
 
 
@@ -202,6 +235,12 @@ def fairness_rows(hog, kernel):
 )
 def test_an_endless_task_must_stop_green_threads_and_not_kernel_threads(hog, kernel, word):
     assert judge("fairness", fairness_rows(hog, kernel)).word == word
+
+
+def test_the_verdict_on_fairness_tells_of_preempted_green_threads():
+    preempted = row(green_waits.GREEN_PREEMPTED, green_waits.WAIT, 7 * MS, window_ns=120 * MS)
+    verdict = judge("fairness", [*fairness_rows(120 * MS, 12 * MS), preempted])
+    assert "preempted green threads 7 ms" in verdict.headline
 
 
 # ---- waiters ----
@@ -302,3 +341,15 @@ def test_the_strips_of_one_blocking_call_have_its_time():
     assert len(slept)
     assert (slept >= 20 * MS).all()
     assert result.rows.median(green_waits.N1_BLOCKS, green_waits.WAIT) >= 19 * MS
+
+
+def test_with_a_spare_the_others_work_while_one_blocks():
+    rows = run_once("n1-blocking").rows
+    work = {name: rows.median(name, green_waits.OTHERS) for name in (green_waits.N1_BLOCKS, green_waits.N1_HANDED)}
+    assert work[green_waits.N1_HANDED] > 3 * work[green_waits.N1_BLOCKS]
+
+
+def test_shares_of_work_are_of_the_rounds_that_both_have():
+    shares = run_once("mn-blocking").rows.of_metric(green_waits.SHARE_OF_WORK)
+    assert {int(one.params["blockers"]) for one in shares} == {0, 1, 2}
+    assert all((one.samples >= 0).all() for one in shares)

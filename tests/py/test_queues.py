@@ -181,6 +181,15 @@ def test_a_subclass_with_hooks_is_asked_also_through_super():
         assert not odd.queue
 
 
+def test_a_subclass_with_hooks_that_was_never_begun_says_so():
+    class Unbegun(filar.PriorityQueue):
+        def __init__(self):
+            pass
+
+    with pytest.raises(AttributeError, match="mutex"):
+        Unbegun().put(1)
+
+
 def test_a_subclass_without_hooks_stays_fast():
     class Named(filar.Queue):
         pass

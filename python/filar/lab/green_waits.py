@@ -25,6 +25,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    paired,
 )
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.greens import FAMILY, NOTES, enough, green_bytes, times, words
@@ -36,6 +37,7 @@ OTHERS = "work of the others"
 RAN, BLOCKED, WORST = 0, 1, 2
 NO_TROUBLE, BLOCKS, HOGS = 0, 1, 2
 TASKS = 8
+SPARES = 8
 _NS = "ns"
 
 
@@ -45,11 +47,11 @@ def ns(value: float) -> str:
 
 
 def wait_rows(outcome: PlanOutcome) -> Rows:
-    """The longest wait of each task but the one that causes trouble: one sample a task and round."""
+    """The longest wait of each task but those that cause trouble: one sample a task and round."""
     found = []
     for way in outcome.ways:
         points = outcome.points_of(way.variant, WORST)
-        points = points[points["subject"] > 0]
+        points = points[points["subject"] >= max(1, int(way.params.get("blockers", 1)))]
         if len(points):
             rounds = points["round"].astype(np.int64)
             found.append(Row(way.variant, WAIT, _NS, points["y"], dict(way.params), way.note, rounds))
@@ -130,6 +132,7 @@ class _Gaps(Experiment):
 
 
 N1_FREE, N1_BLOCKS = "N:1, none blocks", "N:1, one blocks"
+N1_HANDED, N1_NOTICED = "N:1, one blocks, a spare stands in", "N:1, one blocks, noticed after 10 ms"
 MN_BLOCKS = "M:N on two cores, one blocks"
 K_FREE, K_BLOCKS = "1:1, none blocks", "1:1, one blocks"
 
@@ -146,7 +149,8 @@ class N1Blocking(_Gaps):
     )
     method = (
         "Eight tasks work in units of a few microseconds, and the first of them sleeps in a system call for 20 ms "
-        "after each of its units: as green threads on one worker, on two, and as eight kernel threads on one core. "
+        "after each of its units: as green threads on one worker, on two, and as eight kernel threads on one core; and "
+        "on one worker with a spare that stands in, because the call is marked or because a watcher notices. "
         "Each task reads the clock after each unit; the longest time between two readings is its longest wait. "
         "All variants run in every round, in shuffled order; waits are those of the seven others, one for each task "
         "and round."
@@ -164,8 +168,11 @@ class N1Blocking(_Gaps):
         keep = {"worst wait": None, "typical worst wait": None}
         window = {"tasks": TASKS, "window_ns": self.window_ms * MS}
         kernel = {"kernel": 1, "yields": 0}
+        spares = {"trouble": BLOCKS, "spares": SPARES}
         found = [
             Way(N1_BLOCKS, "green-gaps", {**window, "trouble": BLOCKS}, metrics=keep),
+            Way(N1_HANDED, "green-gaps", {**window, **spares}, metrics=keep),
+            Way(N1_NOTICED, "green-gaps", {**window, **spares, "marked": 0}, metrics=keep),
             Way(N1_FREE, "green-gaps", {**window, "trouble": NO_TROUBLE}, metrics=keep),
             Way(K_BLOCKS, "green-gaps", {**window, **kernel, "trouble": BLOCKS}, metrics=keep),
             Way(K_FREE, "green-gaps", {**window, **kernel, "trouble": NO_TROUBLE}, metrics=keep),
@@ -176,11 +183,19 @@ class N1Blocking(_Gaps):
         return found
 
     def remarks(self, bench: Bench) -> list[str]:
-        """What the runtime cannot do yet, and what the machine cannot."""
-        found = ["N:1 with the call handed over: not measured, the runtime has no call to mark what may block"]
-        if bench.other_cpu is None:
-            found.append("M:N: not measured, this process may use one CPU")
-        return found
+        """What the machine cannot do."""
+        return [] if bench.other_cpu is not None else ["M:N: not measured, this process may use one CPU"]
+
+    @staticmethod
+    def _handed(rows: Rows, work_free: Row) -> str:
+        """What a spare makes of it."""
+        parts = []
+        for variant, words_for in ((N1_HANDED, "with a spare that stands in"), (N1_NOTICED, "with one, unmarked")):
+            wait, work = rows.find(variant, WAIT), rows.find(variant, OTHERS)
+            if wait is not None and work is not None:
+                change = 100 * (work.median / work_free.median - 1)
+                parts.append(f"; {words_for}: longest wait {ns(wait.median)}, work {change:+.0f} %")
+        return "".join(parts)
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if the others wait as long as the call takes and do next to nothing, and kernel threads do not."""
@@ -193,6 +208,7 @@ class N1Blocking(_Gaps):
             f"N:1: longest wait of the others {words(blocked)} with the blocking call, {words(free)} without; "
             f"they do {lost:.1f} % less"
         )
+        reason += self._handed(rows, work_free)
         kernel, kernel_free = rows.find(K_BLOCKS, OTHERS), rows.find(K_FREE, OTHERS)
         kernel_wait = rows.find(K_BLOCKS, WAIT)
         kernel_lost = 100 * (1 - kernel.median / kernel_free.median) if kernel and kernel_free else np.nan
@@ -204,12 +220,156 @@ class N1Blocking(_Gaps):
         if mn is not None:
             reason += f"; M:N on two cores: longest wait {ns(mn.median)}"
         headline = f"the others wait {ns(blocked.median)} instead of {ns(free.median)} and do {lost:.0f} % less"
+        handed = rows.find(N1_HANDED, WAIT)
+        if handed is not None:
+            headline += f"; {ns(handed.median)} with a spare"
         if blocked.median >= 0.9 * 20 * MS and lost >= 90:
             return Verdict(HOLDS, reason, headline=headline)
         return Verdict(FAILS, reason, headline=headline)
 
 
+# ---- M:N ----
+
+SHARE_OF_WORK = "work of the others, of all without trouble"
+RELIEVED = "times relieved"
+
+
+@experiment
+class MnBlocking(_Gaps):
+    """Some of eight tasks block in the kernel, on several workers, with and without spares (E23, M:N)."""
+
+    name = "mn-blocking"
+    title = "Blocking calls on several workers"
+    family = FAMILY
+    claim = Claim(
+        "With M:N threads a blocking call takes one kernel thread away: the others run on until all are blocked, "
+        "and if another kernel thread takes its place, even then.",
+        "Lecture notes on M:N threads",
+    )
+    method = (
+        "Eight tasks work in units of a few microseconds on several workers, and some of them, from none to one for "
+        "each worker, sleep in a system call for 20 ms after each of their units; with spare workers that may stand "
+        "in, and without. "
+        "The work of the others is compared, round by round, with what all eight do on as many workers when none "
+        "blocks; waits are those of the tasks that do not block. "
+        "All variants run in every round, in shuffled order; workers share two cores, or one where there is no other."
+    )
+    window_ms = 60
+    first = "and perhaps the next ones sleep in a system call for 20 ms at a time"
+    quick = Budget(seconds=1.8, rounds_max=5, rounds_min=3)
+    full = Budget(seconds=20.0, rounds_max=20, rounds_min=6)
+
+    @staticmethod
+    def variant(workers: int, blockers: int, spares: bool) -> str:
+        """Public name."""
+        return f"{workers} workers, {blockers} blocked{', spares' if spares else ''}"
+
+    def workers(self, bench: Bench) -> tuple[int, ...]:
+        """How many workers are tried."""
+        return (2,) if bench.quick else (2, 4)
+
+    def ways(self, bench: Bench) -> list[Way]:
+        """From none to all workers blocked, without and with spares."""
+        keep = {"worst wait": None, "typical worst wait": None}
+        other = -1 if bench.other_cpu is None else bench.other_cpu
+        found = []
+        for workers in self.workers(bench):
+            for blockers in range(workers + 1):
+                for spares in (0, SPARES) if blockers else (0,):
+                    params = {
+                        "tasks": TASKS,
+                        "window_ns": self.window_ms * MS,
+                        "workers": workers,
+                        "other_cpu": other,
+                        "trouble": BLOCKS if blockers else NO_TROUBLE,
+                        "blockers": blockers,
+                        "spares": spares,
+                    }
+                    found.append(Way(self.variant(workers, blockers, spares > 0), "green-gaps", params, metrics=keep))
+        return found
+
+    def measure(self, bench: Bench) -> Measured:
+        """Waits of the tasks that do not block; their work as a share, formed round by round."""
+        outcome = bench.run(self.ways(bench), warmup_rounds=0)
+        rows = outcome.rows()
+        kept = [row for row in rows if row.metric in (OTHERS, RELIEVED)]
+        shares = [share for way in outcome.ways if (share := self._share(rows, way)) is not None]
+        return Measured(rows=wait_rows(outcome) + kept + shares, series=first_round(outcome), notes=outcome.notes())
+
+    def _share(self, rows: Rows, way: Any) -> Row | None:
+        """Of what all eight did in the same round without trouble."""
+        free = self.variant(int(way.params["workers"]), 0, False)
+        others, first = rows.find(free, OTHERS), rows.find(free, "work of the first")
+        mine = rows.find(way.variant, OTHERS)
+        if others is None or first is None or mine is None:
+            return None
+        rounds, these, those = paired(others, first)
+        whole = Row(free, OTHERS, others.unit, these + those, rounds=rounds)
+        rounds, done, possible = paired(mine, whole)
+        return Row(way.variant, SHARE_OF_WORK, "percent", 100 * done / possible, dict(way.params), way.note, rounds)
+
+    def judge(self, rows: Rows) -> Verdict:
+        """At two workers: one blocked leaves work, both blocked hardly any, and with spares most of it."""
+        names = {
+            "one": self.variant(2, 1, False),
+            "all": self.variant(2, 2, False),
+            "spares": self.variant(2, 2, True),
+        }
+        shares = {key: rows.find(name, SHARE_OF_WORK) for key, name in names.items()}
+        waits = {key: rows.find(name, WAIT) for key, name in names.items()}
+        one, both, spared = shares["one"], shares["all"], shares["spares"]
+        if one is None or both is None or spared is None or not enough(*waits.values()):
+            return Verdict(UNDECIDED, "two workers with one and both blocked, and with spares, were not all measured")
+        told = {key: f"{row.median:.0f} %" for key, row in (("one", one), ("all", both), ("spares", spared))}
+        longest = {key: "" if row is None else f", longest wait {ns(row.median)}" for key, row in waits.items()}
+        reason = (
+            f"of two workers: one blocked leaves the others {told['one']} of the work{longest['one']}; both blocked "
+            f"{told['all']}{longest['all']}; both blocked with spares {told['spares']}{longest['spares']}"
+        )
+        for row in rows.of_metric(SHARE_OF_WORK):
+            workers, blockers = int(row.params.get("workers", 2)), int(row.params.get("blockers", 0))
+            if workers > 2 and blockers == workers:
+                spares = "with spares" if row.params.get("spares") else "without"
+                reason += f"; all of {workers} workers blocked, {spares}: {row.median:.0f} %"
+        headline = f"both workers blocked: {told['all']} of the work, with spares {told['spares']}"
+        runs_on, stops, restored = one.median >= 30, both.median <= 20, spared.median >= 50
+        if runs_on and stops and restored:
+            return Verdict(HOLDS, reason, headline=headline)
+        if runs_on and stops:
+            return Verdict(FAILS, f"spares restored too little: {reason}", headline=headline)
+        return Verdict(FAILS, reason, headline=headline)
+
+    def charts(self, result: Result) -> list[Any]:
+        """The share over the number blocked, the strips that tell most, and the waits."""
+        counts = sorted({int(row.params["workers"]) for row in result.rows.of_metric(SHARE_OF_WORK)})
+        lines: dict[str, list[str]] = {}
+        for workers in counts:
+            free = self.variant(workers, 0, False)
+            for spares in (False, True):
+                label = f"{workers} workers, {'with' if spares else 'no'} spares"
+                blocked = [self.variant(workers, blockers, spares) for blockers in range(1, workers + 1)]
+                lines[label] = [free, *blocked]
+        share = pictures.curves(
+            result,
+            SHARE_OF_WORK,
+            "blockers",
+            lines,
+            title="What is left of the work when some block",
+            x_label="tasks that block, one worker each",
+            y_label="work of the others",
+            x_scale="linear",
+            y_scale="linear",
+        )
+        telling = (self.variant(2, 1, False), self.variant(2, 2, False), self.variant(2, 2, True))
+        strips = [strip(s, self.window_ms * MS, self.first) for s in result.series if s.name in telling]
+        return [share, *strips, waits_cdf(result, "How long the tasks that do not block waited")]
+
+
+# ---- fairness ----
+
 GREEN_ALL, GREEN_HOG = "green, all yield", "green, one never yields"
+GREEN_PREEMPTED = "green, one never yields, preempted after 5 ms"
+PREEMPT_NS = 5 * MS
 KERNEL_ALL, KERNEL_HOG = "kernel, none yields", "kernel, one never yields"
 
 
@@ -227,7 +387,7 @@ class Fairness(_Gaps):
     )
     method = (
         "Eight tasks work in units of a few microseconds on one core and yield after each, but for the first, which "
-        "never does: as green threads on one worker and as kernel threads. "
+        "never does: as green threads on one worker, cooperative and preempted by a signal, and as kernel threads. "
         "Beside them all yield (green threads) and none does (kernel threads). "
         "Each task notes its longest wait, one sample for each of the seven others and each round; the endless task "
         "stops after 120 ms, so that is how long it can keep green threads waiting."
@@ -243,14 +403,11 @@ class Fairness(_Gaps):
         window = {"tasks": TASKS, "window_ns": self.window_ms * MS}
         return [
             Way(GREEN_HOG, "green-gaps", {**window, "trouble": HOGS}, metrics=keep),
+            Way(GREEN_PREEMPTED, "green-gaps", {**window, "trouble": HOGS, "preempt_ns": PREEMPT_NS}, metrics=keep),
             Way(KERNEL_HOG, "green-gaps", {**window, "kernel": 1, "yields": 1, "trouble": HOGS}, metrics=keep),
             Way(GREEN_ALL, "green-gaps", {**window, "trouble": NO_TROUBLE}, metrics=keep),
             Way(KERNEL_ALL, "green-gaps", {**window, "kernel": 1, "yields": 0}, metrics=keep),
         ]
-
-    def remarks(self, bench: Bench) -> list[str]:
-        """What the runtime cannot do yet."""
-        return ["preempted green threads: not measured, this runtime is cooperative"]
 
     def judge(self, rows: Rows) -> Verdict:
         """Holds if the others wait for the whole window, and among kernel threads half of it or less."""
@@ -266,7 +423,12 @@ class Fairness(_Gaps):
         none = found[KERNEL_ALL]
         if none is not None:
             reason += f", when kernel threads never do {words(none)}"
+        preempted = rows.find(GREEN_PREEMPTED, WAIT)
+        if preempted is not None:
+            reason += f"; green threads preempted after {ns(PREEMPT_NS)}: {words(preempted)}"
         headline = f"the others wait {ns(hog.median)}; among kernel threads {ns(kernel.median)}"
+        if preempted is not None:
+            headline += f"; preempted green threads {ns(preempted.median)}"
         stopped, served = hog.median >= 0.9 * window, kernel.median <= hog.median / 2
         if stopped and served:
             return Verdict(HOLDS, reason, headline=headline)

@@ -161,7 +161,7 @@ class Report:
 
 def _machine(host: dict[str, Any]) -> tuple[Any, ...]:
     """What tells two machines apart, as far as a record without names can."""
-    return tuple(str(host.get(key)) for key in ("cpu_model", "cpus_present", "memory_bytes", "boot_id"))
+    return tuple(str(host.get(key)) for key in ("cpu_model", "cpus_present", "memory_bytes"))
 
 
 def load(path: str | os.PathLike[str]) -> Result | Report:

@@ -72,8 +72,8 @@ def format_interval(lo: float, hi: float, unit: str) -> str:
     first, last = quantity(lo, unit), quantity(hi, unit)
     if first == last:
         return first
-    head, _, tail = first.rpartition(" ")
-    if head and last.endswith(" " + tail):
+    head, _, tail = first.partition(" ")
+    if tail and last.endswith(" " + tail):
         first = head
     return f"{first} to {last}"
 

@@ -1,0 +1,17 @@
+"""Programs of their own, for what would take the tests along: crashes, signals, forks, the end of the interpreter."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+
+def run_program(source: str, *, seconds: float = 90) -> "subprocess.CompletedProcess[str]":
+    """Runs Python source in a fresh interpreter: this one, or FILAR_PYTHON where that needs a launcher."""
+    return subprocess.run(
+        [os.environ.get("FILAR_PYTHON", sys.executable), "-X", "faulthandler", "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )

@@ -1,0 +1,688 @@
+"""What breaks when Python runs on stacks of its own: each hazard that is known of CPython, as a case of ours.
+
+H1, H2 and so on are the numbers of docs/green_threads.md, "Hazards".
+"""
+
+import contextlib
+import copy
+import ctypes
+import decimal
+import faulthandler
+import functools
+import gc
+import importlib
+import io
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cffi
+import numpy as np
+import pytest
+
+import filar
+from programs import run_program
+
+PY = sys.version_info
+
+
+@pytest.fixture(params=[1, 3])
+def workers(request: pytest.FixtureRequest) -> int:
+    """On one carrier, and on several."""
+    return int(request.param)
+
+
+def crowd(body: Callable[[int], Any], count: int, workers: int) -> list[Any]:
+    """What `count` green threads return."""
+
+    def main() -> list[Any]:
+        return [child.result() for child in [filar.spawn(body, i) for i in range(count)]]
+
+    return list(filar.run(main, workers=workers))
+
+
+# ---- H1, H2, H11: which thread state PyGILState finds ---------------------------------------------------------------
+
+
+def own_state() -> bool:
+    """PyGILState's state of this kernel thread is the current one."""
+    api = ctypes.pythonapi
+    api.PyGILState_GetThisThreadState.restype = ctypes.c_void_p
+    api.PyThreadState_Get.restype = ctypes.c_void_p
+    return bool(api.PyGILState_GetThisThreadState() == api.PyThreadState_Get() and api.PyGILState_Check())
+
+
+def test_h1_pygilstate_finds_the_running_green_thread(workers: int) -> None:
+    def body(seed: int) -> int:
+        right = 0
+        for i in range(30):
+            right += own_state()
+            if (i + seed) % 3 == 0:
+                filar.sleep(0.0001)
+            else:
+                filar.yield_()
+        return right
+
+    assert crowd(body, 30, workers) == [30] * 30
+
+
+def test_h2_callbacks_of_ctypes_find_their_green_thread(workers: int) -> None:
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+    local = threading.local()
+
+    def body(seed: int) -> bool:
+        local.seed = seed
+
+        def back(x: int) -> int:
+            filar.yield_()  # parks inside a callback from C
+            return x + int(local.seed)
+
+        call = kind(back)
+        for i in range(20):
+            if call(i) != i + seed:
+                return False
+            filar.yield_()
+        return True
+
+    assert all(crowd(body, 20, workers))
+
+
+def test_h2_callbacks_through_qsort_may_wait(workers: int) -> None:
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))
+    libc = ctypes.CDLL(None)
+
+    def body(seed: int) -> bool:
+        def compare(a: Any, b: Any) -> int:
+            if seed % 3 == 0:
+                filar.yield_()
+            return int(a[0] - b[0])
+
+        numbers = (ctypes.c_int * 40)(*[(i * 7919 + seed) % 101 for i in range(40)])
+        libc.qsort(numbers, 40, ctypes.sizeof(ctypes.c_int), kind(compare))
+        return list(numbers) == sorted(numbers)
+
+    assert all(crowd(body, 12, workers))
+
+
+def test_h2_callbacks_of_cffi_may_wait(workers: int) -> None:
+    ffi = cffi.FFI()
+
+    def body(seed: int) -> bool:
+        @ffi.callback("int(int)")
+        def back(x: int) -> int:
+            filar.sleep(0.0001)
+            return x + seed
+
+        return all(back(i) == i + seed for i in range(5))
+
+    assert all(crowd(body, 20, workers))
+
+
+def test_h2_callbacks_of_numpy_may_wait(workers: int) -> None:
+    def body(seed: int) -> bool:
+        def add(x: float) -> float:
+            filar.yield_()
+            return x + seed
+
+        made = np.frompyfunc(add, 1, 1)(np.arange(20.0))
+        with np.errstate(divide="raise"):
+            filar.yield_()
+            with pytest.raises(FloatingPointError):
+                np.ones(3) / np.zeros(3)
+        return bool((made == np.arange(20.0) + seed).all())
+
+    assert all(crowd(body, 12, workers))
+
+
+def test_h11_thread_states_are_made_and_deleted_in_thousands(workers: int) -> None:
+    def main() -> None:
+        for _ in range(3):  # more than a carrier keeps
+            children = [filar.spawn(filar.sleep, None) for _ in range(2500)]
+            while not all(child.state.startswith("parked") for child in children):
+                filar.sleep(0.001)
+            for child in children:
+                child.cancel()
+            for child in children:
+                child.exception()
+
+    filar.run(main, workers=workers)
+
+
+# ---- H9, H10: deep recursion --------------------------------------------------------------------------------------
+
+
+class Repr:
+    """repr() through C and back."""
+
+    def __repr__(self) -> str:
+        return f"{[self]!r}"
+
+
+class Attribute:
+    """__getattr__ for ever."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self, name + "x" if len(name) < 3 else name)
+
+
+def nested(depth: int) -> list[Any]:
+    """A list in a list in a list."""
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+def sort_deep(_: Any = None) -> Any:
+    """sorted() with a key that sorts."""
+    return sorted([1, 2], key=sort_deep)
+
+
+def sort_deep_and_yield(_: Any = None) -> Any:
+    """The same, and it waits on the way."""
+    filar.yield_()
+    return sorted([1], key=sort_deep_and_yield)
+
+
+def recurse(n: int) -> int:
+    """Python to Python."""
+    return recurse(n + 1) + 1
+
+
+def partial_deep() -> Any:
+    """functools.partial calls through C."""
+    return functools.partial(partial_deep)()
+
+
+def map_deep(_: Any = None) -> Any:
+    """A generator and map in between."""
+    return list(map(map_deep, [1]))
+
+
+def sub_deep(_: Any = None) -> str:
+    """re.sub() with a function that substitutes."""
+    return re.sub("a", sub_deep, "a")
+
+
+def json_hook(_: Any = None) -> Any:
+    """json with a hook that parses."""
+    return json.loads('{"a": 1}', object_hook=json_hook)
+
+
+RECURSIONS: dict[str, Callable[[], Any]] = {
+    "python": lambda: recurse(0),
+    "repr": lambda: repr(Repr()),
+    "repr of a list": lambda: repr(nested(100_000)),
+    "json": lambda: json.dumps(nested(100_000)),
+    "json hook": json_hook,
+    "getattr": lambda: Attribute().a,
+    "sorted": sort_deep,
+    "sorted that yields": sort_deep_and_yield,
+    "partial": partial_deep,
+    "map": map_deep,
+    "re.sub": sub_deep,
+    "deepcopy": lambda: copy.deepcopy(nested(100_000)),
+    "compare": lambda: nested(100_000) == nested(100_000),
+    "compile": lambda: compile("(" * 100_000 + ")" * 100_000, "", "eval"),
+    "ast": lambda: compile("-" * 20_000 + "1", "", "eval"),
+    "isinstance": lambda: isinstance(1, functools.reduce(lambda a, _: (a,), range(100_000), (int,))),
+}
+
+
+@pytest.mark.parametrize("what", RECURSIONS)
+def test_h9_h10_recursion_ends_in_an_error_and_not_in_a_crash(what: str) -> None:
+    """In a program of its own: a crash must not take the tests along."""
+    done = run_program(
+        f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import filar, test_green_hazards as cases
+        def body():
+            try:
+                cases.RECURSIONS[{what!r}]()
+            except (RecursionError, MemoryError, SyntaxError):
+                return "error"
+            return "no error"
+        print(filar.run(lambda: [filar.spawn(body).result() for _ in range(2)]))
+        """
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "error" in done.stdout
+
+
+@pytest.mark.parametrize("stack_kib", [128, 256])
+@pytest.mark.skipif(PY < (3, 12), reason="3.11 counts the levels of Python and C together")
+def test_h9_h10_small_stacks_hold_less_and_do_not_crash(stack_kib: int) -> None:
+    if stack_kib < 256 and hasattr(sys, "gettotalrefcount"):
+        pytest.skip("a debug build keeps 192 KiB of each stack in reserve")
+    done = run_program(
+        f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import filar, test_green_hazards as cases
+        def body(what):
+            try:
+                cases.RECURSIONS[what]()
+            except (RecursionError, MemoryError, SyntaxError):
+                pass
+        with filar.GreenRuntime(stack_size={stack_kib} * 1024) as runtime:
+            for what in ("python", "repr", "json", "sorted", "map", "re.sub", "partial"):
+                runtime.spawn(body, what).result()
+        """
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_h9_recursion_of_the_usual_depth_works() -> None:
+    def depth(n: int) -> int:
+        return 0 if n == 0 else 1 + depth(n - 1)
+
+    assert filar.run(depth, 900) == 900
+    assert filar.run(lambda: json.loads(json.dumps(nested(60)))) == nested(60)
+
+
+# ---- H13: signals -------------------------------------------------------------------------------------------------
+
+
+def test_h13_signals_are_handled_while_green_threads_run() -> None:
+    """Also pending calls: 3.13 and later serve both for the main thread's own state only."""
+    times: list[float] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: times.append(time.monotonic()))
+    try:
+
+        def compute() -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            while not times:
+                filar.yield_()
+
+        filar.run(compute)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(times) == 1
+
+
+# ---- H16: what Python ties to the kernel thread -------------------------------------------------------------------
+
+
+def test_h16_a_buffered_writer_reports_a_wait_inside_it() -> None:
+    class Raw(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            filar.sleep(0.002)
+            return len(data)
+
+    def main() -> list[BaseException | None]:
+        stream = io.BufferedWriter(Raw(), 1)
+        children = [filar.spawn(stream.write, b"xyz") for _ in range(2)]
+        found = [child.exception() for child in children]
+        with contextlib.suppress(Exception):
+            stream.close()
+        return found
+
+    found = filar.run(main)
+    assert [type(one) for one in found if one is not None] == [RuntimeError]
+
+
+@pytest.fixture
+def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module whose import waits in the middle."""
+    (tmp_path / "filar_slow_module.py").write_text("import filar\nbegun = 1\nfilar.sleep(0.01)\ndone = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    yield "filar_slow_module"
+    sys.modules.pop("filar_slow_module", None)
+
+
+def test_h16_a_wait_inside_an_import_is_refused(slow_module: str) -> None:
+    """Import locks belong to kernel threads: the others of this worker would see half a module."""
+
+    def load(_: int) -> Any:
+        return importlib.import_module(slow_module).done
+
+    def main() -> list[BaseException | None]:
+        return [child.exception() for child in [filar.spawn(load, i) for i in range(2)]]
+
+    for failure in filar.run(main):
+        assert isinstance(failure, filar.WrongStateError)
+        assert slow_module in str(failure)
+
+
+def test_h16_imports_that_do_not_wait_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(20):
+        (tmp_path / f"filar_plain_{i}.py").write_text(f"import json, decimal\nvalue = {i}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+
+    def load(i: int) -> int:
+        filar.yield_()
+        return int(importlib.import_module(f"filar_plain_{i % 20}").value)
+
+    assert crowd(load, 40, 3) == [i % 20 for i in range(40)]
+
+
+def test_h16_sqlite_and_other_things_of_one_kernel_thread_work(workers: int) -> None:
+    def body(i: int) -> int:
+        with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("create table t (x)")
+            filar.sleep(0.0005)
+            connection.execute("insert into t values (?)", (i,))
+            filar.yield_()
+            return int(connection.execute("select x from t").fetchone()[0])
+
+    assert crowd(body, 20, workers) == list(range(20))
+
+
+# ---- H17: contexts ------------------------------------------------------------------------------------------------
+
+
+def test_h17_decimal_contexts_are_the_spawners_and_then_their_own(workers: int) -> None:
+    def body(i: int) -> bool:
+        inherited = decimal.getcontext().prec == 50
+        with decimal.localcontext() as context:
+            context.prec = i + 1
+            filar.yield_()
+            return inherited and len(str(decimal.Decimal(1) / 3)) == i + 3
+
+    def main() -> list[bool]:
+        decimal.getcontext().prec = 50
+        return [child.result() for child in [filar.spawn(body, i) for i in range(20)]]
+
+    assert all(filar.run(main, workers=workers))
+
+
+# ---- H18: looking at stacks ---------------------------------------------------------------------------------------
+
+
+def test_h18_each_parked_green_thread_shows_its_frame(workers: int) -> None:
+    def waits() -> None:
+        filar.sleep(None)
+
+    def calls() -> None:
+        waits()
+
+    def main() -> None:
+        children = [filar.spawn(calls) for _ in range(20)]
+        while not all(child.state.startswith("parked") for child in children):
+            filar.sleep(0.001)
+        for child in children:
+            assert child.frame.f_code.co_name == "waits"
+            assert child.frame.f_back.f_code.co_name == "calls"
+
+    filar.run(main, workers=workers)
+
+
+def test_faulthandler_walks_all_of_them(tmp_path: Path) -> None:
+    def waits_here() -> None:
+        filar.sleep(None)
+
+    def main() -> None:
+        child = filar.spawn(waits_here)
+        while not child.state.startswith("parked"):
+            filar.sleep(0.001)
+        with open(tmp_path / "stacks", "w") as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+
+    filar.run(main)
+    assert "waits_here" in (tmp_path / "stacks").read_text()
+
+
+# ---- H19: errno, C++ exceptions -----------------------------------------------------------------------------------
+
+
+def test_h19_errno_of_ctypes_is_each_green_threads_own(workers: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def body(i: int) -> bool:
+        for _ in range(10):
+            ctypes.set_errno(i + 1)
+            filar.yield_()
+            filar.sleep(0.0001)
+            if ctypes.get_errno() != i + 1:
+                return False
+            libc.close(-1)
+            filar.yield_()
+            if ctypes.get_errno() != 9:
+                return False
+        return True
+
+    assert all(crowd(body, 20, workers))
+
+
+def test_h19_errno_of_cffi_is_each_green_threads_own(workers: int) -> None:
+    ffi = cffi.FFI()
+    ffi.cdef("int close(int);")
+    libc = ffi.dlopen(None)
+
+    def body(i: int) -> bool:
+        for _ in range(10):
+            ffi.errno = i + 1
+            filar.yield_()
+            if ffi.errno != i + 1:
+                return False
+            filar.sleep(0.0001)
+            if ffi.errno != i + 1:
+                return False
+            libc.close(-1)
+            filar.yield_()
+            if ffi.errno != 9:
+                return False
+        return True
+
+    assert all(crowd(body, 20, workers))
+
+
+CXX = r"""
+#include <stdexcept>
+#include <string>
+extern "C" int catch_and_call(int id, int (*wait)(void))
+{
+	try {
+		throw std::runtime_error(std::to_string(id));
+	} catch (const std::exception &) {
+		try {
+			wait();         /* others throw and catch meanwhile */
+			throw;          /* again what is being handled here */
+		} catch (const std::exception &again) {
+			return std::stoi(again.what());
+		}
+	}
+}
+"""
+
+
+def test_h19_cxx_exceptions_being_handled_are_each_green_threads_own(tmp_path: Path) -> None:
+    source, library = tmp_path / "catch.cpp", tmp_path / "catch.so"
+    source.write_text(CXX)
+    built = subprocess.run(["g++", "-shared", "-fPIC", "-O1", source, "-o", library], capture_output=True, check=False)
+    if built.returncode != 0:
+        pytest.skip("no C++ compiler")
+    code = ctypes.CDLL(str(library))
+    kind = ctypes.CFUNCTYPE(ctypes.c_int)
+
+    def body(i: int) -> bool:
+        def wait() -> int:
+            for _ in range(i % 5):
+                filar.yield_()
+            filar.sleep(0.0002 * (i % 3))
+            return 0
+
+        return all(code.catch_and_call(i, kind(wait)) == i for _ in range(5))
+
+    assert all(crowd(body, 20, 1))
+
+
+# ---- garbage, finalizers, generators ------------------------------------------------------------------------------
+
+
+def test_collections_see_what_parked_green_threads_hold(workers: int) -> None:
+    def body(i: int) -> bool:
+        held: list[Any] = [{"i": i}]
+        held.append(held)
+        filar.sleep(0.001)
+        gc.collect()
+        return bool(held[0]["i"] == i and held[1] is held)
+
+    assert all(crowd(body, 30, workers))
+
+
+def test_a_finalizer_may_wait(workers: int) -> None:
+    ended = []
+
+    class Waits:
+        def __del__(self) -> None:
+            filar.sleep(0.0005)
+            ended.append(1)
+
+    def body(_: int) -> None:
+        thing = Waits()
+        filar.yield_()
+        del thing
+        cycle: list[Any] = [Waits()]
+        cycle.append(cycle)
+
+    crowd(body, 10, workers)
+    gc.collect()
+    assert len(ended) == 20
+
+
+def test_generators_move_between_green_threads(workers: int) -> None:
+    def numbers() -> Iterator[int]:
+        try:
+            for i in range(1000):
+                filar.yield_()
+                yield i
+        finally:
+            filar.sleep(0.0001)
+
+    def main() -> list[int]:
+        shared = numbers()
+        got = [filar.spawn(next, shared).result() for _ in range(20)]
+        filar.spawn(shared.close).join()
+        return got
+
+    assert filar.run(main, workers=workers) == list(range(20))
+
+
+def test_async_generators_are_finalised_elsewhere() -> None:
+    done = run_program(
+        """
+        import asyncio, filar, gc
+        async def numbers():
+            try:
+                for i in range(10):
+                    yield i
+            finally:
+                print("closed")
+        async def first(generator):
+            return await generator.__anext__()
+        def main():
+            generator = numbers()
+            print(filar.spawn(asyncio.run, first(generator)).result())
+            del generator
+            gc.collect()
+        filar.run(main)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == ["0", "closed"]
+
+
+# ---- H12: native green threads ------------------------------------------------------------------------------------
+
+
+def test_h12_a_native_body_that_calls_python_is_told_not_to_wait() -> None:
+    said: list[str] = []
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+    def back(_: Any) -> None:
+        for call in (filar.yield_, lambda: filar.sleep(1)):
+            try:
+                call()
+            except filar.WrongStateError as error:
+                said.append(str(error))
+
+    callback = kind(back)
+    with filar.GreenRuntime() as runtime:
+        runtime.spawn(filar.sleep, 0.001).join()
+        runtime.spawn_native(callback).join()
+    assert len(said) == 2
+    assert "native" in said[0]
+
+
+# ---- everything at once -------------------------------------------------------------------------------------------
+
+
+def mix(seconds: float, workers: int, seed: int) -> int:
+    """A random mix of what there is; how many green threads it took."""
+    import random
+
+    count = 0
+
+    def body(seed: int, depth: int) -> int:
+        nonlocal count
+        count += 1
+        draw = random.Random(seed)
+        for _ in range(draw.randrange(1, 12)):
+            match draw.randrange(12):
+                case 0 | 1 | 2:
+                    filar.yield_()
+                case 3:
+                    filar.sleep(draw.random() / 2000)
+                case 4 if depth < 4:
+                    children = [filar.spawn(body, draw.random(), depth + 1) for _ in range(draw.randrange(4))]
+                    for child in children:
+                        if draw.random() < 0.3:
+                            child.cancel()
+                        child.exception()
+                case 5 if depth < 4:
+                    with contextlib.suppress(ExceptionGroup):
+                        with filar.TaskGroup() as group:
+                            for _ in range(draw.randrange(4)):
+                                group.spawn(body, draw.random(), depth + 1)
+                case 6:
+                    with contextlib.suppress(TimeoutError):
+                        with filar.timeout(draw.random() / 2000):
+                            filar.sleep(draw.random() / 1000)
+                case 7:
+                    filar.blocking(time.sleep, draw.random() / 5000)
+                case 8:
+                    gc.collect(0)
+                case 9:
+                    raise ValueError(seed)
+                case 10:
+                    json.loads(json.dumps(nested(20)))
+                case _:
+                    with decimal.localcontext() as context:
+                        context.prec = 5
+                        filar.yield_()
+                        assert decimal.getcontext().prec == 5
+        return depth
+
+    def main() -> None:
+        end, draw = time.monotonic() + seconds, random.Random(seed)
+        while time.monotonic() < end:
+            for child in [filar.spawn(body, draw.random(), 0) for _ in range(20)]:
+                child.exception()
+
+    filar.run(main, workers=workers)
+    return count
+
+
+@pytest.mark.parametrize("several", [1, 2, 4])
+def test_a_random_mix_of_everything(several: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FILAR_STRESS_SECONDS makes it longer; the seed is printed by pytest when it fails."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: None)  # failures that nobody looks at are part of it
+    seed = int(os.environ.get("FILAR_TEST_SEED", "0")) or time.time_ns() % 2**32
+    print("FILAR_TEST_SEED", seed)
+    assert mix(float(os.environ.get("FILAR_STRESS_SECONDS", "1")), several, seed) > 20
