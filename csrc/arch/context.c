@@ -115,5 +115,11 @@ void context_deinit(struct context *context)
 	if (context->sanitizer.fiber_is_ours)
 		__tsan_destroy_fiber(context->sanitizer.fiber);
 #endif
+#if FILAR_ASAN
+	/* The frames of whoever ended here never returned: their red zones would stay poisoned also
+	 * for whatever is mapped here next. */
+	if (context->body != NULL)
+		__asan_unpoison_memory_region(context->sanitizer.low, context->sanitizer.bytes);
+#endif
 	(void)context;
 }

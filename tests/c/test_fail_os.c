@@ -150,6 +150,9 @@ static int call_wrapper(enum failpoint point)
 	case FAILPOINT_SIGALTSTACK:
 		result = call_sigaltstack(NULL, NULL);
 		break;
+	case FAILPOINT_TGKILL:
+		result = call_tgkill(gettid(), 0);
+		break;
 	case FAILPOINT_SIGMASK:
 		sigemptyset(&signals);
 		return call_sigmask(SIG_BLOCK, &signals, NULL);
