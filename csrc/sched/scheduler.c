@@ -176,17 +176,23 @@ static enum filar_status start_workers(struct scheduler *scheduler, uint32_t cou
 	return status;
 }
 
+static void wait_for_end(struct kthread *kthread)
+{
+	while (kthread != NULL && kthread_join_until(kthread, DEADLINE_NEVER) == FILAR_INTERRUPTED)
+		;
+}
+
 void scheduler_join_kthread(struct kthread **kthread)
 {
 	if (*kthread == NULL)
 		return;
-	while (kthread_join_until(*kthread, DEADLINE_NEVER) == FILAR_INTERRUPTED)
-		;
+	wait_for_end(*kthread);
 	kthread_release(*kthread);
 	*kthread = NULL;
 }
 
-/* The regular workers first: they alone start the watcher, and it alone starts spares. */
+/* The regular workers first: they alone start the watcher, and it alone starts spares.  Their
+ * kthreads are released last: the watcher may be looking at one that has ended. */
 static void stop_workers(struct scheduler *scheduler)
 {
 	store_seq_cst(&scheduler->stopping, true);
@@ -195,8 +201,10 @@ static void stop_workers(struct scheduler *scheduler)
 	store_seq_cst(&scheduler->working, UINT32_MAX);
 	futex_wake(&scheduler->working, INT_MAX);
 	for (uint32_t i = 0; i < scheduler->worker_count; i++)
-		scheduler_join_kthread(&scheduler->workers[i].kthread);
+		wait_for_end(scheduler->workers[i].kthread);
 	blocking_stop(scheduler);
+	for (uint32_t i = 0; i < scheduler->worker_count; i++)
+		scheduler_join_kthread(&scheduler->workers[i].kthread);
 }
 
 static void free_workers(struct scheduler *scheduler)
