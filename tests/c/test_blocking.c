@@ -535,6 +535,34 @@ TEST(a_shutdown_notices_the_end_wherever_it_comes)
 	}
 }
 
+/* As if a green thread were pinned here. */
+static void anchor_here(void *argument)
+{
+	worker_here()->anchored++;
+	run(argument);
+}
+
+/* A spare that has retired comes back for the end, and another one is still one too many. */
+TEST(the_end_may_come_while_a_spare_is_surplus)
+{
+	struct gate gates[2] = { { .marked = true }, { .marked = true } };
+	struct green_ref refs[2];
+
+	start_with(1, 2, 0);
+	for (int i = 0; i < 2; i++) {
+		refs[i] = spawn(block, &gates[i]);
+		WAIT_UNTIL(load_acquire(&gates[i].inside) == 1);
+	}
+	join(spawn(anchor_here, NULL));
+	for (int i = 0; i < 2; i++) {
+		open_gate(&gates[i]);
+		join(refs[i]);
+	}
+	WAIT_UNTIL(load_relaxed(&blocking()->retired_count) == 1);
+	CHECK_EQ(load_relaxed(&blocking()->active), 2);
+	stop();
+}
+
 /* qemu's user mode does not survive a fork with several threads. */
 static bool under_qemu(void)
 {
