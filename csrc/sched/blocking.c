@@ -247,12 +247,9 @@ static bool is_surplus(struct worker *worker)
 	       !load_relaxed(&scheduler->stopping);
 }
 
-/* At the end nobody retires any more: some come back from there with the surplus as it was. */
 struct work *blocking_retirement(struct worker *worker)
 {
-	return is_surplus(worker) && !load_relaxed(&worker->scheduler->stopping)
-		       ? &worker->retirement
-		       : NULL;
+	return is_surplus(worker) ? &worker->retirement : NULL;
 }
 
 /* active -> retired, if there is still one too many. */
