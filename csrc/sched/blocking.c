@@ -242,15 +242,14 @@ static bool is_surplus(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	return worker->anchored == 0 && load_relaxed(&scheduler->blocking.watch.surplus);
+	/* At the end nobody is: who comes back from its rest then is still in the list. */
+	return worker->anchored == 0 && load_relaxed(&scheduler->blocking.watch.surplus) &&
+	       !load_relaxed(&scheduler->stopping);
 }
 
-/* At the end nobody retires any more: some come back from there with the surplus as it was. */
 struct work *blocking_retirement(struct worker *worker)
 {
-	return is_surplus(worker) && !load_relaxed(&worker->scheduler->stopping)
-		       ? &worker->retirement
-		       : NULL;
+	return is_surplus(worker) ? &worker->retirement : NULL;
 }
 
 /* active -> retired, if there is still one too many. */
@@ -263,8 +262,7 @@ static bool enlist(struct worker *worker)
 	/* Relieved by an old look, a moment ago. */
 	if (load_relaxed(&worker->relief) != RELIEF_NONE)
 		resume_locked(blocking, worker);
-	/* At the end it comes back from its rest without having been taken off the list. */
-	surplus = is_surplus(worker) && !worker->retired;
+	surplus = is_surplus(worker);
 	if (surplus) {
 		change_active_locked(blocking, -1);
 		worker->retired = true;
