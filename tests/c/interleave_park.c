@@ -163,6 +163,26 @@ static void cancelled(void)
 	finish();
 }
 
+static void cancel_the_other(void *unused)
+{
+	(void)unused;
+	spawn(&waiting, wait_for_ever);
+	CHECK_EQ(green_cancel(waiting), FILAR_OK);
+	join(waiting);
+}
+
+/* The same by a green thread, which looks at the park word itself: here or on the other worker. */
+static void cancelled_by_a_green_thread(void)
+{
+	struct green_ref canceller;
+
+	begin(2);
+	spawn(&canceller, cancel_the_other);
+	join(canceller);
+	CHECK_EQ(outcome, FILAR_CANCELLED);
+	finish();
+}
+
 static void woken_or_cancelled(void)
 {
 	struct kthread *waker;
@@ -292,7 +312,8 @@ TEST(a_look_or_an_order_that_is_missing_is_found)
 {
 	static const struct mutant mutants[] = {
 		{ "change", WEAKEN_ORDER, "G1, G2", woken_on_two_workers },
-		{ "cancel_here", WEAKEN_FENCE, "the canceller's fence", cancelled },
+		{ "cancel_here", WEAKEN_FENCE, "the canceller's fence",
+			cancelled_by_a_green_thread },
 		{ "settle_end", WEAKEN_ORDER, "J1", a_join_from_outside },
 		{ "kernel_wait_until", WEAKEN_ORDER, "G5", a_join_from_outside },
 		{ "kernel_wake", WEAKEN_ORDER, "G4", a_join_from_outside },
