@@ -320,7 +320,7 @@ class PythonInteractive(Experiment):
     name = "python-interactive"
     title = "Staying interactive in Python"
     family = FAMILY
-    claim = Claim("Calculations on background threads keep a program interactive.", NOTES)
+    claim = Claim("Calculations on background threads keep a Python program interactive.", NOTES)
     references: ClassVar = (Reference("switch interval", 5 * MS, _NS, "sys.getswitchinterval(), the default", LATE),)
     method = (
         "A Python loop has something to do every millisecond for 60 ms while 60 ms of calculation run: in the loop "
@@ -445,7 +445,8 @@ class PythonExecutor(Experiment):
     title = "What a Python task on a thread costs"
     family = FAMILY
     claim = Claim(
-        "A thread pool makes a task much cheaper than a thread of its own.", "Lecture notes on thread pools; in Python"
+        "A thread pool makes a Python call much cheaper than a thread of its own.",
+        "Lecture notes on thread pools; in Python",
     )
     method = (
         "Empty Python functions are run on a new threading.Thread each, by the standard executor and by filar's, "
