@@ -315,8 +315,8 @@ typedef struct {
 	/* A preemptible green thread (filar_green_options) that runs for so long is made to yield,
 	 * within half as much again; at least 100 us.  0: none is. */
 	int64_t preempt_ns;
-	/* The real-time signal used for that; 0: one near the top that nobody handles.  It interrupts no
-	 * system call but those of preemptible bodies. */
+	/* The real-time signal used for that; 0: one near the top that nobody handles.  It
+	 * interrupts no system call but those of preemptible bodies. */
 	int32_t preempt_signal;
 } filar_runtime_options;
 

@@ -59,8 +59,8 @@ static enum filar_status acquire_bytes(struct kernel_state *state, int64_t from,
 	state->from = memory_acquire((size_t)from, 1);
 	state->to = memory_acquire((size_t)to, 1);
 	if (state->from == NULL || state->to == NULL)
-		return status_detail(
-			FILAR_NO_MEMORY, "no memory for %lld bytes", (long long)(from + to));
+		return status_detail(FILAR_NO_MEMORY, "no memory for %lld bytes",
+			(long long)from + (long long)to);
 	for (int64_t i = 0; i < from; i++)
 		state->from[i] = (uint8_t)random_mix((uint64_t)i);
 	return FILAR_OK;

@@ -152,7 +152,6 @@ enum filar_status carrier_prepare(void)
  */
 #define STACK_BYTES_PER_LEVEL_311 3584
 
-
 static void bound_stack(PyThreadState *state, struct green *green)
 {
 	char *low = green->slot.low;

@@ -317,8 +317,8 @@ static PyObject *spawn_on(
 	if (PyErr_Occurred())
 		return NULL;
 	name = arguments[2] != Py_None ? arguments[2] : NULL;
-	return start(
-		make(arguments[3], arguments + 4, count - 4, keywords, name), runtime, stack_bytes, NULL);
+	return start(make(arguments[3], arguments + 4, count - 4, keywords, name), runtime,
+		stack_bytes, NULL);
 }
 
 /* ---- joining ---- */
@@ -749,8 +749,10 @@ static PyObject *yield_(PyObject *module, PyObject *unused)
 	if (FILAR_UNLIKELY(shell == NULL)) {
 		if (PyErr_Occurred())
 			return NULL;
-		Py_BEGIN_ALLOW_THREADS green_yield();
-		Py_END_ALLOW_THREADS Py_RETURN_NONE;
+		Py_BEGIN_ALLOW_THREADS
+		green_yield();
+		Py_END_ALLOW_THREADS
+		Py_RETURN_NONE;
 	}
 	/* While it imports it does not wait (carrier_may_wait), and a yield is only an offer. */
 	if (FILAR_LIKELY(shell->importing[0] == '\0')) {
@@ -800,7 +802,8 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 	Py_RETURN_NONE;
 }
 
-/* importing(name or ""): the module whose body this green thread executes; returns the one before. */
+/* importing(name or ""): the module whose body this green thread executes; returns the one before.
+ */
 static PyObject *importing(PyObject *module, PyObject *name)
 {
 	struct shell *shell = carrier_shell_here();
@@ -855,10 +858,11 @@ PyMethodDef border_functions[] = {
 			"runtime, in a copy of the caller's context; returns its GreenThread.  Does not\n"
 			"block.") },
 	{ "spawn_first", KEYWORDS(spawn_first),
-		PyDoc_STR("spawn_first(callable, /, *args, **kwargs)\n--\n\n"
-			  "As spawn(), but the new one runs at once, and the caller goes on when that one\n"
-			  "waits or ends.  For trees of green threads that join their children: few are then\n"
-			  "alive at a time, where spawn() would make all of them before the first one ends.") },
+		PyDoc_STR(
+			"spawn_first(callable, /, *args, **kwargs)\n--\n\n"
+			"As spawn(), but the new one runs at once, and the caller goes on when that one\n"
+			"waits or ends.  For trees of green threads that join their children: few are then\n"
+			"alive at a time, where spawn() would make all of them before the first one ends.") },
 	{ "_spawn_on", KEYWORDS(spawn_on), NULL },
 	{ "yield_", yield_, METH_NOARGS,
 		PyDoc_STR(

@@ -59,10 +59,12 @@ static int wait_on_kernel_thread(
 
 		if (slice_ns > deadline_ns)
 			slice_ns = deadline_ns;
-		Py_BEGIN_ALLOW_THREADS *status = call(argument, slice_ns);
-		Py_END_ALLOW_THREADS if (*status != FILAR_INTERRUPTED &&
-					 (*status != FILAR_TIMED_OUT ||
-						 slice_ns >= deadline_ns)) return 0;
+		Py_BEGIN_ALLOW_THREADS
+		*status = call(argument, slice_ns);
+		Py_END_ALLOW_THREADS
+		if (*status != FILAR_INTERRUPTED &&
+			(*status != FILAR_TIMED_OUT || slice_ns >= deadline_ns))
+			return 0;
 		if (PyErr_CheckSignals() < 0)
 			return -1;
 	}

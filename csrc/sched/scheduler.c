@@ -483,7 +483,8 @@ static void dump_worker(struct worker *worker, int fd)
 	dprintf(fd, "worker %u: %s%s%s, %llu queued%s", worker->index,
 		worker_doing_name(load_relaxed(&worker->doing)), worker->spare ? " (spare)" : "",
 		piece,
-		(unsigned long long)(runq_length(&worker->runq) + deque_length(&worker->spawners)),
+		(unsigned long long)runq_length(&worker->runq) +
+			(unsigned long long)deque_length(&worker->spawners),
 		load_relaxed(&worker->next) != NULL ? " and one next" : "");
 	if (load_relaxed(&worker->pinned.count) > 0)
 		dprintf(fd, ", %llu in its inbox",

@@ -55,10 +55,9 @@ static void note_arrive(struct green *green)
 	member->arrivals++;
 }
 
-static const struct attendant attendant = { .begins = note_begin,
-	.ends = note_end,
-	.leave = note_leave,
-	.arrive = note_arrive };
+static const struct attendant attendant = {
+	.begins = note_begin, .ends = note_end, .leave = note_leave, .arrive = note_arrive
+};
 
 static bool goes_on(void)
 {
