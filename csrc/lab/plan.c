@@ -154,7 +154,7 @@ enum filar_status plan_add(struct plan *plan, const struct way *way, const int64
 
 void *way_acquire_state(struct way_run *run, size_t bytes)
 {
-	run->state = memory_acquire(1, bytes);
+	run->state = memory_acquire_aligned(1, bytes);
 	if (run->state == NULL)
 		(void)status_detail(FILAR_NO_MEMORY, "no memory for the record of a way");
 	return run->state;

@@ -59,8 +59,8 @@ struct way {
 	void (*teardown)(struct way_run *run); /* NULL: nothing to do; run->state may be NULL */
 };
 
-/* For setup: zeroed memory for the way's record, which is now run->state; NULL and the detail of
- * FILAR_NO_MEMORY when there is none.  teardown gives it back by memory_release(). */
+/* For setup: zeroed, aligned memory for the way's record, which is now run->state; NULL and the
+ * detail of FILAR_NO_MEMORY when there is none.  teardown gives it back by memory_release(). */
 void *way_acquire_state(struct way_run *run, size_t bytes);
 
 /* True when the plan is to stop: return FILAR_CANCELLED soon. */

@@ -179,10 +179,9 @@ static enum filar_status setup_deadlock(struct way_run *run)
 			"section_steps", run->params[PARAM_DEADLOCK_SECTION_STEPS], 0, STEPS_MAX);
 	if (status != FILAR_OK)
 		return status;
-	state = memory_acquire_aligned(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = state;
+		return FILAR_NO_MEMORY;
 	for (int i = 0; i < 2; i++)
 		pthread_mutex_init(&state->locks[i], NULL);
 	state->run = run;

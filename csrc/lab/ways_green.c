@@ -579,9 +579,9 @@ static enum filar_status setup_skynet(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = net = memory_acquire_aligned(1, sizeof *net);
+	net = way_acquire_state(run, sizeof *net);
 	if (net == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	net->run = run;
 	pthread_attr_init(&net->attributes);
 	if (!kernel)

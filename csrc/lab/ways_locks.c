@@ -19,7 +19,9 @@
 
 #include "base/atomic.h"
 #include "base/memory.h"
+#include "block/mutex.h"
 #include "lab/crew.h"
+#include "lab/grove.h"
 #include "lab/registry.h"
 #include "lab/team.h"
 #include "os/clock.h"
@@ -52,6 +54,7 @@ struct lock_state {
 	struct spinlock spin;
 	struct ticketlock ticket;
 	struct mcslock mcs;
+	FILAR_CACHELINE_BREAK struct mutex own_mutex;
 	FILAR_CACHELINE_BREAK uint64_t guarded;         /* L  whichever lock the way uses */
 	FILAR_CACHELINE_BREAK _Atomic uint64_t counter; /* A  for the ways without a lock */
 	struct {
@@ -63,6 +66,9 @@ struct lock_state {
 	uint32_t count;                    /* I  each sample: operations of one thread */
 	uint32_t threads;                  /* I */
 	int32_t cpus[2];                   /* I */
+	struct grove grove;                /* I  lock-filar-green */
+	_Atomic uint32_t arrived;          /* A  green threads that are about to begin */
+	int64_t wall_ns;                   /* S  the errand's */
 };
 
 typedef void lock_loop(struct lock_state *state, uint32_t index, uint32_t count);
@@ -87,6 +93,19 @@ static void loop_pthread(struct lock_state *state, uint32_t index, uint32_t coun
 		pthread_mutex_lock(&state->mutex);
 		handed_over += step_guarded(&state->guarded, &left);
 		pthread_mutex_unlock(&state->mutex);
+	}
+	state->handed_over[index] = handed_over;
+}
+
+/* filar's own, which blocks green and kernel threads alike. */
+static void loop_filar(struct lock_state *state, uint32_t index, uint32_t count)
+{
+	uint64_t left = 0, handed_over = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		(void)mutex_lock_until(&state->own_mutex, DEADLINE_NEVER);
+		handed_over += step_guarded(&state->guarded, &left);
+		(void)mutex_unlock(&state->own_mutex);
 	}
 	state->handed_over[index] = handed_over;
 }
@@ -185,14 +204,14 @@ static enum filar_status setup_lock(struct way_run *run)
 	status = param_check("threads", threads, 1, THREADS_MAX);
 	if (status != FILAR_OK)
 		return status;
-	state = memory_acquire_aligned(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = state;
+		return FILAR_NO_MEMORY;
 	pthread_mutex_init(&state->mutex, NULL);
 	spinlock_init(&state->spin);
 	ticketlock_init(&state->ticket);
 	mcslock_init(&state->mcs);
+	mutex_init(&state->own_mutex, NULL);
 	state->threads = (uint32_t)threads;
 	return team_place(run, PARAM_FIRST_CPU, threads, state->cpus);
 }
@@ -236,25 +255,32 @@ static enum filar_status run_team(struct lock_state *state, int64_t *wall_ns)
 	return status;
 }
 
-static enum filar_status sample_lock(struct way_run *run, lock_loop *loop)
+static void report_lock(struct way_run *run, int64_t wall_ns, bool hands_over)
 {
 	struct lock_state *state = run->state;
 	double done = (double)run->batch * state->threads;
+
+	run->values[0] = (double)wall_ns / done;
+	run->values[1] = 100 * (1 - (double)counted(state) / done);
+	if (hands_over)
+		run->values[2] =
+			100 * (double)(state->handed_over[0] + state->handed_over[1]) / done;
+}
+
+static enum filar_status sample_lock(struct way_run *run, lock_loop *loop)
+{
+	struct lock_state *state = run->state;
 	enum filar_status status;
 	int64_t wall_ns;
 
 	state->loop = loop;
 	state->count = run->batch;
 	status = state->threads == 1 ? run_alone(state, &wall_ns) : run_team(state, &wall_ns);
-	if (status != FILAR_OK)
-		return status;
-	run->values[0] = (double)wall_ns / done;
-	run->values[1] = 100 * (1 - (double)counted(state) / done);
 	/* Without a guard nothing is handed over; alone there is nobody to hand it to. */
-	if (state->threads > 1 && loop != loop_own && loop != loop_plain)
-		run->values[2] =
-			100 * (double)(state->handed_over[0] + state->handed_over[1]) / done;
-	return FILAR_OK;
+	if (status == FILAR_OK)
+		report_lock(
+			run, wall_ns, state->threads > 1 && loop != loop_own && loop != loop_plain);
+	return status;
 }
 
 static enum filar_status sample_pthread(struct way_run *run)
@@ -295,6 +321,74 @@ static enum filar_status sample_own(struct way_run *run)
 static enum filar_status sample_plain(struct way_run *run)
 {
 	return sample_lock(run, loop_plain);
+}
+
+static enum filar_status sample_filar(struct way_run *run)
+{
+	return sample_lock(run, loop_filar);
+}
+
+/* ---- lock-filar-green: the same mutex, by a green thread on each worker ---- */
+
+static enum filar_status setup_green_lock(struct way_run *run)
+{
+	enum filar_status status = setup_lock(run);
+	struct lock_state *state = run->state;
+
+	if (status != FILAR_OK)
+		return status;
+	return grove_open(&state->grove, run, state->threads,
+		state->threads > 1 ? state->cpus[1] : -1, state->threads, state);
+}
+
+static void teardown_green_lock(struct way_run *run)
+{
+	struct lock_state *state = run->state;
+
+	if (state != NULL)
+		grove_close(&state->grove);
+	teardown_lock(run);
+}
+
+/* Begins when all have arrived.  None lets its worker go while it waits, so each has one. */
+static void green_lock_member(struct grove_member *member)
+{
+	struct lock_state *state = member->grove->shared;
+	struct team_member *stamps = &state->members[member->number];
+
+	fetch_add_acq_rel(&state->arrived, 1);
+	while (load_acquire(&state->arrived) < state->threads)
+		cpu_pause();
+	stamps->start_ns = clock_now_ns();
+	loop_filar(state, member->number, state->count);
+	stamps->end_ns = clock_now_ns();
+}
+
+static enum filar_status green_lock_errand(void *pointer)
+{
+	struct lock_state *state = pointer;
+	enum filar_status status;
+
+	store_relaxed(&state->arrived, 0);
+	status = grove_spawn(&state->grove, state->threads, green_lock_member);
+	/* Those that are there need not wait for those that are not. */
+	if (status != FILAR_OK)
+		store_release(&state->arrived, state->threads);
+	grove_join(&state->grove);
+	state->wall_ns = team_wall_ns(state->members, state->threads);
+	return status;
+}
+
+static enum filar_status sample_green_lock(struct way_run *run)
+{
+	struct lock_state *state = run->state;
+	enum filar_status status;
+
+	state->count = run->batch;
+	status = grove_run(&state->grove, green_lock_errand, state);
+	if (status == FILAR_OK)
+		report_lock(run, state->wall_ns, state->threads > 1);
+	return status;
 }
 
 /* ---- line-sharing: two counters near or far from each other, each used by one thread ---- */
@@ -354,10 +448,9 @@ static enum filar_status setup_line(struct way_run *run)
 		return status_detail(FILAR_INVALID,
 			"counters stand 8 to %d bytes apart, a multiple of 8, not %lld",
 			LINE_BLOCK_BYTES - 8, (long long)distance);
-	state = memory_acquire_aligned(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = state;
+		return FILAR_NO_MEMORY;
 	state->threads = (uint32_t)threads;
 	state->distance_bytes = (size_t)distance;
 	state->atomic = run->params[PARAM_ATOMIC] != 0;
@@ -455,10 +548,9 @@ static enum filar_status setup_crawl(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	state = memory_acquire_aligned(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = state;
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	state->threads = (uint32_t)run->params[PARAM_CRAWL_THREADS];
 	state->lock_count = (uint32_t)run->params[PARAM_LOCKS];
@@ -521,6 +613,16 @@ static enum filar_status sample_crawl(struct way_run *run)
 const struct way ways_locks[] = {
 	LOCK_WAY("lock-pthread", "pthread_mutex_lock, count, pthread_mutex_unlock; by both threads",
 		sample_pthread),
+	LOCK_WAY("lock-filar", "filar's mutex: lock, count, unlock; by kernel threads",
+		sample_filar),
+	{ .name = "lock-filar-green",
+		.summary = "filar's mutex: lock, count, unlock; by a green thread on each worker",
+		.params = { { "threads", 1 }, { "first_cpu", -1 }, { "second_cpu", -1 } },
+		.metrics = { { "per operation", "ns" }, { "lost", "percent" },
+			{ "handed over", "percent" } },
+		.setup = setup_green_lock,
+		.sample = sample_green_lock,
+		.teardown = teardown_green_lock },
 	LOCK_WAY("lock-spin", "test-and-test-and-set spin lock, count, unlock", sample_spin),
 	LOCK_WAY("lock-ticket", "ticket lock, count, unlock", sample_ticket),
 	LOCK_WAY("lock-mcs", "MCS queue lock, count, unlock", sample_mcs),

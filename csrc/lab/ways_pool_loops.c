@@ -268,9 +268,9 @@ static enum filar_status setup_loop(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	run->state = state = memory_acquire_aligned(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
+		return FILAR_NO_MEMORY;
 	state->run = run;
 	state->params = params;
 	state->body = bodies[params[LOOP_WORK]];

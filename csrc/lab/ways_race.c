@@ -111,10 +111,9 @@ static enum filar_status setup_race(struct way_run *run)
 			"section_steps", run->params[PARAM_SECTION_STEPS], 0, STEPS_MAX);
 	if (status != FILAR_OK)
 		return status;
-	state = memory_acquire_aligned(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = state;
+		return FILAR_NO_MEMORY;
 	pthread_mutex_init(&state->mutex, NULL);
 	state->run = run;
 	state->increments = increments;
@@ -245,10 +244,9 @@ static enum filar_status setup_torn(struct way_run *run)
 
 	if (status != FILAR_OK)
 		return status;
-	state = memory_acquire_aligned(1, sizeof *state);
+	state = way_acquire_state(run, sizeof *state);
 	if (state == NULL)
-		return status_detail(FILAR_NO_MEMORY, "no memory");
-	run->state = state;
+		return FILAR_NO_MEMORY;
 	pthread_mutex_init(&state->mutex, NULL);
 	state->run = run;
 	state->reads = reads;

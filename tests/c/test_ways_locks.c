@@ -80,8 +80,8 @@ static bool ran(const struct outcome *outcome)
 	return false;
 }
 
-static const char *const lock_ways[] = { "lock-pthread", "lock-spin", "lock-ticket", "lock-mcs",
-	"count-atomic", "count-cas", "count-own" };
+static const char *const lock_ways[] = { "lock-pthread", "lock-filar", "lock-filar-green",
+	"lock-spin", "lock-ticket", "lock-mcs", "count-atomic", "count-cas", "count-own" };
 
 TEST(locks_and_atomics_lose_no_count_alone)
 {
@@ -339,6 +339,7 @@ static void fail_all(const char *way, size_t count, const int64_t *params)
 TEST(every_failure_of_the_outside_leaves_nothing_behind)
 {
 	fail_all("lock-mcs", 1, (int64_t[]){ 1 });
+	fail_all("lock-filar-green", 1, (int64_t[]){ 1 });
 	fail_all("lock-crawl", 2, (int64_t[]){ 3, 1000 });
 	fail_all("race-plain", 2, (int64_t[]){ 1000, 1 });
 	fail_all("race-torn", 2, (int64_t[]){ 1000, 1 });
@@ -347,6 +348,7 @@ TEST(every_failure_of_the_outside_leaves_nothing_behind)
 	if (cpus_allowed() < 2)
 		return;
 	fail_all("lock-spin", 1, (int64_t[]){ 2 });
+	fail_all("lock-filar-green", 1, (int64_t[]){ 2 });
 	fail_all("line-sharing", 1, (int64_t[]){ 2 });
 }
 #endif

@@ -52,6 +52,8 @@ def _ns(value: float) -> str:
 # some 0.2 to 2 ms, against starts that differ by about 1 us.
 KINDS: tuple[tuple[str, str, int, int], ...] = (
     ("pthread", "lock-pthread", 5_000, 10_000),
+    ("filar", "lock-filar", 5_000, 10_000),
+    ("filar, green threads", "lock-filar-green", 5_000, 10_000),
     ("spin", "lock-spin", 10_000, 20_000),
     ("ticket", "lock-ticket", 2_000, 20_000),
     ("mcs", "lock-mcs", 2_000, 10_000),
@@ -60,7 +62,7 @@ KINDS: tuple[tuple[str, str, int, int], ...] = (
     ("per-thread counter", "count-own", 300_000, 200_000),
     ("plain", "count-plain", 200_000, 200_000),
 )
-GUARDS = ("pthread", "spin", "ticket", "mcs", "atomic add", "CAS loop", "per-thread counter")
+GUARDS = tuple(kind for kind, *_ in KINDS if kind != "plain")
 
 
 def _alone(kind: str) -> str:
