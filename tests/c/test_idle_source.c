@@ -199,25 +199,35 @@ TEST(a_source_may_come_when_workers_sleep_already)
 	stop();
 }
 
+struct yielder {
+	struct reader *reader;
+	_Atomic bool runs;
+};
+
 static void yield_until_done(void *argument)
 {
-	struct reader *reader = argument;
+	struct yielder *yielder = argument;
 
-	while (!load_acquire(&reader->done))
+	store_release(&yielder->runs, true);
+	while (!load_acquire(&yielder->reader->done))
 		green_yield();
 }
 
 TEST(a_busy_worker_looks_at_the_source_now_and_then)
 {
 	struct reader reader = { .ready = false };
+	struct yielder yielders[2] = { { .reader = &reader }, { .reader = &reader } };
 	struct green_ref refs[3];
 
 	start(1, false);
 	attach();
 	refs[0] = spawn(wait_for_event, &reader);
-	refs[1] = spawn(yield_until_done, &reader);
-	refs[2] = spawn(yield_until_done, &reader);
+	refs[1] = spawn(yield_until_done, &yielders[0]);
+	refs[2] = spawn(yield_until_done, &yielders[1]);
 	WAIT_UNTIL(load_acquire(&reader.ready));
+	/* One that yields alone leaves the queue empty: the worker would look for that reason. */
+	for (int i = 0; i < 2; i++)
+		WAIT_UNTIL(load_acquire(&yielders[i].runs));
 	send_event(&reader);
 	for (int i = 0; i < 3; i++)
 		join(refs[i]);
