@@ -38,6 +38,8 @@
 	X(PIPE, "pipe2")                                                                           \
 	X(EVENTFD, "eventfd")                                                                      \
 	X(SOCKETPAIR, "socketpair")                                                                \
+	X(SOCKET, "socket")                                                                        \
+	X(EPOLL_CREATE, "epoll_create")                                                            \
 	X(GETRLIMIT, "getrlimit")                                                                  \
 	X(SIGMASK, "pthread_sigmask")                                                              \
 	X(TGKILL, "tgkill")                                                                        \

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -202,6 +203,20 @@ int call_socketpair(int domain, int type, int fds[2])
 	if (fails(FAILPOINT_SOCKETPAIR, EMFILE))
 		return -1;
 	return socketpair(domain, type, 0, fds);
+}
+
+int call_socket(int domain, int type, int protocol)
+{
+	if (fails(FAILPOINT_SOCKET, EMFILE))
+		return -1;
+	return socket(domain, type, protocol);
+}
+
+int call_epoll_create(int flags)
+{
+	if (fails(FAILPOINT_EPOLL_CREATE, EMFILE))
+		return -1;
+	return epoll_create1(flags);
 }
 
 int call_getrlimit(int resource, struct rlimit *limit)

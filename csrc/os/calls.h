@@ -50,6 +50,8 @@ ssize_t call_write(int fd, const void *buffer, size_t bytes);
 int call_pipe2(int fds[2], int flags);
 int call_eventfd(unsigned initial, int flags);
 int call_socketpair(int domain, int type, int fds[2]);
+int call_socket(int domain, int type, int protocol);
+int call_epoll_create(int flags);
 int call_getrlimit(int resource, struct rlimit *limit);
 /* A signal to one kernel thread of this process. */
 int call_tgkill(pid_t tid, int signal);
