@@ -141,8 +141,6 @@ static enum filar_status connect_client(struct load *load, struct client *client
 static void ask_again(struct load *load, struct client *client)
 {
 	client->state = IDLE;
-	if (is_slow(load, client))
-		return;
 	if (load->options.reconnect) {
 		hang_up(client);
 		if (connect_client(load, client) != FILAR_OK) {
@@ -150,7 +148,8 @@ static void ask_again(struct load *load, struct client *client)
 			return;
 		}
 	}
-	send_request(load, client);
+	if (!is_slow(load, client))
+		send_request(load, client);
 }
 
 /* ---- answers ---- */

@@ -146,7 +146,7 @@ static enum filar_status read_usage(const struct http_way *way, struct usage *us
 static enum filar_status await_rest(const struct way_run *run, const struct http_way *way)
 {
 	int64_t deadline_ns = clock_now_ns() + REST_MAX_NS;
-	double before, after = 0;
+	double before = 0, after = 0;
 	enum filar_status status = read_cpu(way, &before);
 
 	while (status == FILAR_OK) {
