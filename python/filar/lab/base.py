@@ -61,6 +61,7 @@ FAMILIES = (
     "Pools",
     "Speedup",
     "Python",
+    "Servers",
     "Sharing",
     "Scheduling",
     "Locks and races",

@@ -1,7 +1,7 @@
 """The lab's web service in Python: one handler, served by threads, a pool, green threads or asyncio.
 
-Run as a script, in an interpreter of its own: `httpserver.py MODE [WORKERS]`. It listens on a free port of the loopback,
-prints the port, and serves until its standard input ends or its parent dies. What a request asks for is what
+Run as a script, in an interpreter of its own: `httpserver.py MODE [WORKERS]`. It listens on a free port of the
+loopback, prints the port, and serves until its standard input ends or its parent dies. What a request asks for is what
 csrc/lab/http.h says: "/work?steps=N&block_us=M" computes (the same native code), blocks, and echoes.
 """
 
@@ -224,7 +224,7 @@ async def _on_streams(listener: socket.socket, block: Callable[[float], Any]) ->
 
 
 async def _block_loop(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: ASYNC251 - that this stops everybody is what is shown
+    time.sleep(seconds)
 
 
 async def _block_thread(seconds: float) -> None:
@@ -272,7 +272,7 @@ def _die_with_parent() -> None:
 
 def main(arguments: list[str]) -> int:
     """Serves until killed."""
-    mode, workers = arguments[0], int(arguments[1]) if len(arguments) > 1 else 8
+    serve, workers = MODES[arguments[0]], int(arguments[1]) if len(arguments) > 1 else 8
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _die_with_parent()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -281,7 +281,7 @@ def main(arguments: list[str]) -> int:
     compute(1)  # what it imports is imported before the first client comes
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
     print(listener.getsockname()[1], flush=True)
-    MODES[mode](listener, workers)
+    serve(listener, workers)
     return 0
 
 

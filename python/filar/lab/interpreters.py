@@ -15,7 +15,7 @@ from pathlib import Path
 from filar.errors import FilarError
 from filar.lab import pyworker
 
-__all__ = ["Interpreter", "free_threaded", "gil_is_on", "interpreters"]
+__all__ = ["Helper", "Interpreter", "free_threaded", "gil_is_on", "interpreters"]
 
 FREE_THREADED = ("python3.15t", "python3.14t", "python3.13t")
 PATIENCE_S = 20.0
@@ -48,34 +48,18 @@ def _is_free(path: str) -> bool:
     return told.stdout.strip() == "False"
 
 
-class Interpreter:
-    """A process that runs `pyworker`; ends with its standard input, so it cannot outlive this one."""
+class Helper:
+    """A process that answers on its standard output in lines, and ends at the latest with this object."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen(
-            [path, "-I", "-S", str(Path(pyworker.__file__))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            bufsize=1,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
         )
-        try:
-            self._read()
-        except BaseException:
-            self.close()
-            raise
 
-    def order(self, threads: int, steps: int) -> None:
-        """Begins `steps` steps on each of so many threads; returns at once."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{threads} {steps}\n")
-        self._process.stdin.flush()
-
-    def stamps(self) -> tuple[int, int]:
-        """Blocks until the order is done: first start and last end, CLOCK_MONOTONIC in ns."""
-        start, end = map(int, self._read().split())
-        return start, end
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
 
     def close(self) -> None:
         """Ends and reaps the process, whatever it does."""
@@ -87,7 +71,8 @@ class Interpreter:
                 with suppress(OSError):
                     stream.close()
 
-    def _read(self) -> str:
+    def read_line(self) -> str:
+        """Blocks for its next line, for a while; FilarError without one."""
         stdout = self._process.stdout
         assert stdout is not None
         with selectors.DefaultSelector() as selector:
@@ -100,6 +85,29 @@ class Interpreter:
         if not line:
             raise FilarError("the other interpreter has ended")
         return line
+
+
+class Interpreter(Helper):
+    """A process that runs `pyworker`; ends with its standard input, so it cannot outlive this one."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__([path, "-I", "-S", str(Path(pyworker.__file__))])
+        try:
+            self.read_line()
+        except BaseException:
+            self.close()
+            raise
+
+    def order(self, threads: int, steps: int) -> None:
+        """Begins `steps` steps on each of so many threads; returns at once."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{threads} {steps}\n")
+        self._process.stdin.flush()
+
+    def stamps(self) -> tuple[int, int]:
+        """Blocks until the order is done: first start and last end, CLOCK_MONOTONIC in ns."""
+        start, end = map(int, self.read_line().split())
+        return start, end
 
 
 @contextmanager
