@@ -280,8 +280,7 @@ static enum sleep_end wait_until_done(struct future *self, PyObject *timeout)
 	int64_t deadline_ns;
 	bool was_woken, done;
 
-	if (!check_process(self->generation, "future") ||
-		!py_deadline(timeout, &deadline_ns))
+	if (!check_process(self->generation, "future") || !py_deadline(timeout, &deadline_ns))
 		return SLEEP_RAISED;
 	waiter_init(&sleeper.waiter);
 	guard_lock(&self->guard);

@@ -781,8 +781,7 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 	} else {
 		double number = PyFloat_AsDouble(seconds);
 
-		if ((number == -1.0 && PyErr_Occurred()) ||
-			!py_deadline(seconds, &deadline_ns))
+		if ((number == -1.0 && PyErr_Occurred()) || !py_deadline(seconds, &deadline_ns))
 			return NULL;
 		if (number < 0) {
 			PyErr_SetString(PyExc_ValueError, "a sleep is at least 0 seconds");
