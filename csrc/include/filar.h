@@ -61,6 +61,9 @@ const char *filar_status_sentence(int status);
  * known. Valid until the next filar call of this kernel thread. */
 const char *filar_status_detail(void);
 void filar_status_detail_clear(void);
+/* The errno of the system call that made this kernel thread's last failed call fail; 0 if none did.
+ * Means nothing after FILAR_TIMED_OUT, FILAR_INTERRUPTED and FILAR_CANCELLED. */
+int32_t filar_status_errno(void);
 
 /* ---- this library ------------------------------------------------------------------------ */
 
@@ -578,10 +581,6 @@ int filar_select_until(
  * Other failures are those of the system call: the status that its errno means (FILAR_SYSTEM for
  * most), and filar_status_errno() is that errno, e.g. EBADF, ECONNRESET, EPIPE.
  */
-
-/* The errno behind this kernel thread's last failed call; 0 if it was not a system call that
- * failed.  Valid as filar_status_detail(). */
-int32_t filar_status_errno(void);
 
 enum filar_fd_events {
 	FILAR_READABLE = 1, /* a read (accept, ...) would not wait; also at the end of the data */
