@@ -6,6 +6,8 @@
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.Lock(), RLock, Condition, ...     what threads wait for, with the shapes of `threading` and `queue`
     filar.Channel(16), filar.select(...)    items from sender to receiver, and waiting for the first of several
+    filar.net.serve(handler, address)       sockets for green threads; servers, TLS, socketserver, http
+    filar.wait_process(popen)               waits for a child process
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
     from filar import lab                   experiments: lab.run("kthread-create", quick=True)
@@ -132,6 +134,7 @@ __all__ = [
     "spawn",
     "timeout",
     "topology",
+    "wait_process",
     "why_not",
     "yield_",
 ]
@@ -139,8 +142,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "pool", "report"):
+    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "net", "pool", "report"):
         return importlib.import_module(f"filar.{name}")
+    if name == "wait_process":
+        from filar.net import wait_process
+
+        globals()[name] = wait_process
+        return wait_process
     if name == "ThreadPoolExecutor":
         from filar.pool import ThreadPoolExecutor
 
