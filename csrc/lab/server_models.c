@@ -23,6 +23,7 @@
 #include "base/memory.h"
 #include "lab/http.h"
 #include "lab/server.h"
+#include "lab/server_green.h"
 #include "os/calls.h"
 #include "os/clock.h"
 
@@ -340,6 +341,7 @@ enum filar_status server_start(const struct server_page *shared)
 	case SERVER_EVENTS:
 		return start_events();
 	case SERVER_GREEN:
+		return server_start_green(page->listener, page->options.workers);
 	case SERVER_KINDS:
 		break;
 	}

@@ -168,7 +168,7 @@ TEST(a_quantile_is_right_to_a_sixtyfourth)
 
 static bool serves(int64_t kind)
 {
-	return SERVER_MAY_START && kind < SERVER_GREEN;
+	return SERVER_MAY_START && kind < SERVER_KINDS;
 }
 
 static void check_served(struct setting setting)

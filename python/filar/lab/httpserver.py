@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 BYTES_MAX = 2048
 BACKLOG = 4096
 BACK_OFF_S = 0.005
+CONNECTIONS_MAX = 60_000
 _STACK_BYTES = 256 * 1024
 _NUMBER = {name: re.compile(rb"[?&]" + name + rb"=(\d+)") for name in (b"steps", b"block_us")}
 _REFUSED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -247,9 +248,24 @@ def on_asyncio_threads(listener: socket.socket, workers: int) -> None:
     asyncio.run(main())
 
 
+def on_green(listener: socket.socket, workers: int) -> None:
+    """A green thread for each connection; a call that blocks is made on a kernel thread kept for that."""
+    from filar import blocking, net
+
+    def block(seconds: float) -> None:
+        blocking(time.sleep, seconds)
+
+    def handle(connection: Any, address: Any) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        serve_connection(connection, block)
+
+    net.serve(handle, net.adopt(listener), max_connections=CONNECTIONS_MAX)
+
+
 MODES: dict[str, Callable[[socket.socket, int], None]] = {
     "threads": on_threads,
     "pool": on_pool,
+    "green": on_green,
     "asyncio": on_asyncio,
     "asyncio-threads": on_asyncio_threads,
 }
