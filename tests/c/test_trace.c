@@ -307,13 +307,15 @@ static void *scribble(void *pointer)
 static void check_scribbles(void)
 {
 	for (size_t i = 0; i < record_count; i++) {
-		const filar_trace_record *record = &records[i], *before = &records[i - 1];
+		const filar_trace_record *record = &records[i];
+		const filar_trace_record *before = i > 0 ? &records[i - 1] : record;
 
 		if (record->event != TRACE_MARK)
 			continue;
 		CHECK_EQ(record->object, record->subject);
 		CHECK_EQ(record->argument, (int32_t)record->subject);
-		if (i == 0 || before->thread != record->thread || before->event != TRACE_MARK)
+		if (before == record || before->thread != record->thread ||
+			before->event != TRACE_MARK)
 			continue;
 		CHECK(record->subject > before->subject);
 		CHECK(record->time_ns >= before->time_ns);
@@ -517,6 +519,27 @@ TEST(a_wake_says_whether_time_passed_or_somebody_cancelled)
 	stop_runtime(runtime);
 }
 
+/* By the calling thread. */
+static bool has(enum trace_event event, uint64_t subject, int argument)
+{
+	const filar_trace_record *found;
+
+	for (int n = 0; (found = find(event, subject, n)) != NULL; n++) {
+		if (found->thread == gettid() && found->argument == argument)
+			return true;
+	}
+	return false;
+}
+
+static uint32_t wait_number(const char *name)
+{
+	uint32_t number = 0;
+
+	while (strcmp(filar_trace_wait_name(number), name) != 0)
+		number++;
+	return number;
+}
+
 TEST(a_wake_from_outside_and_a_kernel_threads_wait_are_recorded)
 {
 	struct pair pair = { .runtime = start_runtime(1) };
@@ -537,22 +560,11 @@ TEST(a_wake_from_outside_and_a_kernel_threads_wait_are_recorded)
 	CHECK_EQ(filar_event_wait_until(pair.event, filar_now_ns() + 100000), FILAR_TIMED_OUT);
 	stop();
 	waiting = named("waiting");
-	CHECK_EQ(first(TRACE_GREEN_WAKE, waiting)->argument, TRACE_WAKE_POSTED);
-	CHECK_EQ(first(TRACE_GREEN_WAKE, waiting)->thread, gettid());
-	for (int n = 0; n < count(TRACE_PARK_END, 0); n++) {
-		const filar_trace_record *end = find(TRACE_PARK_END, 0, n);
-
-		if (end->thread != gettid() || end->argument != FILAR_TIMED_OUT)
-			continue;
-		CHECK_EQ(strcmp(filar_trace_wait_name(
-					(uint32_t)first(TRACE_PARK, end->subject)->argument),
-				 "event"),
-			0);
-		stop_runtime(pair.runtime);
-		CHECK_EQ(filar_event_destroy(pair.event), FILAR_OK);
-		return;
-	}
-	CHECK(false);
+	CHECK(has(TRACE_GREEN_WAKE, waiting, TRACE_WAKE_POSTED));
+	CHECK(has(TRACE_PARK, 0, (int)wait_number("event")));
+	CHECK(has(TRACE_PARK_END, 0, FILAR_TIMED_OUT));
+	stop_runtime(pair.runtime);
+	CHECK_EQ(filar_event_destroy(pair.event), FILAR_OK);
 }
 
 static void compute_until_told(void *pointer)
