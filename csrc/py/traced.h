@@ -4,8 +4,10 @@
 #ifndef FILAR_PY_TRACED_H
 #define FILAR_PY_TRACED_H
 
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
 #include "base/tracepoint.h"
-#include "py/border.h"
 
 /* The name of a callable, or of whatever a str says, for the subject.  With the GIL; leaves the
  * exception as it is.  Only while tracing. */
