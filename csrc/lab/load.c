@@ -383,7 +383,8 @@ enum filar_status load_run(struct load *load, int64_t length_ns)
 			return FILAR_CANCELLED;
 		turn(load, end);
 	}
-	/* What is on its way is left there: its answer comes in the next run, or never. */
+	/* What came while this thread was kept from running; what is on its way is left there. */
+	turn(load, 0);
 	load->counts.length_ns = clock_now_ns() - begun;
 	load->counts.silent = count_silent(load);
 	return FILAR_OK;

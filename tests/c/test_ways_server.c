@@ -171,14 +171,19 @@ static bool serves(int64_t kind)
 	return SERVER_MAY_START && kind < SERVER_KINDS;
 }
 
+/* On a busy machine a window may pass before the server has had its turn: then another. */
 static void check_served(struct setting setting)
 {
-	struct once once = run(setting);
+	struct once once;
+	int windows = 0;
 
-	CHECK_EQ(once.status, FILAR_OK);
-	CHECK(once.values[SERVED] > 0);
+	do {
+		once = run(setting);
+		CHECK_EQ(once.status, FILAR_OK);
+		CHECK(once.values[FAILED] == 0);
+		CHECK_LE(++windows, 1000);
+	} while (!(once.values[SERVED] > 0));
 	CHECK(once.values[P50] > 0 && once.values[P50] <= once.values[P99]);
-	CHECK(once.values[FAILED] == 0);
 }
 
 TEST(every_kind_of_server_answers)
@@ -221,9 +226,7 @@ TEST(slow_clients_starve_a_pool_by_connection_and_no_dispatcher)
 	CHECK(once.values[SILENT] == 100);
 	setting.patience_ns = 20 * NS_PER_S;
 	setting.kind = SERVER_POOL;
-	once = run(setting);
-	CHECK_EQ(once.status, FILAR_OK);
-	CHECK(once.values[SERVED] > 0);
+	check_served(setting);
 	check_nothing_left(fds_open(), 0);
 }
 

@@ -17,6 +17,7 @@ from filar.lab.bench import Bench
 from filar.lab.servers import (
     ALONE,
     AMONG,
+    BLOCK_QUICK,
     CPU,
     EACH,
     EVENTS,
@@ -28,6 +29,7 @@ from filar.lab.servers import (
     SERVED,
     SLOW_CREW,
     SLOW_POOL,
+    SLOW_QUICK,
     THREADS,
     WITH,
     HttpServer,
@@ -208,38 +210,48 @@ def test_nothing_measured_cannot_be_judged(name):
 # ---- for real ----
 
 
+def run_until_served(name, variants):
+    """Rounds until each of the variants has served somebody: on a busy machine a short window may pass without."""
+    served, result = set(), None
+    for _ in range(5):
+        result = run_once(name)
+        for variant in variants:
+            found = result.rows.find(variant, SERVED)
+            assert found is not None, (variant, result.notes)
+            assert result.rows.find(variant, FAILED).max == 0, (variant, result.notes)
+            if found.max > 0:
+                served.add(variant)
+        if served == set(variants):
+            return result
+    raise AssertionError(f"nobody was served by {set(variants) - served}")
+
+
 def test_models_run():
-    result = run_once("server-models")
     one = lab.find("server-models")
-    for model in MODELS:
-        for clients in one.counts_quick:
-            variant = one.variant(model, clients)
-            assert result.rows.floor(variant, SERVED) > 0, result.notes
-            assert result.rows.floor(variant, LATENCY) > 0
-            assert result.rows.find(variant, CPU).unit == "ns"
-            assert result.rows.find(variant, MEMORY).unit == "B"
-            assert result.rows.find(variant, FAILED).max == 0
-    for model in EACH:
-        assert result.rows.floor(one.each_variant(model), SERVED) > 0
+    variants = [one.variant(model, clients) for model in MODELS for clients in one.counts_quick]
+    result = run_until_served("server-models", variants + [one.each_variant(model) for model in EACH])
+    for metric, unit in ((LATENCY, "ns"), (CPU, "ns"), (MEMORY, "B")):
+        rows = result.rows.of_metric(metric)
+        assert rows
+        assert {found.unit for found in rows} == {unit}
+    assert all(found.min > 0 for found in result.rows.of_metric(LATENCY))
     assert not any("port" in found.params for found in result.rows)
     assert result.charts()
 
 
 def test_blocking_runs():
-    result = run_once("server-blocking")
     one = lab.find("server-blocking")
-    # Physics: what blocks one after the other for 2 ms cannot be more than 500 a second, with an edge for the window's
-    # ends.
-    assert 0 < result.rows.median(one.variant(EVENTS, WITH), SERVED) < 560
-    assert result.rows.median(one.variant(POOLS[1], WITH), SERVED) > 0
+    result = run_until_served("server-blocking", [one.variant(model, WITH) for model in BLOCK_QUICK])
+    # Physics: what blocks one after the other for 2 ms cannot be more than 500 a second, the window's ends aside.
+    assert result.rows.find(one.variant(EVENTS, WITH), SERVED).max < 560
     assert result.charts()
 
 
 def test_slow_clients_run():
-    result = run_once("server-slow-clients")
     one = lab.find("server-slow-clients")
+    others = [one.variant(model, what) for model in SLOW_QUICK for what in (AMONG, ALONE) if model is not SLOW_CREW]
+    result = run_until_served("server-slow-clients", others)
     assert result.rows.find(one.variant(SLOW_CREW, AMONG), SERVED).max == 0
-    assert result.rows.floor(one.variant(SLOW_POOL, AMONG), SERVED) > 0
     assert result.charts()
 
 

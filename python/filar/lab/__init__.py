@@ -25,6 +25,7 @@ from filar.lab import (
 )
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
+from filar.lab.cluster import Machines, on_cluster
 from filar.lab.compare import Comparison, compare
 from filar.lab.report import Report, load
 from filar.lab.result import Result
@@ -34,6 +35,7 @@ __all__ = [
     "Bench",
     "Comparison",
     "Experiment",
+    "Machines",
     "Progress",
     "Report",
     "Result",
@@ -47,6 +49,7 @@ __all__ = [
     "load",
     "locks",
     "memory",
+    "on_cluster",
     "pools",
     "processes",
     "pythons",
