@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define HTTP_BYTES_MAX 2048u
+#define HTTP_BYTES_MAX 1024u
 
 struct http_request {
 	size_t bytes;     /* of all of it */

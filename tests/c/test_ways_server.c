@@ -30,7 +30,7 @@ static const struct setting usual = { SERVER_EVENTS, 2, 4, 0, 0, 10 * MS, 0, 100
 static struct once run(struct setting setting)
 {
 	return once_run("serve-http", (const int64_t *)&setting, sizeof setting / sizeof(int64_t),
-		1, first_cpu());
+		1, -1);
 }
 
 /* ---- the service ---- */
@@ -290,7 +290,7 @@ static void lose_server(int signal, int expected)
 		return;
 	setting.window_ns = 60 * NS_PER_S;
 	plan = once_plan("serve-http", (const int64_t *)&setting, sizeof setting / sizeof(int64_t),
-		1, 1, first_cpu());
+		1, 1, -1);
 	CHECK_EQ(plan_start(plan), FILAR_OK);
 	WAIT_UNTIL((child = some_child()) != 0);
 	CHECK_EQ(kill(child, signal), 0);

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-BYTES_MAX = 2048
+BYTES_MAX = 1024
 BACKLOG = 4096
 BACK_OFF_S = 0.005
 CONNECTIONS_MAX = 60_000
