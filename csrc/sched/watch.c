@@ -11,7 +11,6 @@
  */
 #include "base/check.h"
 #include "kthread/kthread.h"
-#include "os/calls.h"
 #include "os/clock.h"
 #include "os/futex.h"
 #include "sched/scheduler.h"
@@ -74,13 +73,13 @@ static void see_anew(struct worker *worker, uint32_t ticks, uint32_t section, in
 	store_relaxed(&worker->seen_since_ns, now_ns);
 	/* A system call: only for what may turn out to be stuck. */
 	if (now_ns != 0 && (section & 1) == 0 && worker->scheduler->blocking.watch.stuck_ns > 0)
-		worker->seen_cpu_ns = kthread_cpu_ns(worker->kthread);
+		worker->seen_cpu_ns = kthread_cpu_ns(load_relaxed(&worker->kthread));
 }
 
 /* Since it was first seen it has slept in the kernel most of the time, or computed. */
 static enum worker_relief kind_of_stuck(struct worker *worker, int64_t age_ns)
 {
-	int64_t used_ns = kthread_cpu_ns(worker->kthread) - worker->seen_cpu_ns;
+	int64_t used_ns = kthread_cpu_ns(load_relaxed(&worker->kthread)) - worker->seen_cpu_ns;
 
 	return used_ns < age_ns / 8 ? RELIEF_STUCK : RELIEF_COMPUTING;
 }
@@ -118,8 +117,17 @@ static void preempt(struct worker *worker, int64_t age_ns)
 	/* Real-time signals are queued: to a kernel thread that has no CPU they would come all at
 	 * once, each on top of the last. */
 	if (exchange_acq_rel(&worker->signalled, 1) == 0 &&
-		call_tgkill(load_relaxed(&worker->tid), scheduler->preempt_signal) != 0)
+		!kthread_signal(load_relaxed(&worker->kthread), scheduler->preempt_signal))
 		store_release(&worker->signalled, 0);
+}
+
+/* It is in its loop, and whoever has started it has said by which kernel thread: that one may come
+ * later than the worker's first steps.  Until then it is left alone. */
+static bool runs(struct worker *worker)
+{
+	/* K9: acquire; pairs with K8.  K11: acquire; pairs with K10. */
+	return load_acquire(&worker->doing) == WORKER_RUNNING &&
+	       load_acquire(&worker->kthread) != NULL;
 }
 
 static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
@@ -129,7 +137,7 @@ static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
 
 	if (ticks != worker->seen_ticks)
 		sight->quiet = false;
-	if (load_relaxed(&worker->doing) != WORKER_RUNNING) {
+	if (!runs(worker)) {
 		see_anew(worker, ticks, section, 0);
 		return;
 	}

@@ -5,7 +5,6 @@
 #include "sched/worker.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "arch/cpu.h"
 #include "base/check.h"
@@ -550,10 +549,15 @@ static bool begin(struct worker *worker, struct self *self)
 		worker->status = worker->scheduler->worker_begins(worker);
 	if (worker->status != FILAR_OK)
 		return false;
-	store_relaxed(&worker->tid, gettid());
 	self->worker = worker;
 	context_init_running(&worker->loop);
 	return true;
+}
+
+static void say_running(struct worker *worker)
+{
+	/* K8: release; pairs with K9: this start came after whatever an earlier one left. */
+	store_release(&worker->doing, WORKER_RUNNING);
 }
 
 void worker_main(void *pointer)
@@ -564,14 +568,14 @@ void worker_main(void *pointer)
 	bool begun = begin(worker, self);
 	struct work *work;
 
-	scheduler_worker_is_up(scheduler);
+	scheduler_worker_is_up(worker);
 	if (begun) {
-		store_relaxed(&worker->doing, WORKER_RUNNING);
+		say_running(worker);
 		while ((work = worker_find_work(worker)) != NULL ||
 			!load_relaxed(&scheduler->stopping)) {
 			if (work == NULL)
 				continue;
-			store_relaxed(&worker->doing, WORKER_RUNNING);
+			say_running(worker);
 			if (FILAR_UNLIKELY(work == &worker->retirement))
 				blocking_retire(worker);
 			else

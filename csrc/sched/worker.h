@@ -98,11 +98,12 @@ struct worker {
 	struct deque spawners;                          /* A  whose children run first */
 	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
-	struct kthread *kthread;                        /* I */
+	/* A  of whoever starts and joins it, by K10; NULL: it is not known there yet */
+	_Atomic(struct kthread *) kthread;
+	_Atomic uint32_t up;         /* A  futex: 1 when it has begun or could not */
 	_Atomic uint32_t signalled;  /* A  watcher sets, handler clears: one signal at a time */
-	_Atomic int32_t tid;         /* A  the kernel's; for signals */
 	int32_t cpu;                 /* I  pinned to; -1: not */
-	enum filar_status status;    /* S  the worker's until it runs its loop */
+	enum filar_status status;    /* S  the worker's until it is up */
 	bool spare;                  /* I  stands in for blocked workers */
 	bool retired;                /* L */
 	struct worker *retired_next; /* L */
