@@ -25,7 +25,7 @@
 #define WATCH_SLOW_NS    (2 * NS_PER_MS)  /* from here on begin() may ask for a closer look */
 #define WATCH_LONGEST_NS (10 * NS_PER_MS) /* without watch_ns */
 #define WATCH_RETRY_NS   (100 * NS_PER_MS)
-#define WATCH_QUIET      2 /* looks at sleeping workers before it sleeps deeply itself */
+#define WATCH_QUIET      1 /* looks at sleeping workers before it sleeps deeply itself */
 
 /* What one look has found. */
 struct sight {

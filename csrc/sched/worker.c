@@ -318,9 +318,10 @@ static struct work *close_mailbox(struct worker *worker, struct work *found)
 }
 
 /*
- * Whether a search that has found nothing goes on.  One whose last search was answered while it
- * spun goes on for about as long as a wake-up would take: then a partner that runs on another CPU,
- * or was only interrupted, does not have to pay for one.  *until_ns is the search's, 0 before.
+ * Whether a search that has found nothing goes on.  One whose last search was answered from outside
+ * while it spun goes on for about as long as a wake-up would take: then a partner that runs on
+ * another CPU, or was only interrupted, does not have to pay for one.  What is stolen has no
+ * partner that waits.  *until_ns is the search's, 0 before.
  */
 static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 {
@@ -335,8 +336,8 @@ static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 	return clock_now_ns() < *until_ns;
 }
 
-/* Searches for a while. */
-static struct work *search(struct worker *worker)
+/* Searches for a while; *stolen: what is returned was in another worker's queue. */
+static struct work *search(struct worker *worker, bool *stolen)
 {
 	struct scheduler *scheduler = worker->scheduler;
 	struct work *work = NULL;
@@ -349,8 +350,10 @@ static struct work *search(struct worker *worker)
 		if (round > 0)
 			pause_until_submitted(worker);
 		work = worker_pick(worker);
-		if (work == NULL && worker->runq.shared)
+		if (work == NULL && worker->runq.shared) {
 			work = steal_round(worker);
+			*stolen = work != NULL;
+		}
 		if (load_relaxed(&scheduler->stopping))
 			break;
 	}
@@ -469,7 +472,7 @@ static struct work *worker_find_work(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 	struct work *work = worker->handed;
-	bool searching;
+	bool searching, stolen = false;
 
 	worker->handed = NULL;
 	if (FILAR_UNLIKELY(is_surplus(worker)) && work == NULL)
@@ -484,8 +487,8 @@ static struct work *worker_find_work(struct worker *worker)
 	searching = idle_begin_search(&scheduler->idle, (scheduler->worker_count + 1) / 2);
 	for (bool slept = false;; slept = true) {
 		if (searching)
-			work = search(worker);
-		worker->eager = work != NULL && !slept;
+			work = search(worker, &stolen);
+		worker->eager = work != NULL && !slept && !stolen;
 		if (work != NULL || load_relaxed(&scheduler->stopping) || is_surplus(worker))
 			break;
 		sleep_once(worker, searching);

@@ -67,10 +67,10 @@ struct worker {
 	uint32_t impatience;            /* W  searches that found nothing: worker.c */
 	uint32_t spawner_streak;        /* W  picks of spawners since the last look at the queue */
 	bool has_spawners;              /* W  there may be some */
-	bool eager;                     /* W  its last search was answered without a sleep */
-	uint32_t anchored;              /* W  pieces of work that can only run here (pinned.h) */
-	void *local;                    /* I  the upper layer's part of this worker */
-	void *carrier;                  /* W  the part of the layer above that one */
+	bool eager;        /* W  its last search was answered from outside, without a sleep */
+	uint32_t anchored; /* W  pieces of work that can only run here (pinned.h) */
+	void *local;       /* I  the upper layer's part of this worker */
+	void *carrier;     /* W  the part of the layer above that one */
 
 	/* For the layer that switches stacks: who was left, and what to do with it on the next
 	 * stack. */
