@@ -243,7 +243,8 @@ static bool is_surplus(struct worker *worker)
 	struct scheduler *scheduler = worker->scheduler;
 
 	/* At the end nobody is: who comes back from its rest then is still in the list. */
-	return worker->anchored == 0 && load_relaxed(&scheduler->blocking.watch.surplus) &&
+	return load_relaxed(&worker->anchored) == 0 &&
+	       load_relaxed(&scheduler->blocking.watch.surplus) &&
 	       !load_relaxed(&scheduler->stopping);
 }
 

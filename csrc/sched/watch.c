@@ -165,18 +165,32 @@ static void see_to_source(struct scheduler *scheduler)
 		idle_wake_one(&scheduler->idle);
 }
 
-/* A spare that is one too many and sleeps does not hear of it: one for each look. */
+/* A spare that is one too many, does nothing, and could retire if it heard of it; or NULL. */
+static struct worker *idle_surplus(struct scheduler *scheduler)
+{
+	/* As for nobody_runs(). */
+	if (load_seq_cst(&scheduler->blocking.active) <= load_relaxed(&scheduler->working))
+		return NULL;
+	for (uint32_t i = scheduler->worker_count; i < scheduler_made(scheduler); i++) {
+		struct worker *spare = &scheduler->workers[i];
+		uint32_t doing = load_relaxed(&spare->doing);
+
+		if ((doing == WORKER_SLEEPING || doing == WORKER_SEARCHING) &&
+			load_relaxed(&spare->anchored) == 0)
+			return spare;
+	}
+	return NULL;
+}
+
+/* One for each look. */
 static void wake_surplus(struct scheduler *scheduler, struct sight *sight)
 {
-	if (!load_relaxed(&scheduler->blocking.watch.surplus))
+	struct worker *spare = idle_surplus(scheduler);
+
+	if (spare == NULL)
 		return;
-	for (uint32_t i = scheduler->worker_count; i < scheduler_made(scheduler); i++) {
-		if (load_relaxed(&scheduler->workers[i].doing) != WORKER_SLEEPING)
-			continue;
-		sight->quiet = false;
-		idle_wake_worker(&scheduler->idle, i);
-		return;
-	}
+	sight->quiet = false;
+	idle_wake_worker(&scheduler->idle, spare->index);
 }
 
 static struct sight look_around(struct scheduler *scheduler)
@@ -213,18 +227,18 @@ static bool doze(struct watch *watch, uint32_t *mood, uint32_t next, int64_t unt
 	return true;
 }
 
-/* Sleeps until somebody runs; false: somebody does already. */
-static bool sleep_deeply(struct scheduler *scheduler, uint32_t *mood)
+/* Sleeps until somebody runs; not at all if somebody does, or has since the last look made a
+ * sleeping spare one too many. */
+static void sleep_deeply(struct scheduler *scheduler, uint32_t *mood)
 {
 	struct watch *watch = &scheduler->blocking.watch;
 
 	/* K3: seq_cst, before the look at who sleeps.  Pairs with K4. */
 	if (!cas_seq_cst(&watch->mood, mood, WATCH_DEEP))
-		return false;
-	*mood = WATCH_DEEP;
-	while (nobody_runs(scheduler) && load_seq_cst(&watch->mood) == WATCH_DEEP)
+		return;
+	while (nobody_runs(scheduler) && idle_surplus(scheduler) == NULL &&
+		load_seq_cst(&watch->mood) == WATCH_DEEP)
 		(void)futex_wait_until(&watch->mood, WATCH_DEEP, DEADLINE_NEVER);
-	return true;
 }
 
 static int64_t longest_period(const struct watch *watch)
@@ -275,7 +289,7 @@ void watch_main(void *pointer)
 
 		quiet_looks = sight.quiet ? quiet_looks + 1 : 0;
 		if (quiet_looks >= WATCH_QUIET)
-			(void)sleep_deeply(scheduler, &mood);
+			sleep_deeply(scheduler, &mood);
 		else
 			(void)doze(watch, &mood,
 				wait_ns >= WATCH_SLOW_NS ? WATCH_SLOW : WATCH_ALERT,

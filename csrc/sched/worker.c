@@ -149,6 +149,20 @@ static uint64_t fair_share(struct scheduler *scheduler)
 	return share < RUNQ_STEAL_MAX ? share : RUNQ_STEAL_MAX;
 }
 
+/* What comes from outside, in the order in which its submitter made it. */
+static struct work *take_submitted(struct worker *worker, bool on_time)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work *work = mailbox_take(&scheduler->mailbox);
+
+	/* M4: acquire; pairs with M3. */
+	if (work != NULL || load_acquire(&scheduler->inject.count) == 0)
+		return work;
+	/* Who found the mailbox full with its first has put its second into the queue. */
+	work = mailbox_take(&scheduler->mailbox);
+	return work != NULL ? work : take_injected(worker, on_time ? 1 : fair_share(scheduler));
+}
+
 static void poll_source(struct worker *worker, enum idle_poll when)
 {
 	struct idle_source *source = load_acquire(&worker->scheduler->idle.source);
@@ -174,9 +188,7 @@ struct work *worker_pick_outside(struct worker *worker)
 		if (work != NULL)
 			return work;
 	}
-	work = mailbox_take(&scheduler->mailbox);
-	if (work == NULL && inject_count(&scheduler->inject) > 0)
-		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
+	work = take_submitted(worker, on_time);
 	if (work != NULL || on_time)
 		return work;
 	/* A deadline or the source may have put something there. */

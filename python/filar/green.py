@@ -143,9 +143,9 @@ class RuntimeStatistics:
     worker_sleeps: int
     worker_wakes: int
     deadlines_fired: int
-    blocking_calls: int  # `blocking()`, nested ones not counted
+    blocking_calls: int  # of filar_blocking_begin(), nested ones not counted
     workers_relieved: int  # times somebody stood in for a worker that was blocked or stuck
-    workers_stuck: int  # of these, without `blocking()`
+    workers_stuck: int  # of these, for `watch_ms`
     spares_started: int
     spares_refused: int  # times one was wanted and could not be had
     preemptions: int  # of native green threads
@@ -157,10 +157,12 @@ class GreenRuntime:
     `workers`: kernel threads. `pin`: None, "compact", "scatter", or a list of CPUs. `stack_size`: bytes of each green
     thread's stack (address space; only what is used costs memory), None: as Python's version needs.
 
-    `spares`: how many workers may stand in for those that are in `blocking()`, made when needed; None: 64, but none
-    with one worker. A spare runs what has not been started yet and native green threads; started Python ones stay
-    where they are. `watch_ms`: whoever runs for so many milliseconds without a wait or yield, with others behind it,
-    counts as blocked too, also without `blocking()`; None: never. A worker that waits for the GIL looks like that.
+    `spares`: how many workers may stand in for blocked ones, made when needed; None: 64, but none with one worker. A
+    worker counts as blocked between filar_blocking_begin() and _end() of native code, and after `watch_ms`
+    milliseconds in one green thread without a wait or yield while others wait; None: never, since a worker that waits
+    for the GIL looks like that. A spare runs what has not been started yet and native green threads; started Python
+    ones stay where they are. (`blocking()` needs neither: it runs its call elsewhere.)
+
     `native_preempt_ms`: a green thread of `spawn_native(..., preemptible=True)` that runs for so long is made to
     yield, by a signal; at least 0.1; None: never. It does nothing to green threads that run Python.
 
