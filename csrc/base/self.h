@@ -21,6 +21,7 @@ struct self {
 	struct trace_ring *trace_ring; /* W  NULL until the first record while tracing */
 	int32_t tid;                   /* W  the kernel's number, 0 until block/owner.c asked */
 	struct wait_around *around;    /* W  NULL, or what goes on around waits: green/waiter.h */
+	int32_t status_errno;          /* W  see filar_status_errno() */
 	char status_detail[240];       /* W  see status.h */
 };
 

@@ -49,7 +49,7 @@ enum filar_status {
 	FILAR_NOT_FOUND = -13,     /* no such thing */
 	FILAR_FORKED = -14,        /* the object belongs to the parent process of a fork */
 	FILAR_SYSTEM = -15,        /* an unexpected error of the operating system; see the detail */
-	FILAR_CLOSED = -16,        /* the channel is closed (and, to receive, empty) */
+	FILAR_CLOSED = -16, /* the channel is closed (and, to receive, empty); or the fd was */
 	FILAR_STATUS_LAST = -16
 };
 
@@ -61,6 +61,9 @@ const char *filar_status_sentence(int status);
  * known. Valid until the next filar call of this kernel thread. */
 const char *filar_status_detail(void);
 void filar_status_detail_clear(void);
+/* The errno of the system call that made this kernel thread's last failed call fail; 0 if none did.
+ * Means nothing after FILAR_TIMED_OUT, FILAR_INTERRUPTED and FILAR_CANCELLED. */
+int32_t filar_status_errno(void);
 
 /* ---- this library ------------------------------------------------------------------------ */
 
@@ -559,6 +562,92 @@ typedef struct {
 int filar_select_until(
 	filar_select_case *cases, uint32_t count, int64_t deadline_ns, uint32_t *chosen);
 
+/* ---- waiting for file descriptors -------------------------------------------------------- */
+/*
+ * Sockets, pipes, terminals, eventfd, timerfd, pidfd, signalfd, inotify: whatever poll(2) takes.  A
+ * green thread that waits leaves its worker free; its runtime has one epoll for all, made when it
+ * is first needed.  A kernel thread sleeps in ppoll(2).  What nobody can wait for (a regular file)
+ * is ready at once, as poll(2) has it.
+ *
+ * Waits take deadlines and end as all waits do (see "things to wait on"), or with FILAR_CLOSED:
+ * somebody called filar_close() or filar_forget() meanwhile.  Any number of threads may wait for
+ * one file descriptor.
+ *
+ * Close what filar has waited for, or read and written, by filar_close(), or call filar_forget()
+ * before close(2), dup2(2), or before handing it to somebody who will close it.  Otherwise a later
+ * file with the same number is taken for it, and the functions that read, write and accept may then
+ * wait in vain (filar_wait_fd_until() would notice).
+ *
+ * Other failures are those of the system call: the status that its errno means (FILAR_SYSTEM for
+ * most), and filar_status_errno() is that errno, e.g. EBADF, ECONNRESET, EPIPE.
+ */
+
+enum filar_fd_events {
+	FILAR_READABLE = 1, /* a read (accept, ...) would not wait; also at the end of the data */
+	FILAR_WRITABLE = 2, /* a write would not wait, or connecting has ended */
+	FILAR_PRIORITY = 4, /* urgent data and the like (POLLPRI) */
+	FILAR_HANGUP = 8,   /* asked for: the peer will send nothing more (POLLRDHUP).  Told, asked
+			       for or not: that, or both directions are over (POLLHUP) */
+	FILAR_ERROR = 16    /* never asked for, always told (POLLERR) */
+};
+
+/*
+ * Until one of the events is there *now*, whatever the caller or others have read before: one
+ * system call, none more for the wait.  The fd may be in any mode.  *ready (may be NULL): those of
+ * `events` that are there, with FILAR_HANGUP and FILAR_ERROR; 0 without FILAR_OK.  A deadline that
+ * has passed: only looks.  It may be over again when the caller comes to use it, if others read the
+ * same file.
+ */
+int filar_wait_fd_until(int fd, int32_t events, int64_t deadline_ns, int32_t *ready);
+int filar_wait_readable_until(int fd, int64_t deadline_ns);
+int filar_wait_writable_until(int fd, int64_t deadline_ns);
+
+/* All waits for the fd end with FILAR_CLOSED, in every runtime and on kernel threads; filar knows
+ * nothing of it any more.  It stays open.  FILAR_INVALID: fd < 0. */
+int filar_forget(int fd);
+/* filar_forget(), and close(2), whose failure it reports (the fd is gone nevertheless). */
+int filar_close(int fd);
+
+/*
+ * As the system calls of these names, but where those say EAGAIN these wait.  They try first, and
+ * wait without a further system call.  *done is the number of bytes, also where the call ends
+ * otherwise (0 with FILAR_OK: end of the data, or bytes is 0).
+ *
+ * On sockets recv and send never block the kernel thread (MSG_DONTWAIT) and send raises no SIGPIPE.
+ * The others want O_NONBLOCK; without it (a terminal that is shared, a file) they wait until it is
+ * ready, then make the call as between filar_blocking_begin() and _end(): `read` then keeps its
+ * deadline as long as nobody else reads the same, `write` only if there is room.
+ */
+int filar_read_until(int fd, void *buffer, size_t bytes, int64_t deadline_ns, size_t *done);
+int filar_write_until(int fd, const void *buffer, size_t bytes, int64_t deadline_ns, size_t *done);
+int filar_recv_until(
+	int fd, void *buffer, size_t bytes, int flags, int64_t deadline_ns, size_t *done);
+int filar_send_until(
+	int fd, const void *buffer, size_t bytes, int flags, int64_t deadline_ns, size_t *done);
+/* Until all is sent: *done < bytes only without FILAR_OK. */
+int filar_write_all_until(
+	int fd, const void *buffer, size_t bytes, int64_t deadline_ns, size_t *done);
+int filar_send_all_until(
+	int fd, const void *buffer, size_t bytes, int flags, int64_t deadline_ns, size_t *done);
+/* With the address of the other side: a struct sockaddr in `address`, *address_bytes its room
+ * before and its length after the call.  Both NULL: it is not wanted. */
+int filar_recvfrom_until(int fd, void *buffer, size_t bytes, int flags, void *address,
+	uint32_t *address_bytes, int64_t deadline_ns, size_t *done);
+int filar_sendto_until(int fd, const void *buffer, size_t bytes, int flags, const void *address,
+	uint32_t address_bytes, int64_t deadline_ns, size_t *done);
+/* message: struct msghdr. */
+int filar_recvmsg_until(int fd, void *message, int flags, int64_t deadline_ns, size_t *done);
+int filar_sendmsg_until(int fd, const void *message, int flags, int64_t deadline_ns, size_t *done);
+/*
+ * The new socket is O_NONBLOCK and closed on exec.  A connection that is gone before it was taken
+ * is passed over.  FILAR_LIMIT (errno EMFILE, ENFILE): no fd to be had; the connection stays in
+ * line, and the next call says the same, so close something or sleep a little first.
+ */
+int filar_accept_until(
+	int fd, void *address, uint32_t *address_bytes, int64_t deadline_ns, int *accepted);
+/* The socket must be O_NONBLOCK.  Without FILAR_OK it may still be connecting: close it. */
+int filar_connect_until(int fd, const void *address, uint32_t address_bytes, int64_t deadline_ns);
+
 /* ---- pools -------------------------------------------------------------------------------- */
 /*
  * A pool runs calls (a body and its argument) on workers, kernel threads that share its queues.  A
@@ -904,6 +993,65 @@ int filar_nqueens(filar_pool *pool, const filar_loop_options *options, int32_t n
 int filar_fib(filar_pool *pool, int32_t n, int64_t *result);
 /* Ascending; scratch has room for as many.  Equal values keep their order; no NaN. */
 int filar_merge_sort(filar_pool *pool, double *values, double *scratch, int64_t count);
+
+/* ---- a native HTTP server ---------------------------------------------------------------- */
+/*
+ * HTTP/1.1 with keep-alive, a green thread for each connection, on a runtime of its own: the native
+ * side of the lab's server experiments.  It answers any path with 200 and, as the body, that of the
+ * request, or "filar\n" if it has none.  Parameters in the query make it work first:
+ *   steps=N     N dependent multiplications (see filar_kernel_spin()); at most 10^9
+ *   sleep_us=N  waits, as for another service: only the green thread; at most 10^7
+ *   block_us=N  blocks its kernel thread, as a foreign library would, between
+ *               filar_blocking_begin() and _end(); at most 10^7
+ * Bad requests get 400, 405, 408, 411, 413, 414, 431, 501 or 505 and are closed.
+ */
+typedef struct filar_http filar_http;
+
+typedef struct {
+	const char *address; /* in numbers, IPv4 or IPv6; NULL: 127.0.0.1 */
+	uint32_t port;       /* 0: any that is free */
+	uint32_t workers;    /* as filar_runtime_options.workers */
+	/* As there; FILAR_SPARES_DEFAULT.  0: what blocks, blocks its worker. */
+	int32_t spare_workers_max;
+	uint32_t connections_max; /* at a time; beyond, the kernel keeps them waiting; 0: 65,536 */
+	uint32_t backlog;         /* of listen(2); 0: 4,096 */
+	uint32_t head_bytes_max;  /* of a request line and its headers; 0: 8,192; at most 65,536 */
+	uint32_t body_bytes_max;  /* 0: 1 MiB */
+	/* A whole request, from its first byte, and a whole answer, each within this; 0: 10 s.  So
+	 * a client that dribbles is cut off. */
+	int64_t request_ns;
+	int64_t idle_ns; /* between two requests; 0: 60 s */
+} filar_http_options;
+
+typedef struct {
+	uint64_t connections; /* open now */
+	/* The rest only grows. */
+	uint64_t accepted;
+	uint64_t requests;        /* answered with 200 */
+	uint64_t refused;         /* answered with an error */
+	uint64_t broken;          /* connections that ended inside a request or an answer */
+	uint64_t timed_out;       /* because of request_ns or idle_ns */
+	uint64_t accept_failures; /* no fd or memory: it waited a little and went on */
+} filar_http_stats;
+
+void filar_http_options_init(filar_http_options *options);
+/* Listens when it returns.  options NULL: the defaults.  FILAR_INVALID: the address; FILAR_BUSY:
+ * the port is taken; FILAR_LIMIT and others of sockets and runtimes. */
+int filar_http_start(filar_http **server, const filar_http_options *options);
+uint32_t filar_http_port(filar_http *server);
+int filar_http_read_stats(filar_http *server, filar_http_stats *stats);
+/* As filar_runtime_read_stats(), _dump(). */
+int filar_http_read_runtime_stats(filar_http *server, filar_runtime_stats *stats);
+int filar_http_dump(filar_http *server, int fd);
+/*
+ * Stops listening, lets requests under way be answered, closes idle connections, and waits until
+ * all are gone.  Once the deadline has passed the rest is cut off: FILAR_TIMED_OUT, and all the
+ * same the server has ended.  FILAR_INTERRUPTED: a signal; call it again.  Blocks the kernel
+ * thread.
+ */
+int filar_http_stop_until(filar_http *server, int64_t deadline_ns);
+/* After a stop; in the child of a fork at any time.  Else FILAR_BUSY.  NULL is allowed. */
+int filar_http_destroy(filar_http *server);
 
 /* ---- the lab ----------------------------------------------------------------------------- */
 /*

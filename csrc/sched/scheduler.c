@@ -342,6 +342,8 @@ bool scheduler_is_forked(const struct scheduler *scheduler)
 
 void scheduler_deinit(struct scheduler *scheduler)
 {
+	struct idle_source *source;
+
 	if (!scheduler_is_forked(scheduler)) {
 		stop_workers(scheduler);
 	} else {
@@ -352,6 +354,9 @@ void scheduler_deinit(struct scheduler *scheduler)
 		if (scheduler->blocking.watch.kthread != NULL)
 			kthread_release(scheduler->blocking.watch.kthread);
 	}
+	source = load_relaxed(&scheduler->idle.source);
+	if (source != NULL && source->destroy != NULL)
+		source->destroy(source);
 	free_workers(scheduler);
 }
 

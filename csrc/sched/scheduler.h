@@ -145,10 +145,11 @@ static inline uint32_t scheduler_made(struct scheduler *scheduler)
 	return load_seq_cst(&scheduler->made);
 }
 
-/* From any thread, once, at any time: idle_source.h. */
-static inline void scheduler_attach_source(struct scheduler *scheduler, struct idle_source *source)
+/* From any thread, at any time: idle_source.h.  False: it has one already. */
+FILAR_MUST_USE static inline bool scheduler_attach_source(
+	struct scheduler *scheduler, struct idle_source *source)
 {
-	idle_attach_source(&scheduler->idle, source);
+	return idle_attach_source(&scheduler->idle, source);
 }
 
 static inline bool scheduler_has_spares(const struct scheduler *scheduler)

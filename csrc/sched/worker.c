@@ -393,6 +393,18 @@ static int64_t become_keeper(struct scheduler *scheduler, bool *keeper)
 	return *keeper ? load_seq_cst(&scheduler->deadlines.earliest) : DEADLINE_NEVER;
 }
 
+/* What the source has given it is made ready before anybody else can wait there; it counts as a
+ * searcher again, so whoever finds the role taken meanwhile relies on its next look. */
+static void stop_keeping(struct worker *worker)
+{
+	struct idle *idle = &worker->scheduler->idle;
+	struct idle_source *source = load_acquire(&idle->source);
+
+	if (source != NULL)
+		source->poll(source, worker, IDLE_POLL_SLEPT);
+	store_seq_cst(&idle->keeper, 0);
+}
+
 static void sleep_once(struct worker *worker, bool was_searching)
 {
 	struct scheduler *scheduler = worker->scheduler;
@@ -412,10 +424,10 @@ static void sleep_once(struct worker *worker, bool was_searching)
 		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
 	}
 	pinned_end_sleep(&worker->pinned);
-	if (keeper)
-		store_seq_cst(&scheduler->idle.keeper, 0);
 	idle_get_up(&scheduler->idle);
 	store_relaxed(&worker->doing, WORKER_SEARCHING);
+	if (keeper)
+		stop_keeping(worker);
 }
 
 /* Found something; the last searcher sees to it that somebody searches if there is more, or keeps
