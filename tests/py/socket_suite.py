@@ -6,6 +6,7 @@ the classes taken from it; what does not apply is left out, each with its reason
 threads. A test that has made no socket of ours has tested nothing, and fails.
 """
 
+import concurrent.futures.thread  # noqa: F401 (filar.blocking() is to have real threads)
 import importlib
 import signal
 import sys
