@@ -1,47 +1,41 @@
-"""INTERIM: poll(2) in slices, on a kernel thread of blocking()."""
+"""How everything in this package waits: for a file descriptor, until a time, whatever kind of thread calls."""
 
 import errno
 import os
-import select
 import time
 
-from filar.green import blocking
+from filar._lib import ffi, lib, wait
+from filar.errors import ClosedError
 
 __all__ = ["READABLE", "WRITABLE", "close_fd", "forget_fd", "remaining", "wait_fd"]
 
-READABLE = select.POLLIN
-WRITABLE = select.POLLOUT
-_gone: dict[int, int] = {}
-
-
-def _poll(fd: int, events: int, deadline: float | None, number: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, events)
-    while True:
-        for _, got in poll.poll(10):
-            if got & select.POLLNVAL:
-                raise OSError(errno.EBADF, "the socket is closed")
-            return True
-        if _gone.get(fd, 0) != number:
-            raise OSError(errno.EBADF, "the socket was closed while a thread waited for it") from None
-        if deadline is not None and time.monotonic() >= deadline:
-            return False
+READABLE: int = lib.FILAR_READABLE
+WRITABLE: int = lib.FILAR_WRITABLE
 
 
 def wait_fd(fd: int, events: int, timeout: float | None) -> bool:
+    """Waits until the file descriptor is ready; False when `timeout` seconds pass first.
+
+    Parks a green thread, a kernel thread sleeps. OSError (EBADF) when it is, or while it waits becomes, closed.
+    """
     if fd < 0:
         raise OSError(errno.EBADF, "the socket is closed")
-    deadline = None if timeout is None else time.monotonic() + timeout
-    return blocking(_poll, fd, events, deadline, _gone.get(fd, 0))
+    try:
+        return wait(lambda deadline_ns: lib.filar_wait_fd_until(fd, events, deadline_ns, ffi.NULL), timeout)
+    except ClosedError:
+        raise OSError(errno.EBADF, "the socket was closed while a thread waited for it") from None
 
 
 def forget_fd(fd: int) -> None:
-    _gone[fd] = _gone.get(fd, 0) + 1
+    """Those who wait for it hear EBADF; it stays open."""
+    lib.filar_forget(fd)
 
 
 def close_fd(fd: int) -> None:
-    forget_fd(fd)
-    os.close(fd)
+    """Closes it; those who wait for it hear EBADF."""
+    if lib.filar_close(fd) != lib.FILAR_OK:
+        code = lib.filar_status_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def remaining(deadline: float | None) -> float | None:
