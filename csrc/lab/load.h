@@ -29,8 +29,8 @@ struct load_options {
 	int64_t pause_ns; /* a slow one's time between two bytes */
 	int64_t steps;    /* what each request asks for */
 	int64_t block_us;
-	bool reconnect;      /* a connection for each request */
-	int64_t patience_ns; /* to wait for first answers while connecting */
+	bool reconnect;                         /* a connection for each request */
+	int64_t patience_ns;                    /* to wait for first answers while connecting */
 	bool (*cancelled)(const void *context); /* asked now and then */
 	const void *context;
 };

@@ -207,7 +207,7 @@ class ServerModels(Experiment):
         "Latencies are of single requests within a window; CPU time, context switches and memory are the server's own, "
         "without what the kernel keeps for sockets and stacks of threads."
     )
-    quick = Budget(seconds=3.2, rounds_max=7, rounds_min=6)
+    quick = Budget(seconds=3.2, rounds_max=6, rounds_min=6)
     full = Budget(seconds=12.0, rounds_max=20, rounds_min=6)
     references = (
         Reference("one after the other", 33_800, "1/s", _HERE, SERVED),
@@ -380,7 +380,7 @@ class ServerBlocking(Experiment):
         "By Little's law, requests served a second times the time that each is blocked is how many were blocked at "
         "once: 1 in a server with one thread, at most the threads of a pool."
     )
-    quick = Budget(seconds=3.2, rounds_max=7, rounds_min=6)
+    quick = Budget(seconds=3.2, rounds_max=6, rounds_min=6)
     full = Budget(seconds=12.0, rounds_max=20, rounds_min=6)
     references = (
         Reference("one after the other", 513, "1/s", "32 clients, 10 µs and 2 ms blocked, 2-core VM", SERVED),
@@ -487,7 +487,7 @@ class ServerSlowClients(Experiment):
         f"{SLOW_WORKERS} threads, which either keep a client to its end or take requests as they become ready. "
         "Counted and timed are the ordinary clients' requests alone."
     )
-    quick = Budget(seconds=3.2, rounds_max=7, rounds_min=6)
+    quick = Budget(seconds=3.2, rounds_max=6, rounds_min=6)
     full = Budget(seconds=10.0, rounds_max=20, rounds_min=6)
 
     @staticmethod
