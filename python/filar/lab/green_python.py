@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 from filar.chart import format_quantity
 from filar.errors import FilarError
-from filar.lab import pictures, pymodels, stats
+from filar.lab import pictures, stats
 from filar.lab.base import (
     CONDITIONAL,
     FAILS,
@@ -54,8 +55,8 @@ class Order:
     """What one model is asked to do in each round.
 
     `per` names the parameter that is chosen so that an order takes about as long as the others: the number of turns,
-    of so many `operations` each. `fork` does it in a child of the model's process, which begins with nothing allocated, after doing it with
-    the parameters `warm`. `kind` and `facts` are for the row.
+    of so many `operations` each. `fork` does it in a child of the model's process, which begins with nothing
+    allocated, after doing it once with the parameters `warm`. `kind` and `facts` are for the row.
     """
 
     variant: str
@@ -105,7 +106,7 @@ def tasks_of(
             notes.append(f"{order.variant}: not measured, {error}.")
             continue
         params = {**order.params, "kind": order.kind or KINDS.get(order.model, ""), **order.facts}
-        made.append(Task(order.variant, lambda model=model, a=arguments: model.ask(**a), units, params))
+        made.append(Task(order.variant, partial(model.ask, **arguments), units, params))
     return made
 
 

@@ -192,14 +192,16 @@ class Gaps:
 
     def __init__(self, tasks: int, window_ns: int, block_ns: int, unit_steps: int, trouble: str) -> None:
         self.window_ns, self.block_ns, self.steps, self.trouble = window_ns, block_ns, unit_steps, trouble
-        self.tasks = tasks
+        self.tasks = self.missing = tasks
         self.diaries: list[Diary] = []
         self.begin = 0
 
-    def start(self) -> None:
-        """All are there: the window begins."""
-        self.begin = clock()
-        self.diaries = [Diary(self.begin) for _ in range(self.tasks)]
+    def here(self) -> None:
+        """One more has begun, and waits until none is missing; with the last one the window begins."""
+        self.missing -= 1
+        if not self.missing:
+            self.begin = clock()
+            self.diaries = [Diary(self.begin) for _ in range(self.tasks)]
 
     def turns(self, number: int) -> Iterator[str]:
         """The life of one task: does a unit, then yields what it wants: "block", "yield" or "nothing"."""
@@ -326,7 +328,7 @@ class Filar:
                 child.join()
             return found
 
-        return self.run(main)  # type: ignore[no-any-return]
+        return self.run(main)
 
     def gaps(self, call: str = "plain", preempt_ms: int = 0, **how: Any) -> Metrics:
         """Turns by yield_(); what blocks is called as it is, or through blocking()."""
@@ -334,6 +336,9 @@ class Filar:
         pause, yield_ = gaps.block_ns / 1e9, self.filar.yield_
 
         def body(number: int) -> None:
+            gaps.here()
+            while gaps.missing:
+                yield_()
             for want in gaps.turns(number):
                 if want == "yield":
                     yield_()
@@ -343,14 +348,14 @@ class Filar:
                     self.filar.blocking(time.sleep, pause)
 
         def main() -> None:
-            gaps.start()
             for child in [self.spawn(body, number) for number in range(gaps.tasks)]:
                 child.join()
 
         if not preempt_ms:
             self.run(main)
         else:
-            with self.filar.GreenRuntime(1, preempt_ms=preempt_ms) as runtime:
+            options: dict[str, Any] = {"preempt_ms": preempt_ms}
+            with self.filar.GreenRuntime(1, **options) as runtime:
                 runtime.spawn(main).result()
         return gaps.found()
 
@@ -373,7 +378,7 @@ class Filar:
                     child.join()
             return meter.found
 
-        return self.run(main)  # type: ignore[no-any-return]
+        return self.run(main)
 
     # ---- jobs of "which-thread" ----
 
@@ -386,13 +391,13 @@ class Filar:
                 child.join()
             return clock() - begin
 
-        return self.run(main, workers=workers)  # type: ignore[no-any-return]
+        return self.run(main, workers=workers)
 
 
 class Threads:
     """Kernel threads of the standard library."""
 
-    def switch(self, turns: int, one_cpu: bool = False, **_: int) -> Metrics:
+    def switch(self, turns: int, one_cpu: bool = False) -> Metrics:
         """Two that wake each other by two locks."""
         locks, stamps = (threading.Lock(), threading.Lock()), [0, 0]
         for lock in locks:
@@ -477,9 +482,13 @@ class Threads:
     def gaps(self, **how: Any) -> Metrics:
         """Turns as the kernel and the GIL give them: nobody yields."""
         gaps = Gaps(**how)
-        pause, gate = gaps.block_ns / 1e9, threading.Event()
+        pause, gate, lock = gaps.block_ns / 1e9, threading.Event(), threading.Lock()
 
         def body(number: int) -> None:
+            with lock:
+                gaps.here()
+                if not gaps.missing:
+                    gate.set()
             gate.wait()
             for want in gaps.turns(number):
                 if want == "block":
@@ -488,8 +497,6 @@ class Threads:
         crew = [threading.Thread(target=body, args=(number,)) for number in range(gaps.tasks)]
         for thread in crew:
             thread.start()
-        gaps.start()
-        gate.set()
         for thread in crew:
             thread.join()
         return gaps.found()
@@ -508,7 +515,7 @@ class Threads:
             for created, thread in enumerate(crew, 1):
                 thread.start()
                 # The first may have waited enough before the last is there.
-                if not ended[0] and (created % 100 == 0 or created == tasks):
+                if not ended[0] and (created % 20 == 0 or created == tasks):
                     meter.look(created)
             for thread in crew:
                 thread.join()
@@ -608,6 +615,9 @@ class Asyncio:
         pause = gaps.block_ns / 1e9
 
         async def body(number: int) -> None:
+            gaps.here()
+            while gaps.missing:
+                await self.asyncio.sleep(0)
             for want in gaps.turns(number):
                 if want == "yield":
                     await self.asyncio.sleep(0)
@@ -617,7 +627,6 @@ class Asyncio:
                     await self.asyncio.to_thread(time.sleep, pause)
 
         async def main() -> None:
-            gaps.start()
             await self.asyncio.gather(*(body(number) for number in range(gaps.tasks)))
 
         self.asyncio.run(main())
@@ -683,9 +692,9 @@ class Greenlet:
     def __init__(self) -> None:
         import greenlet
 
-        self.greenlet = greenlet
+        self.greenlet: Any = greenlet
 
-    def direct(self, turns: int, **_: int) -> Metrics:
+    def direct(self, turns: int) -> Metrics:
         """Two that switch to each other by name."""
         parent = self.greenlet.getcurrent()
 
@@ -818,6 +827,9 @@ class Gevent:
         pause, pool = gaps.block_ns / 1e9, self.gevent.get_hub().threadpool
 
         def body(number: int) -> None:
+            gaps.here()
+            while gaps.missing:
+                self.gevent.sleep(0)
             for want in gaps.turns(number):
                 if want == "yield":
                     self.gevent.sleep(0)
@@ -826,7 +838,6 @@ class Gevent:
                 elif want == "block":
                     pool.apply(time.sleep, (pause,))
 
-        gaps.start()
         self.gevent.joinall([self.gevent.spawn(body, number) for number in range(gaps.tasks)])
         return gaps.found()
 
@@ -906,7 +917,7 @@ class Runloom:
 class Floor:
     """What Python itself takes: a generator's next(), the cheapest switch there is."""
 
-    def switch(self, turns: int, **_: int) -> Metrics:
+    def switch(self, turns: int) -> Metrics:
         """There and back."""
 
         def forever() -> Iterator[None]:
@@ -1037,7 +1048,7 @@ def answer(model: Any, order: dict[str, Any]) -> Metrics:
         if warm is not None:
             # Pages shared with the parent of a fork are copied when they are first written: not in the measurement.
             getattr(model, what)(**warm)
-        return getattr(model, what)(**order)  # type: ignore[no-any-return]
+        return getattr(model, what)(**order)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__}
 
@@ -1055,7 +1066,7 @@ def in_a_fork(model: Any, order: dict[str, Any]) -> Metrics:
     with os.fdopen(reader) as pipe:
         text = pipe.read()
     os.waitpid(pid, 0)
-    return json.loads(text) if text else {"error": "the child died"}  # type: ignore[no-any-return]
+    return json.loads(text) if text else {"error": "the child died"}
 
 
 def serve(name: str) -> None:

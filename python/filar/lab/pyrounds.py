@@ -106,8 +106,9 @@ def run_rounds(
 ) -> Measured:
     """Runs all tasks in shuffled rounds until the time or `rounds_max` is reached; blocks the caller.
 
-    Defaults are the budget's; the first `warmup_rounds` (1 or 0) are dropped. A task that fails with trouble from outside (FilarError, OSError) is left out from then
-    on, with a note. Ctrl-C raises KeyboardInterrupt between or inside tasks.
+    Defaults are the budget's; the first `warmup_rounds` (1 or 0) are dropped. A task that fails with trouble from
+    outside (FilarError, OSError) is left out from then on, with a note. Ctrl-C raises KeyboardInterrupt between or
+    inside tasks.
     """
     limit_s = bench.budget.seconds if seconds is None else seconds
     most = bench.budget.rounds_max if rounds_max is None else rounds_max
