@@ -26,6 +26,7 @@ from filar.lab import (
 )
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
+from filar.lab.cluster import Machines, on_cluster
 from filar.lab.compare import Comparison, compare
 from filar.lab.report import Report, load
 from filar.lab.result import Result
@@ -35,6 +36,7 @@ __all__ = [
     "Bench",
     "Comparison",
     "Experiment",
+    "Machines",
     "Progress",
     "Report",
     "Result",
@@ -50,6 +52,7 @@ __all__ = [
     "locks",
     "memory",
     "model_choice",
+    "on_cluster",
     "pools",
     "processes",
     "pythons",

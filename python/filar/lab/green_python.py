@@ -43,7 +43,8 @@ FAMILY = "Python on green threads"
 NOTES = "Lecture notes on user-level threads; in Python"
 _NS = "ns"
 
-KERNEL, GREEN, LOOP, NATIVE = "kernel threads", "green threads", "event loop", "without Python"
+KERNEL, GREEN, LOOP = "kernel threads", "green threads", "event loop"
+PLAIN, NATIVE = "one thread, no scheduler", "without Python"
 # What the programs are called, and what they are.
 KINDS = {"filar": GREEN, "threads": KERNEL, "asyncio": LOOP, "greenlet": GREEN, "gevent": GREEN, "runloom": GREEN}
 RUNLOOM = "runloom's own figure, 64 cores, no GIL"
@@ -219,7 +220,7 @@ class PySwitch(Models):
             Order(THREADS_SWITCH, "threads", "switch", per="turns", operations=2),
             Order(THREADS_ONE_CPU, "threads", "switch", {"one_cpu": True}, per="turns", operations=2),
             Order(GREENLET_DIRECT, "greenlet", "direct", per="turns", operations=2),
-            Order(GENERATOR, "floor", "switch", per="turns", operations=2, kind=LOOP),
+            Order(GENERATOR, "floor", "switch", per="turns", operations=2, kind=PLAIN),
         ]
         for model in ("filar", "asyncio", "greenlet", "gevent", "runloom"):
             for count in (2, 1_000):

@@ -458,7 +458,7 @@ def choice_table(rows: Rows) -> Table:
     """The choices as a table of facts."""
 
     def longer(value: float) -> str:
-        return "" if math.isnan(value) else f"{value:.2g} times"
+        return "" if math.isnan(value) else f"{value:.{1 if value < 10 else 0}f} times"
 
     lines = tuple(
         (one.job, one.words, ns(one.time_ns), one.then, longer(one.times), longer(one.inline)) for one in choices(rows)
@@ -484,7 +484,6 @@ class WhichThread(Experiment):
         f"Best is the shortest median, and whatever is not surely {round(100 * (AS_GOOD - 1))} % slower, round by "
         "round."
     )
-    references: ClassVar = (Reference("switch interval", 5 * MS, _NS, "sys.getswitchinterval(), the default"),)
     quick = Budget(seconds=2.6, rounds_max=10, rounds_min=6)
     full = Budget(seconds=15.0, rounds_max=40, rounds_min=10)
     work_ns: ClassVar[int] = 10 * MS

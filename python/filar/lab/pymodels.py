@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -355,7 +356,10 @@ class Filar:
             self.run(main)
         else:
             options: dict[str, Any] = {"preempt_ms": preempt_ms}
-            with self.filar.GreenRuntime(1, **options) as runtime:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # where it cannot preempt it says so, and why
+                runtime = self.filar.GreenRuntime(1, **options)
+            with runtime:
                 runtime.spawn(main).result()
         return gaps.found()
 
