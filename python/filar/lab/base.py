@@ -66,6 +66,7 @@ FAMILIES = (
     "Pools",
     "Speedup",
     "Python",
+    "Python on green threads",
     "Servers",
     "Sharing",
     "Scheduling",

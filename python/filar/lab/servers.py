@@ -89,14 +89,17 @@ class HttpServer(Helper):
     """A process that runs `httpserver`: serves on `port` until it is closed."""
 
     def __init__(self, mode: str, workers: int) -> None:
-        if not sys.executable:
-            raise FilarError("this Python does not know its own program (sys.executable is empty)")
         super().__init__([sys.executable, "-I", str(Path(httpserver.__file__)), mode, str(workers)])
         self.port = 0
 
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
     def await_port(self) -> None:
         """Blocks until it listens."""
-        self.port = int(self.read_line())
+        self.port = int(self._read())
 
 
 @contextmanager
