@@ -8,6 +8,7 @@
     filar.Channel(16), filar.select(...)    items from sender to receiver, and waiting for the first of several
     filar.net.serve(handler, address)       sockets for green threads; servers, TLS, socketserver, http
     filar.wait_process(popen)               waits for a child process
+    filar.wait_readable(fd), ...            until a file descriptor is ready, without holding up other green threads
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
     from filar import lab                   experiments: lab.run("kthread-create", quick=True)
@@ -70,6 +71,7 @@ from filar.sync import (
 )
 from filar.threads import KernelThread, ThreadStatistics
 from filar.topology import Topology, topology
+from filar.waiting import close_fd, forget_fd, wait_fd, wait_readable, wait_writable
 
 __version__: str
 
@@ -125,16 +127,21 @@ __all__ = [
     "WrongStateError",
     "__version__",
     "blocking",
+    "close_fd",
     "current",
     "doctor",
     "dump",
+    "forget_fd",
     "run",
     "select",
     "sleep",
     "spawn",
     "timeout",
     "topology",
+    "wait_fd",
     "wait_process",
+    "wait_readable",
+    "wait_writable",
     "why_not",
     "yield_",
 ]
