@@ -88,9 +88,10 @@ def test_sendfile_and_messages(mode):
 @modes
 def test_datagrams_to_a_name(mode):
     def body():
-        with net.socket(standard.AF_INET, standard.SOCK_DGRAM) as receiver, net.socket(
-            standard.AF_INET, standard.SOCK_DGRAM
-        ) as sender:
+        with (
+            net.socket(standard.AF_INET, standard.SOCK_DGRAM) as receiver,
+            net.socket(standard.AF_INET, standard.SOCK_DGRAM) as sender,
+        ):
             receiver.bind(("localhost", 0))
             receiving = nets.Task(receiver.recvfrom, 100)
             sender.sendto(b"hello", ("localhost", receiver.getsockname()[1]))
@@ -392,7 +393,7 @@ def test_waiting_for_a_process(mode, pidfd, monkeypatch):
 
 
 def test_waiting_for_a_process_that_is_no_child():
-    program = "import subprocess, sys; print(subprocess.Popen(['sleep', '60'], stdout=-3).pid)"
+    program = "import subprocess, sys; print(subprocess.Popen(['sleep', '60'], stdout=-3, stderr=-3).pid)"
 
     def body():
         pid = int(subprocess.run([sys.executable, "-c", program], capture_output=True).stdout)

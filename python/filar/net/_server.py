@@ -124,7 +124,7 @@ class Server:
     `ssl`: an ssl.SSLContext; the handshake is made on the connection's green thread. `timeout`: seconds of each
     operation of a connection's socket. `lifetime`: seconds of a whole connection, so that a client that dribbles is cut
     off; a handler sets finer limits by `filar.timeout()`. `max_connections`: at a time; beyond, they wait in the
-    system's queue, which is as long as `backlog`. `grace`: seconds for which handlers go on after `stop()`; None: until
+    system's queue, which is as long as `backlog` (and the system's limit, net.core.somaxconn). `grace`: seconds for which handlers go on after `stop()`; None: until
     they end. `workers`: of the runtime that run() makes if it is called on a kernel thread.
 
     A handler's socket is closed when it returns. If it raises, that is logged with its traceback (logger "filar.net",
@@ -142,7 +142,7 @@ class Server:
         lifetime: float | None = None,
         max_connections: int = 10_000,
         grace: float | None = 30.0,
-        backlog: int | None = None,
+        backlog: int = 4096,
         workers: int = 1,
         logger: logging.Logger | None = None,
     ) -> None:
