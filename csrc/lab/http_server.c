@@ -227,17 +227,21 @@ static bool set_idle(struct connection *connection, bool idle)
 /* Until something of the next request is there. */
 static bool wait_for_request(struct connection *connection)
 {
-	enum filar_status status = FILAR_OK;
-	size_t got = 1;
+	int64_t deadline_ns = clock_now_ns() + connection->server->options.idle_ns;
+	enum filar_status status;
+	bool goes_on;
+	size_t got;
 
 	connection->scanned = 0;
 	if (connection->filled > 0)
 		return true;
-	if (!set_idle(connection, true))
-		return false;
-	status = read_some(connection, clock_now_ns() + connection->server->options.idle_ns, &got);
+	goes_on = set_idle(connection, true);
+	/* While it is being stopped, what has come already is still answered. */
+	if (!goes_on)
+		connection->drained = false;
+	status = read_some(connection, goes_on ? deadline_ns : 0, &got);
 	(void)set_idle(connection, false);
-	if (status != FILAR_OK)
+	if (status != FILAR_OK && goes_on)
 		note_end(connection, status, false);
 	return status == FILAR_OK && got > 0;
 }
@@ -435,8 +439,9 @@ static void run_acceptor(void *argument)
 				(void)fd_close(fd);
 			break;
 		}
-		if (status == FILAR_OK && hand_over(server, fd)) {
+		if (status == FILAR_OK)
 			count(&server->accepted);
+		if (status == FILAR_OK && hand_over(server, fd)) {
 			pause_ns = PAUSE_NS_MIN;
 			/* A crowd that connects at once must not keep the others waiting. */
 			if (++in_a_row % ACCEPTS_IN_A_ROW == 0)

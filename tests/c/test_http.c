@@ -433,7 +433,7 @@ TEST(a_stop_whose_deadline_passes_cuts_off)
 
 	start(NULL);
 	fd = connect_client();
-	say(fd, "POST / HTTP/1.1\r\n" HOST "Content-Length: 100\r\n\r\nx");
+	say(fd, "GET /?sleep_us=10000000 HTTP/1.1\r\n" HOST "\r\n");
 	WAIT_UNTIL(stats().connections == 1);
 	CHECK_EQ(filar_http_stop_until(server, filar_now_ns() + 20 * NS_PER_MS), FILAR_TIMED_OUT);
 	CHECK_EQ(stats().connections, 0);
