@@ -293,12 +293,15 @@ typedef struct {
 	uint64_t number; /* 1, 2, ... in its runtime, not without gaps; 0: none */
 } filar_green;
 
-/* Where the workers run. */
+/* Where the workers run.  Those that are not pinned inherit the CPUs of the kernel thread that
+ * starts them (of a pool: the first to submit).  If that one may use one CPU only, so may they, and
+ * none of them ever spins for work: a wake-up then always costs a sleep. */
 enum filar_worker_pin {
 	FILAR_WORKERS_NOT_PINNED = 0,
 	FILAR_WORKERS_COMPACT = 1, /* one CPU each, neighbours first */
 	FILAR_WORKERS_SCATTER = 2, /* one CPU each, as far apart as can be */
-	FILAR_WORKERS_LIST = 3     /* worker i on cpus[i % cpu_count] */
+	FILAR_WORKERS_LIST =
+		3 /* worker i on cpus[i % cpu_count]; FILAR_NO_CPU: one is not online */
 };
 
 typedef struct {
@@ -419,12 +422,12 @@ void filar_blocking_end(void);
 
 /*
  * A preemptible body may be stopped between any two instructions of its own and go on on another
- * kernel thread.  So it may compute, and call what this header has in "green threads" and "things
- * to wait on" (and filar_now_ns()); nothing else: no allocation, no stdio, no lock that is not
- * filar's, no thread-local of its own, and errno only where it does not matter.  What stands
- * between these two is not interrupted and may do all that; a preemption that was due meanwhile
- * comes with the last filar_preempt_enable().  They nest; in other bodies and on kernel threads
- * they do nothing.  A preemption takes 1 to 4 KiB of the green thread's stack.
+ * kernel thread.  So it may compute, and call what this header has, but for the topology and plans;
+ * nothing else: no allocation, no stdio, no lock that is not filar's, no thread-local of its own,
+ * and errno only where it does not matter.  What a pool runs on its caller's stack is not stopped.
+ * What stands between these two is not interrupted and may do all that; a preemption that was due
+ * meanwhile comes with the last filar_preempt_enable().  They nest; in other bodies and on kernel
+ * threads they do nothing.  A preemption takes 1 to 4 KiB of the green thread's stack.
  */
 void filar_preempt_disable(void);
 void filar_preempt_enable(void);
