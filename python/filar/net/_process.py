@@ -9,7 +9,8 @@ from typing import Any
 
 from filar.errors import DeadlineError
 from filar.green import sleep
-from filar.net._wait import READABLE, close_fd, remaining, wait_fd
+from filar.net._wait import READABLE, remaining, wait_fd
+from filar.waiting import close_fd
 
 __all__ = ["wait_process"]
 

@@ -40,6 +40,9 @@ _PASSING = {
 # No file descriptor or no memory: the connection stays in line, and asking again at once would spin.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0  # seconds
+# Connections that a server which stops takes out of the system's queue: more than it usually holds (somaxconn), and not
+# without end where clients come as fast as it accepts.
+_IN_LINE_MAX = 4096
 
 
 class _BackOff:
@@ -121,7 +124,7 @@ class Server:
     `ssl`: an ssl.SSLContext; the handshake is made on the connection's green thread. `timeout`: seconds of each
     operation of a connection's socket. `lifetime`: seconds of a whole connection, so that a client that dribbles is cut
     off; a handler sets finer limits by `filar.timeout()`. `max_connections`: at a time; beyond, they wait in the
-    system's queue, which is as long as `backlog`. `grace`: seconds for which handlers go on after `stop()`; None: until
+    system's queue, which is as long as `backlog` (and the system's limit, net.core.somaxconn). `grace`: seconds for which handlers go on after `stop()`; None: until
     they end. `workers`: of the runtime that run() makes if it is called on a kernel thread.
 
     A handler's socket is closed when it returns. If it raises, that is logged with its traceback (logger "filar.net",
@@ -139,7 +142,7 @@ class Server:
         lifetime: float | None = None,
         max_connections: int = 10_000,
         grace: float | None = 30.0,
-        backlog: int | None = None,
+        backlog: int = 4096,
         workers: int = 1,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -186,6 +189,7 @@ class Server:
                 if not self._stopping:
                     self._log.info("serving on %s", self._address)
                     self._accept_all()
+            self._accept_those_in_line()
             grace = self._grace
         finally:
             self._stopping, self._scope = True, None
@@ -206,6 +210,7 @@ class Server:
         if scope is not None:
             scope.cancel()
         elif not self._started:
+            self._started = True
             self._listener.close()
 
     def statistics(self) -> ServerStatistics:
@@ -236,6 +241,22 @@ class Server:
             self._accepted += 1
             self._begin(sock, address)
             yield_()  # or a burst of connections would keep all handlers waiting
+
+    def _accept_those_in_line(self) -> None:
+        """Closing the listening socket would reset them, after they were told that they are connected."""
+        self._listener.settimeout(0)
+        for _ in range(_IN_LINE_MAX):
+            if not self._room.acquire(blocking=False):
+                return
+            try:
+                sock, address = self._listener.accept()
+            except OSError as error:
+                self._room.release()
+                if error.errno not in _PASSING:
+                    return
+                continue
+            self._accepted += 1
+            self._begin(sock, address)
 
     def _begin(self, sock: socket, address: Any) -> None:
         def ended() -> None:

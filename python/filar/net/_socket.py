@@ -16,7 +16,8 @@ from typing import Any
 
 from filar.errors import CancelledError
 from filar.green import blocking, sleep
-from filar.net._wait import READABLE, WRITABLE, close_fd, forget_fd, remaining, wait_fd
+from filar.net._wait import READABLE, WRITABLE, remaining, wait_fd
+from filar.waiting import close_fd, forget_fd
 
 __all__ = ["adopt", "create_connection", "create_server", "fromfd", "getaddrinfo", "socket", "socketpair"]
 

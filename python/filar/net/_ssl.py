@@ -42,6 +42,8 @@ class SSLSocket(ssl.SSLSocket, socket):  # type: ignore[misc]
         """What `SSLContext.wrap_socket()` calls. A handshake that is cut short, by cancelling too, closes it."""
         make: Any = super()._create  # type: ignore[misc]
         self: Self = make(sock, *args, do_handshake_on_connect=False, **kwargs)
+        # The base class detaches the given socket last, which makes the file descriptor as blocking as that was.
+        standard.socket.setblocking(self, False)
         self.do_handshake_on_connect = do_handshake_on_connect
         if not do_handshake_on_connect or not self._connected:
             return self

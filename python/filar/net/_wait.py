@@ -1,16 +1,15 @@
 """How everything in this package waits: for a file descriptor, until a time, whatever kind of thread calls."""
 
 import errno
-import os
+import select
 import time
 
-from filar._lib import ffi, lib, wait
-from filar.errors import ClosedError
+from filar import waiting
+from filar.errors import DeadlineError
 
-__all__ = ["READABLE", "WRITABLE", "close_fd", "forget_fd", "remaining", "wait_fd"]
+__all__ = ["READABLE", "WRITABLE", "remaining", "wait_fd"]
 
-READABLE: int = lib.FILAR_READABLE
-WRITABLE: int = lib.FILAR_WRITABLE
+READABLE, WRITABLE = select.POLLIN, select.POLLOUT
 
 
 def wait_fd(fd: int, events: int, timeout: float | None) -> bool:
@@ -21,21 +20,10 @@ def wait_fd(fd: int, events: int, timeout: float | None) -> bool:
     if fd < 0:
         raise OSError(errno.EBADF, "the socket is closed")
     try:
-        return wait(lambda deadline_ns: lib.filar_wait_fd_until(fd, events, deadline_ns, ffi.NULL), timeout)
-    except ClosedError:
-        raise OSError(errno.EBADF, "the socket was closed while a thread waited for it") from None
-
-
-def forget_fd(fd: int) -> None:
-    """Those who wait for it hear EBADF; it stays open."""
-    lib.filar_forget(fd)
-
-
-def close_fd(fd: int) -> None:
-    """Closes it; those who wait for it hear EBADF."""
-    if lib.filar_close(fd) != lib.FILAR_OK:
-        code = lib.filar_status_errno()
-        raise OSError(code, os.strerror(code))
+        waiting.wait_fd(fd, events, timeout)
+    except DeadlineError:
+        return False
+    return True
 
 
 def remaining(deadline: float | None) -> float | None:
