@@ -119,13 +119,13 @@ class Server:
         signal.signal(signal.SIGTERM, lambda *_: server.stop())
         server.run()
 
-    `address`: for `create_server()`, or a socket that listens, which is then the server's. It listens once it is made.
-
-    `ssl`: an ssl.SSLContext; the handshake is made on the connection's green thread. `timeout`: seconds of each
-    operation of a connection's socket. `lifetime`: seconds of a whole connection, so that a client that dribbles is cut
-    off; a handler sets finer limits by `filar.timeout()`. `max_connections`: at a time; beyond, they wait in the
-    system's queue, which is as long as `backlog` (and the system's limit, net.core.somaxconn). `grace`: seconds for which handlers go on after `stop()`; None: until
-    they end. `workers`: of the runtime that run() makes if it is called on a kernel thread.
+    `address`: for `create_server()`, or a socket that listens, which is then the server's. It listens once it is
+    made.  `ssl`: an ssl.SSLContext; the handshake is made on the connection's green thread. `timeout`: seconds of
+    each operation of a connection's socket. `lifetime`: seconds of a whole connection, so that a client that
+    dribbles is cut off; a handler sets finer limits by `filar.timeout()`. `max_connections`: at a time; beyond,
+    they wait in the system's queue, which is as long as `backlog` (and the system's limit, net.core.somaxconn).
+    `grace`: seconds for which handlers go on after `stop()`; None: until they end. `workers`: of the runtime that
+    run() makes if it is called on a kernel thread.
 
     A handler's socket is closed when it returns. If it raises, that is logged with its traceback (logger "filar.net",
     or `logger`) and the others go on; connections that break or run out of time are logged as INFO. When there is no
