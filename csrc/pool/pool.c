@@ -234,6 +234,7 @@ static struct scheduler_options scheduler_options_of(const struct pool *pool)
 		.quiet = pool_check_drained,
 		.find = pool_find,
 		.has_more = pool_has_more,
+		.peek = pool_peek,
 		.rests = pool_rests };
 }
 

@@ -24,6 +24,8 @@ enum pool_full { POOL_FULL_BLOCK, POOL_FULL_REJECT, POOL_FULL_RUN };
 enum pool_priority { POOL_HIGH, POOL_NORMAL, POOL_LOW, POOL_PRIORITIES };
 
 #define POOL_WORKERS_MAX_DEFAULT 64u
+/* Loops whose length is remembered. */
+#define POOL_SHORT_LOOPS 64u
 /* A worker looks first into what it would look into last, so often. */
 #define POOL_TURNS 61u
 
@@ -116,6 +118,7 @@ struct pool {
 	_Atomic uint64_t ended_outside; /* A  calls taken back by those who are no workers */
 	_Atomic uint32_t next_pinned;   /* A  whose turn it is */
 	_Atomic uint32_t patience;      /* A  ticks that waits spin: wait.c */
+	_Atomic uint64_t short_loops[POOL_SHORT_LOOPS]; /* A  tag << 32 | time of a step: loop.c */
 };
 
 /* ---- life: pool.c ---- */
@@ -173,6 +176,7 @@ static inline struct pool_worker *pool_worker_of(struct pool *pool)
 }
 struct work *pool_find(struct worker *worker);
 bool pool_has_more(struct worker *worker);
+bool pool_peek(struct worker *worker);
 void pool_rests(struct worker *worker, bool begins);
 extern const struct work_class pool_work_class;
 /* Whether the call that the caller is in should stop. */

@@ -235,29 +235,54 @@ struct work *pool_find(struct worker *worker)
 	return find_next(self) ? &self->work : NULL;
 }
 
-/* After I1: must see all that find_next() would find. */
-bool pool_has_more(struct worker *worker)
+/* Whether there are calls in it.  The last look before sleep takes the lock, which orders it with
+ * those who submit; whoever only peeks, and finds nothing for now, looks again. */
+static bool holds_calls(struct lane *lane, bool last_look)
 {
-	struct pool_worker *self = worker->local;
+	bool found = lane_count(lane) > 0;
+
+	if (found || !last_look)
+		return found;
+	spinlock_lock(&lane->lock);
+	found = lane_count(lane) > 0;
+	spinlock_unlock(&lane->lock);
+	return found;
+}
+
+/* Sees all that find_next() would find. */
+static bool look_everywhere(struct pool_worker *self, bool last_look)
+{
 	struct pool *pool = self->pool;
 	bool stealing = pool->options.queues == POOL_STEALING;
 	uint32_t count = pool_worker_count(pool);
 
 	for (int i = 0; i < POOL_PRIORITIES; i++) {
-		if (lane_count(&pool->lanes[i]) > 0)
+		if (holds_calls(&pool->lanes[i], last_look))
 			return true;
 	}
-	if (lane_count(&self->lane) > 0 || load_relaxed(&pool->loops_open) > 0)
+	if (holds_calls(&self->lane, last_look) || load_relaxed(&pool->loops_open) > 0)
 		return true;
 	for (uint32_t i = 0; i < count; i++) {
 		struct pool_worker *victim = pool_worker_at(pool, i);
 
 		if (victim == self)
 			continue;
-		if (forks_are_open(&victim->forks) || (stealing && lane_count(&victim->lane) > 0))
+		if (forks_are_open(&victim->forks) ||
+			(stealing && holds_calls(&victim->lane, last_look)))
 			return true;
 	}
 	return false;
+}
+
+/* After I1 or I3. */
+bool pool_has_more(struct worker *worker)
+{
+	return look_everywhere(worker->local, true);
+}
+
+bool pool_peek(struct worker *worker)
+{
+	return look_everywhere(worker->local, false);
 }
 
 /* ---- running ---- */

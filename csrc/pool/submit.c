@@ -40,6 +40,8 @@ static void tell_helpers(struct waitgroup *group)
 	waitq_wake_all(&claimed);
 }
 
+/* Locked: whoever is about to sleep looks into the lane under its lock (README.md, "Submitting").
+ */
 static void wake_for(struct pool *pool, struct lane *lane)
 {
 	struct idle *idle = &pool->scheduler.idle;
@@ -47,11 +49,11 @@ static void wake_for(struct pool *pool, struct lane *lane)
 	/* A pinned call is for one worker, and any other that searches does not see it. */
 	if (pool->options.queues == POOL_PINNED && lane->pinned) {
 		/* I2, by hand. */
-		if (IDLE_SLEEPING(fetch_add_seq_cst(&idle->word, 0)) > 0)
+		if (IDLE_SLEEPING(load_relaxed(&idle->word)) > 0)
 			idle_wake_all(idle);
 		return;
 	}
-	idle_wake_one(idle);
+	idle_wake_one_locked(idle);
 }
 
 static bool is_full(struct pool *pool, struct lane *lane)

@@ -32,7 +32,7 @@ bool idle_end_search(struct idle *idle)
 	uint64_t before = fetch_sub_seq_cst(&idle->word, IDLE_ONE_SEARCHING);
 
 	FILAR_CHECK(IDLE_SEARCHING(before) > 0);
-	return IDLE_SEARCHING(before) == 1;
+	return IDLE_SEARCHING(before) == 1 && IDLE_SLEEPING(before) > IDLE_GRANTED(before);
 }
 
 uint32_t idle_prepare_sleep(struct idle *idle, bool was_searching)

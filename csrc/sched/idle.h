@@ -40,7 +40,8 @@ void idle_init(struct idle *idle);
 
 /* running -> searching, unless `searchers_max` do already. */
 bool idle_begin_search(struct idle *idle, uint32_t searchers_max);
-/* searching -> running.  True for the last one: it looks for more work and wakes another for it. */
+/* searching -> running.  True for the last one, if somebody sleeps who could be woken: it looks for
+ * more work and wakes another for it. */
 FILAR_MUST_USE bool idle_end_search(struct idle *idle);
 
 /* running or searching -> sleeping, still awake: the caller now looks once more for work, and then
@@ -75,6 +76,17 @@ static FILAR_ALWAYS_INLINE void idle_wake_one(struct idle *idle)
 {
 	/* I2: a read-modify-write, after the work was published.  Pairs with I1. */
 	uint64_t word = fetch_add_seq_cst(&idle->word, 0);
+
+	if (IDLE_SEARCHING(word) == 0 && IDLE_SLEEPING(word) > IDLE_GRANTED(word))
+		idle_wake_one_slow(idle, word);
+}
+
+/* The same, by one who still holds the lock under which the work was published, and under which
+ * those look who are about to sleep: does not write to the word either. */
+static FILAR_ALWAYS_INLINE void idle_wake_one_locked(struct idle *idle)
+{
+	/* I2, by a relaxed load: the lock orders it. */
+	uint64_t word = load_relaxed(&idle->word);
 
 	if (IDLE_SEARCHING(word) == 0 && IDLE_SLEEPING(word) > IDLE_GRANTED(word))
 		idle_wake_one_slow(idle, word);
