@@ -375,10 +375,8 @@ static void wait_for_helpers(struct loop *loop)
 		return;
 	/* They are in their last pieces, which may be long.  A cancelled green thread cannot leave
 	 * its stack to them either. */
-	while (loop->interrupted != NULL && status != FILAR_CANCELLED &&
-		!is_stopped(loop, 0)) {
-		status = latch_wait_until(
-			&loop->inside.latch, clock_now_ns() + (int64_t)ASK_NS);
+	while (loop->interrupted != NULL && status != FILAR_CANCELLED && !is_stopped(loop, 0)) {
+		status = latch_wait_until(&loop->inside.latch, clock_now_ns() + (int64_t)ASK_NS);
 		if (status == FILAR_OK)
 			return;
 	}

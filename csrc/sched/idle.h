@@ -34,6 +34,8 @@ struct idle {
 	_Atomic(struct idle_source *) source; /* A  where the keeper waits; NULL: none */
 	_Atomic uint32_t in_source; /* A  index + 1 of the one that waits there, or is about to */
 	_Atomic uint64_t wakes;     /* A  for statistics */
+	_Atomic int32_t
+		waker_cpu; /* A  where a submitter was when it granted; -1: nowhere; a hint */
 };
 
 void idle_init(struct idle *idle);
@@ -82,14 +84,16 @@ static FILAR_ALWAYS_INLINE void idle_wake_one(struct idle *idle)
 }
 
 /* The same, by one who still holds the lock under which the work was published, and under which
- * those look who are about to sleep: does not write to the word either. */
-static FILAR_ALWAYS_INLINE void idle_wake_one_locked(struct idle *idle)
+ * those look who are about to sleep: does not write to the word either.  True: once the lock is let
+ * go of, eventcount_wake_announced() is to follow. */
+bool idle_grant_one_slow(struct idle *idle, uint64_t word);
+static FILAR_ALWAYS_INLINE bool idle_grant_one_locked(struct idle *idle)
 {
 	/* I2, by a relaxed load: the lock orders it. */
 	uint64_t word = load_relaxed(&idle->word);
 
-	if (IDLE_SEARCHING(word) == 0 && IDLE_SLEEPING(word) > IDLE_GRANTED(word))
-		idle_wake_one_slow(idle, word);
+	return IDLE_SEARCHING(word) == 0 && IDLE_SLEEPING(word) > IDLE_GRANTED(word) &&
+	       idle_grant_one_slow(idle, word);
 }
 
 /* The same, after the work was published by a seq_cst store or read-modify-write to a place where
