@@ -814,6 +814,62 @@ int filar_pool_describe_worker(filar_pool *pool, uint32_t index, filar_pool_work
 /* Queues, workers and what they run, as text to a file descriptor. */
 int filar_pool_dump(filar_pool *pool, int fd);
 
+/* ---- watching ----------------------------------------------------------------------------- */
+/*
+ * While a trace is taken, kernel threads, workers, green threads and pools leave records of what
+ * happens: spawn, run, park and on what, wake and by whom, steal, block, preempt, end.  Each kernel
+ * thread writes to a ring of its own, which keeps the newest; nobody waits for anybody.  A record
+ * costs some 50 ns; without a trace, a place where one could be written costs a load and a branch.
+ */
+
+typedef struct {
+	int64_t time_ns;  /* on filar_now_ns() */
+	uint64_t subject; /* who or what; the same thing has the same number throughout a trace */
+	uint64_t object;
+	int32_t argument;
+	int32_t thread;    /* the kernel thread that wrote it, by the kernel's id */
+	uint16_t event;    /* filar_trace_event_name() */
+	int16_t cpu;       /* where it was written; -1: not known */
+	uint32_t sequence; /* number among that ring's records, modulo 2^32 */
+} filar_trace_record;
+
+/* All zero: the defaults. */
+typedef struct {
+	uint32_t records_per_thread; /* 16..2^24, rounded up to a power of two; 0: 16,384 */
+	uint64_t bytes_max;          /* of all rings together, 48 bytes a record; 0: 64 MiB */
+} filar_trace_options;
+
+typedef struct {
+	int64_t started_ns;   /* 0: there is no trace */
+	int64_t stopped_ns;   /* 0: it is being taken */
+	uint64_t written;     /* records, those lost included */
+	uint64_t overwritten; /* lost: newer ones took their place */
+	uint64_t left_out;    /* lost: their threads got no ring (bytes_max, or no memory) */
+	uint32_t rings;       /* kernel threads that wrote at the same time, at most */
+	uint64_t bytes;       /* of all rings there are */
+} filar_trace_totals;
+
+/* One at a time in a process: FILAR_BUSY.  Forgets the one before.  options may be NULL.  A fork's
+ * child is not traced, and has no trace. */
+int filar_trace_start(const filar_trace_options *options);
+/* FILAR_WRONG_STATE: none is being taken. */
+int filar_trace_stop(void);
+/*
+ * Copies the newest `max` records at most, thread by thread and in order of time within each; any
+ * time, also while they are being written: what is overwritten meanwhile is counted, not copied.
+ * How many is returned; written - overwritten - left_out is enough room.  totals may be NULL.
+ */
+size_t filar_trace_collect(filar_trace_record *records, size_t max, filar_trace_totals *totals);
+/* Frees the memory of threads that have ended; that of others is kept for the next trace, or until
+ * they end.  FILAR_BUSY: it is being taken. */
+int filar_trace_clear(void);
+/* A record of the caller's own, "mark". */
+void filar_trace_mark(uint64_t subject, int32_t argument);
+/* NULL beyond the last one. */
+const char *filar_trace_event_name(uint32_t event);
+/* What a park waits for: the argument of "park" and "green-park".  NULL beyond the last one. */
+const char *filar_trace_wait_name(uint32_t reason);
+
 /* ---- kernels ------------------------------------------------------------------------------ */
 /*
  * Bodies to run in parallel loops: filar_parallel_for(pool, options, 0, n, filar_kernel_axpy,

@@ -6,6 +6,7 @@
  */
 #include "base/memory.h"
 #include "base/self.h"
+#include "base/tracepoint.h"
 #include "os/clock.h"
 #include "pool/pool.h"
 
@@ -90,6 +91,8 @@ static enum filar_status push_locked(
 		if (!lane_push_locked(lane, &call))
 			return FILAR_NO_MEMORY;
 		store_relaxed(&lane->pushed, load_relaxed(&lane->pushed) + 1);
+		TRACE(TRACE_CALL_SUBMIT, TRACE_ADDRESS(call.argument), TRACE_ADDRESS(call.body),
+			trace_place());
 	}
 	return FILAR_OK;
 }

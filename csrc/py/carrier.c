@@ -332,7 +332,9 @@ static void attach(struct shell *shell)
 		carrier->held = false;
 		(void)PyThreadState_Swap(shell->state);
 	} else {
+		TRACE(TRACE_GIL_WAIT, trace_runner(worker_here()), 0, 0);
 		PyEval_RestoreThread(shell->state);
+		TRACE(TRACE_GIL_HELD, trace_runner(worker_here()), 0, 0);
 	}
 }
 

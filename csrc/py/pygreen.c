@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "green/switch.h"
 #include "os/clock.h"
+#include "py/traced.h"
 
 PyTypeObject *border_green_type;
 
@@ -191,6 +192,9 @@ static void body(void *argument)
 	}
 	shell->owner = (PyObject *)self;
 	self->shell = shell;
+	if (tracepoint_is_on())
+		traced_name(
+			TRACE_GREEN_NAME, trace_runner(worker_here()), self->name, self->callable);
 	run(self);
 	shell->owner = NULL;
 	end(self);

@@ -87,7 +87,7 @@ bool blocking_relieve(struct worker *worker, enum worker_relief relief)
 	spinlock_unlock(&blocking->lock);
 	if (!relieved)
 		return false;
-	tracepoint_emit(TRACE_RELIEVE, worker->index, (int32_t)relief);
+	TRACE(TRACE_RELIEVE, 0, relief, worker->place);
 	/* All of it: those who steal take half, and come again only when they have nothing. */
 	worker_empty(worker);
 	return true;
@@ -105,7 +105,7 @@ void blocking_relieve_self(struct worker *worker)
 	spinlock_unlock(&blocking->lock);
 	if (!relieved)
 		return;
-	tracepoint_emit(TRACE_RELIEVE, worker->index, RELIEF_SECTION);
+	TRACE(TRACE_RELIEVE, 0, RELIEF_SECTION, worker->place);
 	if (worker_give_away(worker) > 0)
 		idle_wake_one(&worker->scheduler->idle);
 }
@@ -127,7 +127,7 @@ void blocking_resume(struct worker *worker)
 	spinlock_lock(&blocking->lock);
 	resume_locked(blocking, worker);
 	spinlock_unlock(&blocking->lock);
-	tracepoint_emit(TRACE_RESUME, worker->index, 0);
+	TRACE(TRACE_RESUME, 0, 0, worker->place);
 	watch_wake(worker);
 }
 
@@ -202,7 +202,7 @@ static enum filar_status stand_in(struct scheduler *scheduler)
 	struct worker *spare = recall(blocking);
 
 	if (spare != NULL) {
-		tracepoint_emit(TRACE_STAND_IN, spare->index, 0);
+		TRACE(TRACE_STAND_IN, 0, 0, spare->place);
 		parker_unpark(&spare->parker);
 		return FILAR_OK;
 	}
@@ -310,7 +310,7 @@ void blocking_retire(struct worker *worker)
 		return;
 	store_relaxed(&worker->doing, WORKER_RETIRED);
 	fetch_add_relaxed(&scheduler->blocking.retired_count, 1);
-	tracepoint_emit(TRACE_RETIRE, worker->index, 0);
+	TRACE(TRACE_RETIRE, 0, 0, worker->place);
 	hand_over_queue(worker);
 	while (is_retired(worker) && !load_seq_cst(&scheduler->stopping))
 		(void)parker_park_until(&worker->parker, DEADLINE_NEVER);

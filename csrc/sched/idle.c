@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include "base/check.h"
+#include "base/tracepoint.h"
 
 void idle_init(struct idle *idle)
 {
@@ -135,6 +136,7 @@ static bool grant(struct idle *idle, uint64_t word)
 			return false;
 	} while (!cas_seq_cst(&idle->word, &word, word + IDLE_ONE_GRANTED + IDLE_ONE_SEARCHING));
 	fetch_add_relaxed(&idle->wakes, 1);
+	TRACE(TRACE_WORKER_NOTIFY, TRACE_ADDRESS(idle), 0, 0);
 	return true;
 }
 

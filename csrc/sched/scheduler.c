@@ -244,9 +244,18 @@ enum filar_status scheduler_start_spare(struct scheduler *scheduler, struct work
 
 /* ---- start and end, the whole ---- */
 
+/* They repeat after 32,767 schedulers: a trace says less then, and nothing else. */
+static uint32_t take_serial(void)
+{
+	static _Atomic uint32_t taken;
+
+	return fetch_add_relaxed(&taken, 1) % 0x7fff + 1;
+}
+
 static void init_parts(struct scheduler *scheduler, const struct scheduler_options *options)
 {
 	memset(scheduler, 0, sizeof *scheduler);
+	scheduler->serial = take_serial();
 	scheduler->worker_count = options->workers;
 	scheduler->worker_limit = options->workers + options->spares_max;
 	scheduler->spin = several_cpus();

@@ -55,6 +55,7 @@ struct scheduler_options {
 
 struct scheduler {
 	uint32_t worker_count;  /* I  regular ones, those that rest included */
+	uint32_t serial;        /* I  1, 2, ... in this process, for traces; 15 bits */
 	size_t stack_bytes;     /* I  0: the process's default */
 	uint32_t worker_limit;  /* I  with spares */
 	_Atomic uint32_t made;  /* A  workers[0..made) are initialised; grows */

@@ -208,7 +208,7 @@ static struct work *stolen_one(struct worker *thief, struct worker *victim, stru
 {
 	COUNTER_ADD(thief, steals, 1);
 	COUNTER_ADD(thief, stolen, 1);
-	tracepoint_emit(TRACE_STEAL, victim->index, 1);
+	TRACE(TRACE_STEAL, victim->place, 1, thief->place);
 	return work;
 }
 
@@ -230,7 +230,7 @@ static struct work *steal_queue(struct worker *thief, struct worker *victim)
 		return NULL;
 	COUNTER_ADD(thief, steals, 1);
 	COUNTER_ADD(thief, stolen, count);
-	tracepoint_emit(TRACE_STEAL, victim->index, (int32_t)count);
+	TRACE(TRACE_STEAL, victim->place, count, thief->place);
 	for (uint32_t i = 1; i < count; i++)
 		worker_push(thief, taken[i]);
 	return taken[0];
@@ -407,9 +407,9 @@ static void sleep_once(struct worker *worker, bool was_searching)
 		idle_cancel_sleep(&scheduler->idle);
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
-		tracepoint_emit(TRACE_WORKER_SLEEP, worker->index, 0);
+		TRACE(TRACE_WORKER_SLEEP, 0, 0, worker->place);
 		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index, keeper);
-		tracepoint_emit(TRACE_WORKER_WAKE, worker->index, 0);
+		TRACE(TRACE_WORKER_WAKE, 0, 0, worker->place);
 	}
 	pinned_end_sleep(&worker->pinned);
 	if (keeper)
@@ -518,6 +518,7 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	memset(worker, 0, sizeof *worker);
 	worker->scheduler = scheduler;
 	worker->index = index;
+	worker->place = (int32_t)(scheduler->serial << 16 | index);
 	worker->turns = WORKER_TURNS;
 	worker->cpu = -1;
 	pinned_init(&worker->pinned);

@@ -77,6 +77,7 @@ struct worker {
 	struct work *leaving; /* W */
 	uint32_t leaving_how; /* W */
 	uint32_t index;       /* I  position in scheduler->workers */
+	int32_t place;        /* I  serial of the scheduler << 16 | index, for traces */
 	struct work *handed;  /* W  popped, but only the loop can run it */
 	struct context loop;  /* W  the worker's own stack */
 	struct random random; /* W  victims */
@@ -132,6 +133,14 @@ static inline struct worker *worker_current(void)
 static inline struct worker *worker_here(void)
 {
 	return self_get()->worker;
+}
+
+/* For traces: the caller's, 0 on a kernel thread that is no worker. */
+static inline int32_t trace_place(void)
+{
+	struct worker *worker = worker_current();
+
+	return worker != NULL ? worker->place : 0;
 }
 
 enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler, uint32_t index);
