@@ -203,7 +203,7 @@ static struct lane *worker_lane(struct pool *pool, const struct submission *how)
 	return &pool->locals[worker % workers].lane;
 }
 
-/* The same for all calls of a thread, so that they are begun in order. */
+/* The same for all calls of a thread: they lie in order. */
 static uint32_t stripe_of_caller(void)
 {
 	struct self *self = self_get_or_create();
