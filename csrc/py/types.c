@@ -56,8 +56,8 @@ static bool add_select(PyObject *module)
 static bool add_raise_interrupt(PyObject *module)
 {
 	PyObject *function = PyCFunction_New(&py_raise_interrupt_method, NULL);
-	int added = function != NULL ? PyModule_AddObjectRef(module, "raise_interrupt", function)
-				     : -1;
+	int added =
+		function != NULL ? PyModule_AddObjectRef(module, "raise_interrupt", function) : -1;
 
 	Py_XDECREF(function);
 	return added == 0;
@@ -82,7 +82,7 @@ static bool install(PyObject *module, PyObject *exceptions, PyObject *selected)
 
 	if (py_wait_prepare(exceptions) < 0 || !add_all(module, specs, FILAR_COUNT_OF(specs)) ||
 		add_type(module, &py_bounded_semaphore_spec, semaphore_type) == NULL ||
-		!add_select(module) && add_raise_interrupt(module))
+		!add_select(module) || !add_raise_interrupt(module))
 		return false;
 	py_rwlock_prepare(side_type);
 	py_channel_prepare(channel_type, (PyTypeObject *)Py_NewRef(selected));
