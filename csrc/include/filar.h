@@ -834,8 +834,8 @@ void filar_loop_options_init(filar_loop_options *options);
 /*
  * Does body(b, e, ctx) for pieces [b, e) that make up [begin, end), on the calling thread and on
  * idle workers; returns when all is done.  end <= begin: nothing to do.  FILAR_CANCELLED,
- * FILAR_TIMED_OUT: the token; FILAR_INTERRUPTED; some pieces were not done.  From any thread, also nested.  options
- * NULL: the defaults.
+ * FILAR_TIMED_OUT: the token; FILAR_INTERRUPTED; some pieces were not done.  From any thread, also
+ * nested.  options NULL: the defaults.
  */
 int filar_parallel_for(filar_pool *pool, const filar_loop_options *options, int64_t begin,
 	int64_t end, filar_range_body body, void *ctx);

@@ -365,8 +365,8 @@ class NativePool:
         `ctx`: an array, a tuple of arrays and numbers (which becomes an array of 8-byte slots: pointers, int64_t,
         double), a buffer, a pointer, or None. `grain`: the most steps of a piece; None: as it sees fit, and short
         loops stay on this thread. `schedule`: "adaptive", "static" (equal parts), "dynamic". `writes=False`: the
-        kernel only reads, so read-only arrays may be passed. Signal handlers run between two pieces, within 100 ms where
-        pieces are shorter; if one raises (Ctrl-C), the rest of the loop is not done.
+        kernel only reads, so read-only arrays may be passed. Signal handlers run between two pieces, within 100 ms
+        where pieces are shorter; if one raises (Ctrl-C), the rest of the loop is not done.
         """
         checked = Kernel.of(kernel)
         pointer = _context(checked.data if ctx is None else ctx, writes)
