@@ -54,10 +54,13 @@ size_t filar_py_green_stack_bytes(void);
 
 /*
  * Like filar_runtime_create(), for green threads that run Python: each worker gets a thread state
- * of its own.  options->stack_bytes 0: filar_py_green_stack_bytes().  FILAR_NOT_SUPPORTED: not on
- * this Python, the detail says why.
+ * of its own.  options->stack_bytes 0: filar_py_green_stack_bytes().  options->preempt_ns: Python
+ * bodies are preempted (preemption.h); before that, filar_py_preemption_prepare().
+ * FILAR_NOT_SUPPORTED: not on this Python, the detail says why.
  */
 int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options *options);
+/* filar_runtime_destroy() of such a one. */
+int filar_py_runtime_destroy(filar_runtime *runtime);
 
 /*
  * Once: `namespace` is a dict, as PyObject *.  It holds what C needs of Python (error_for,
