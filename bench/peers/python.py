@@ -167,6 +167,7 @@ class Filar:
             self.filar.spawn(interrupt)
             self.filar.sleep(None)
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         for _ in range(SAMPLES):
             try:
                 self.run(main)

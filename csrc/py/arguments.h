@@ -6,6 +6,11 @@
 
 #include "py/park.h"
 
+/* A row of a table of methods that take their own struct as self. */
+#define PY_METHOD(name, function, flags, text)                                                     \
+	{                                                                                          \
+		name, (PyCFunction)(void *)(function), flags, text                                 \
+	}
 #define PY_FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 
 struct py_call {

@@ -46,6 +46,16 @@ void *border_raise_join_cancelled(PyObject *cause)
 	return NULL;
 }
 
+int border_check_cancelled(void)
+{
+	struct green *green = green_self();
+
+	if (green == NULL || FILAR_LIKELY(!green_is_cancelled(green)))
+		return 0;
+	border_raise(status_detail(FILAR_CANCELLED, "the green thread was cancelled"));
+	return -1;
+}
+
 PyObject *border_take_exception(void)
 {
 #if PY_VERSION_HEX >= 0x030C0000

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+#include "py/arguments.h"
 #include "py/internal.h"
 
 uint32_t process_generation;
@@ -279,8 +280,7 @@ static enum sleep_end wait_until_done(struct future *self, PyObject *timeout)
 	int64_t deadline_ns;
 	bool was_woken, done;
 
-	if (!check_process(self->generation, "future") ||
-		border_deadline(timeout, &deadline_ns) != 0)
+	if (!check_process(self->generation, "future") || !py_deadline(timeout, &deadline_ns))
 		return SLEEP_RAISED;
 	waiter_init(&sleeper.waiter);
 	guard_lock(&self->guard);
@@ -678,39 +678,33 @@ static void core_dealloc(struct future *self)
 	Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-#define METHOD(name, function, flags, text)                                                        \
-	{                                                                                          \
-		name, (PyCFunction)(void *)(function), flags, text                                 \
-	}
-#define FAST (METH_FASTCALL | METH_KEYWORDS)
-
 static PyMethodDef methods[] = {
-	METHOD("result", future_result, FAST,
+	PY_METHOD("result", future_result, METH_FASTCALL | METH_KEYWORDS,
 		"result($self, timeout=None)\n--\n\n"
 		"The call's result; raises what it raised, CancelledError, or TimeoutError after\n"
 		"`timeout` seconds.  Blocks without the GIL; Ctrl-C ends the wait within 100 ms."),
-	METHOD("exception", future_exception, FAST,
+	PY_METHOD("exception", future_exception, METH_FASTCALL | METH_KEYWORDS,
 		"exception($self, timeout=None)\n--\n\nWhat the call raised, or None.  Blocks as "
 		"result() does."),
-	METHOD("done", future_done, METH_NOARGS,
+	PY_METHOD("done", future_done, METH_NOARGS,
 		"done($self)\n--\n\nTrue if it was cancelled or has finished."),
-	METHOD("running", future_running, METH_NOARGS,
+	PY_METHOD("running", future_running, METH_NOARGS,
 		"running($self)\n--\n\nTrue while the call is being executed."),
-	METHOD("cancelled", future_cancelled, METH_NOARGS,
+	PY_METHOD("cancelled", future_cancelled, METH_NOARGS,
 		"cancelled($self)\n--\n\nTrue if it was cancelled."),
-	METHOD("cancel", future_cancel, METH_NOARGS,
+	PY_METHOD("cancel", future_cancel, METH_NOARGS,
 		"cancel($self)\n--\n\n"
 		"Cancels the call if it has not begun, else returns False: a running call then "
 		"hears\nof it from filar.pool.is_cancelled(), if it asks."),
-	METHOD("add_done_callback", future_add_done_callback, METH_O,
+	PY_METHOD("add_done_callback", future_add_done_callback, METH_O,
 		"add_done_callback($self, fn, /)\n--\n\nCalls fn(self) when it is done, at once if "
 		"it is."),
-	METHOD("set_running_or_notify_cancel", future_set_running_or_notify_cancel, METH_NOARGS,
+	PY_METHOD("set_running_or_notify_cancel", future_set_running_or_notify_cancel, METH_NOARGS,
 		"set_running_or_notify_cancel($self)\n--\n\nFor executors: False if it was "
 		"cancelled."),
-	METHOD("set_result", future_set_result, METH_O,
+	PY_METHOD("set_result", future_set_result, METH_O,
 		"set_result($self, result, /)\n--\n\nFor executors and tests."),
-	METHOD("set_exception", future_set_exception, METH_O,
+	PY_METHOD("set_exception", future_set_exception, METH_O,
 		"set_exception($self, exception, /)\n--\n\nFor executors and tests."),
 	{ NULL, NULL, 0, NULL },
 };

@@ -25,24 +25,13 @@ void border_reraise(PyObject *exception, PyObject *traceback);
 int border_install_errors(PyObject *namespace);
 /* The joined one was cancelled, which the joiner must not take for being cancelled itself. */
 void *border_raise_join_cancelled(PyObject *cause);
+/* Raises CancelledError, if the calling green thread was asked to stop: -1. */
+int border_check_cancelled(void);
 
 /* ---- call.c ---- */
 
 /* How many levels of recursion through C fit in a stack, for versions that count levels. */
 int border_levels_in(size_t stack_bytes);
-
-/* ---- wait.c ---- */
-
-typedef enum filar_status wait_call(void *argument, int64_t deadline_ns);
-/* None or seconds -> deadline.  -1 with an exception. */
-int border_deadline(PyObject *timeout, int64_t *deadline_ns);
-/*
- * With the GIL: call(argument, deadline), which waits.  A green thread parks; a kernel thread lets
- * the GIL go, and runs signal handlers when it is interrupted.  -1 with an exception.
- */
-int border_wait(wait_call *call, void *argument, int64_t deadline_ns, enum filar_status *status);
-/* Raises CancelledError, if the calling green thread was asked to stop: -1. */
-int border_check_cancelled(void);
 
 /* ---- scope.c ---- */
 

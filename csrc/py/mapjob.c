@@ -7,6 +7,7 @@
  */
 #include "py/mapjob.h"
 
+#include "py/arguments.h"
 #include "py/internal.h"
 
 #define SLOTS_FIRST 16u
@@ -283,7 +284,7 @@ static int job_init(struct map_job *self, PyObject *arguments, PyObject *keyword
 	}
 	if (!PyArg_ParseTuple(
 		    arguments, "O!OOp", &work_queue_type, &queue, &callable, &timeout, &spread) ||
-		border_deadline(timeout, &self->deadline_ns) != 0)
+		!py_deadline(timeout, &self->deadline_ns))
 		return -1;
 	self->context = queue_make_context((struct work_queue *)(void *)queue);
 	if (self->context == NULL && PyErr_Occurred())
@@ -333,13 +334,13 @@ static void job_dealloc(struct map_job *self)
 }
 
 static PyMethodDef methods[] = {
-	{ "extend", (PyCFunction)(void *)job_extend, METH_FASTCALL,
-		"extend($self, executor, arguments, /)\n--\n\nAdds a call for each argument." },
-	{ "cancel", (PyCFunction)(void *)job_cancel, METH_NOARGS,
-		"cancel($self)\n--\n\nWhat has not begun will not." },
-	{ "set_exception", (PyCFunction)(void *)job_set_exception, METH_O,
+	PY_METHOD("extend", job_extend, METH_FASTCALL,
+		"extend($self, executor, arguments, /)\n--\n\nAdds a call for each argument."),
+	PY_METHOD("cancel", job_cancel, METH_NOARGS,
+		"cancel($self)\n--\n\nWhat has not begun will not."),
+	PY_METHOD("set_exception", job_set_exception, METH_O,
 		"set_exception($self, exception, /)\n--\n\nWhat has not begun will not, and has "
-		"this exception." },
+		"this exception."),
 	{ NULL, NULL, 0, NULL },
 };
 

@@ -7,6 +7,7 @@
  *
  * A handle that is dropped with a failure that nobody was told of reports it (sys.unraisablehook).
  */
+#include "py/arguments.h"
 #include "py/internal.h"
 
 #include <pthread.h>
@@ -385,17 +386,17 @@ static int wait_for_end(struct pygreen *self, PyObject *timeout)
 
 	if (is_done(self))
 		return 0;
-	if (check_fork(self) < 0 || border_deadline(timeout, &deadline_ns) < 0)
+	if (check_fork(self) < 0 || !py_deadline(timeout, &deadline_ns))
 		return -1;
 	if (shell_of(self) != NULL && self->shell->state == PyThreadState_Get()) {
 		border_raise(status_detail(FILAR_DEADLOCK, "a green thread cannot join itself"));
 		return -1;
 	}
-	if (border_wait(wait_done, self, deadline_ns, &status) < 0)
-		return -1;
+	status = py_wait_leaving(wait_done, self, deadline_ns);
 	if (status == FILAR_OK)
 		return 0;
-	border_raise(status);
+	if (status != FILAR_INTERRUPTED)
+		border_raise(status);
 	return -1;
 }
 
@@ -457,10 +458,8 @@ static PyObject *green_exception(
 /* For TaskGroup: until it has ended, whatever happens to the caller. */
 static PyObject *green_wait_shielded(PyObject *object, PyObject *unused)
 {
-	enum filar_status status;
-
 	(void)unused;
-	if (border_wait(wait_done_shielded, object, DEADLINE_NEVER, &status) < 0)
+	if (py_wait_leaving(wait_done_shielded, object, DEADLINE_NEVER) != FILAR_OK)
 		return NULL;
 	Py_RETURN_NONE;
 }
@@ -811,11 +810,8 @@ static PyObject *yield_(PyObject *module, PyObject *unused)
 
 static enum filar_status sleep_call(void *argument, int64_t deadline_ns)
 {
-	enum filar_status status = green_sleep_until(deadline_ns);
-
 	(void)argument;
-	/* A slice of a kernel thread's sleep that is over is not all of it. */
-	return status == FILAR_OK ? FILAR_TIMED_OUT : status;
+	return green_sleep_until(deadline_ns);
 }
 
 static PyObject *sleep_(PyObject *module, PyObject *seconds)
@@ -829,8 +825,7 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 	} else {
 		double number = PyFloat_AsDouble(seconds);
 
-		if ((number == -1.0 && PyErr_Occurred()) ||
-			border_deadline(seconds, &deadline_ns) < 0)
+		if ((number == -1.0 && PyErr_Occurred()) || !py_deadline(seconds, &deadline_ns))
 			return NULL;
 		if (number < 0) {
 			PyErr_SetString(PyExc_ValueError, "a sleep is at least 0 seconds");
@@ -839,11 +834,10 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 		if (number == 0)
 			return yield_(module, NULL);
 	}
-	if (border_wait(sleep_call, NULL, deadline_ns, &status) < 0)
-		return NULL;
-	if (status != FILAR_TIMED_OUT)
-		return border_raise(status);
-	Py_RETURN_NONE;
+	status = py_wait_leaving(sleep_call, NULL, deadline_ns);
+	if (status == FILAR_OK)
+		Py_RETURN_NONE;
+	return status != FILAR_INTERRUPTED ? border_raise(status) : NULL;
 }
 
 /* importing(name or None): the module whose body this green thread executes; returns the one

@@ -9,6 +9,7 @@
  * A deadline fires on some worker without the GIL; so after the mark is cleared all reasons are
  * looked at once more (pygreen_settle_cancel).
  */
+#include "py/arguments.h"
 #include "py/internal.h"
 
 #include <structmember.h>
@@ -72,7 +73,7 @@ static PyObject *scope_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
 	int64_t ignored;
 
 	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:timeout", names, &seconds) ||
-		border_deadline(seconds, &ignored) < 0)
+		!py_deadline(seconds, &ignored))
 		return NULL;
 	self = (struct pyscope *)type->tp_alloc(type, 0);
 	if (self == NULL)
@@ -97,7 +98,7 @@ static PyObject *scope_enter(PyObject *object, PyObject *unused)
 		return border_raise(status_detail(
 			FILAR_WRONG_STATE, "a timeout scope is entered once; make a new one"));
 	seconds = PyFloat_FromDouble(self->seconds);
-	if (seconds == NULL || border_deadline(seconds, &self->deadline_ns) < 0) {
+	if (seconds == NULL || !py_deadline(seconds, &self->deadline_ns)) {
 		Py_XDECREF(seconds);
 		return NULL;
 	}

@@ -1,11 +1,11 @@
 /*
  * sleeper.c - a place on a list, and the wait that goes with it; how a thread waits stands in
- * wait.c.
+ * park.h.
  */
 #include "py/sleeper.h"
 
-#include "os/clock.h"
 #include "py/internal.h"
+#include "py/park.h"
 
 void sleeper_push(struct sleeper **list, struct sleeper *sleeper)
 {
@@ -45,32 +45,27 @@ static enum filar_status wait_once(void *argument, int64_t deadline_ns)
 	return waiter_wait_until(&sleeper->waiter, deadline_ns, WAIT_JOIN, WAIT_CANCELLABLE);
 }
 
-/* A waker has claimed it: soon over.  No signal handlers, there may be an exception already. */
-static void wait_for_waker(struct sleeper *sleeper)
+/* A waker has claimed it: soon over. */
+static void wait_for_waker(void *argument)
 {
-	PyThreadState *state = PyEval_SaveThread();
+	struct sleeper *sleeper = argument;
 
 	(void)waiter_wait_until(&sleeper->waiter, DEADLINE_NEVER, WAIT_JOIN, WAIT_SHIELDED);
-	PyEval_RestoreThread(state);
 }
 
 enum sleep_end sleeper_wait(struct sleeper *sleeper, struct sleeper **list, struct guard *guard,
 	int64_t deadline_ns, bool *was_woken)
 {
-	enum filar_status status = FILAR_INTERRUPTED;
-	enum sleep_end end = SLEEP_RAISED;
+	enum filar_status status = py_wait_leaving(wait_once, sleeper, deadline_ns);
+	enum sleep_end end = status == FILAR_TIMED_OUT ? SLEEP_TIMED_OUT : SLEEP_RAISED;
 
-	if (border_wait(wait_once, sleeper, deadline_ns, &status) == 0) {
-		if (status == FILAR_OK)
-			return SLEEP_WOKEN;
-		if (status == FILAR_TIMED_OUT)
-			end = SLEEP_TIMED_OUT;
-		else
-			border_raise(status);
-	}
+	if (status == FILAR_OK)
+		return SLEEP_WOKEN;
+	if (end == SLEEP_RAISED && status != FILAR_INTERRUPTED)
+		border_raise(status);
 	*was_woken = !take_back(list, sleeper, guard);
 	if (*was_woken)
-		wait_for_waker(sleeper);
+		py_wait_shielded(wait_for_waker, sleeper);
 	else
 		waiter_abandon(&sleeper->waiter);
 	return *was_woken && end == SLEEP_TIMED_OUT ? SLEEP_WOKEN : end;

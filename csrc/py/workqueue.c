@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "os/clock.h"
+#include "py/arguments.h"
 #include "py/border.h"
 #include "py/mapjob.h"
 
@@ -842,33 +843,28 @@ static void executor_dealloc(struct executor *self)
 	Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-#define METHOD(name, function, flags, text)                                                        \
-	{                                                                                          \
-		name, (PyCFunction)(void *)(function), flags, text                                 \
-	}
-
 static PyMethodDef queue_methods[] = {
-	METHOD("work", queue_work, METH_NOARGS,
+	PY_METHOD("work", queue_work, METH_NOARGS,
 		"work($self)\n--\n\nWhat a worker does until it is to end.  Blocks."),
-	METHOD("leave", queue_leave, METH_NOARGS,
+	PY_METHOD("leave", queue_leave, METH_NOARGS,
 		"leave($self)\n--\n\nInstead of work(), by a thread that cannot."),
-	METHOD("close", queue_close, METH_NOARGS,
+	PY_METHOD("close", queue_close, METH_NOARGS,
 		"close($self)\n--\n\nNo new work; what is queued still runs."),
-	METHOD("wake", queue_wake, METH_NOARGS, "wake($self)\n--\n\nAll workers look again."),
-	METHOD("break_", queue_break, METH_O,
+	PY_METHOD("wake", queue_wake, METH_NOARGS, "wake($self)\n--\n\nAll workers look again."),
+	PY_METHOD("break_", queue_break, METH_O,
 		"break_($self, sentence, /)\n--\n\nNo new work, because of that."),
-	METHOD("drain", queue_drain, METH_NOARGS,
+	PY_METHOD("drain", queue_drain, METH_NOARGS,
 		"drain($self)\n--\n\nTakes out everything and returns it as a list."),
-	METHOD("cancel_running", queue_cancel_running, METH_NOARGS,
+	PY_METHOD("cancel_running", queue_cancel_running, METH_NOARGS,
 		"cancel_running($self)\n--\n\nTells the calls that run."),
-	METHOD("resize", queue_resize, METH_O,
+	PY_METHOD("resize", queue_resize, METH_O,
 		"resize($self, threads, /)\n--\n\nHow many threads there may be."),
-	METHOD("is_open", queue_is_open, METH_NOARGS,
+	PY_METHOD("is_open", queue_is_open, METH_NOARGS,
 		"is_open($self)\n--\n\nWhether it takes work."),
-	METHOD("qsize", queue_size, METH_NOARGS, "qsize($self)\n--\n\nHow many calls wait."),
-	METHOD("statistics", queue_statistics, METH_NOARGS,
+	PY_METHOD("qsize", queue_size, METH_NOARGS, "qsize($self)\n--\n\nHow many calls wait."),
+	PY_METHOD("statistics", queue_statistics, METH_NOARGS,
 		"statistics($self)\n--\n\nA dict of counters."),
-	METHOD("busy", queue_busy, METH_NOARGS,
+	PY_METHOD("busy", queue_busy, METH_NOARGS,
 		"busy($self)\n--\n\nThe idents of the threads that are inside a call."),
 	{ NULL, NULL, 0, NULL },
 };
@@ -887,11 +883,11 @@ PyTypeObject work_queue_type = {
 };
 
 static PyMethodDef executor_methods[] = {
-	METHOD("submit", executor_submit, METH_FASTCALL | METH_KEYWORDS,
+	PY_METHOD("submit", executor_submit, METH_FASTCALL | METH_KEYWORDS,
 		"submit($self, fn, /, *args, **kwargs)\n--\n\n"
 		"Schedules fn(*args, **kwargs) and returns the Future that stands for it.\n\n"
 		"Blocks only where the queue is bounded, full, and `when_full` is \"block\"."),
-	METHOD("_attend", executor_attend, METH_NOARGS,
+	PY_METHOD("_attend", executor_attend, METH_NOARGS,
 		"_attend($self)\n--\n\nWakes or starts a worker if there is work for it."),
 	{ NULL, NULL, 0, NULL },
 };
@@ -954,13 +950,14 @@ static PyObject *name_thread(PyObject *unused, PyObject *name)
 }
 
 static PyMethodDef functions[] = {
-	METHOD("is_cancelled", is_cancelled, METH_NOARGS,
+	PY_METHOD("is_cancelled", is_cancelled, METH_NOARGS,
 		"is_cancelled()\n--\n\n"
 		"Inside a call that a pool runs: whether somebody wants it to end.  Else False."),
-	METHOD("name_thread", name_thread, METH_O,
+	PY_METHOD("name_thread", name_thread, METH_O,
 		"name_thread(name, /)\n--\n\nGives the calling thread a name of up to 15 bytes."),
-	METHOD("at_exit", at_exit, METH_NOARGS, "at_exit()\n--\n\nFrom now on no pool takes work."),
-	METHOD("after_fork_in_child", after_fork_in_child, METH_NOARGS,
+	PY_METHOD("at_exit", at_exit, METH_NOARGS,
+		"at_exit()\n--\n\nFrom now on no pool takes work."),
+	PY_METHOD("after_fork_in_child", after_fork_in_child, METH_NOARGS,
 		"after_fork_in_child()\n--\n\nFrom now on the pools that exist are the parent's."),
 	{ NULL, NULL, 0, NULL },
 };
