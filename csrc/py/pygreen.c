@@ -392,7 +392,7 @@ static int wait_for_end(struct pygreen *self, PyObject *timeout)
 		border_raise(status_detail(FILAR_DEADLOCK, "a green thread cannot join itself"));
 		return -1;
 	}
-	status = py_wait_leaving(wait_done, self, deadline_ns);
+	status = py_wait_staying(wait_done, self, deadline_ns);
 	if (status == FILAR_OK)
 		return 0;
 	if (status != FILAR_INTERRUPTED)
@@ -834,7 +834,7 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 		if (number == 0)
 			return yield_(module, NULL);
 	}
-	status = py_wait_leaving(sleep_call, NULL, deadline_ns);
+	status = py_wait_staying(sleep_call, NULL, deadline_ns);
 	if (status == FILAR_OK)
 		Py_RETURN_NONE;
 	return status != FILAR_INTERRUPTED ? border_raise(status) : NULL;

@@ -335,10 +335,13 @@ def _preempt_ns(preempt_ms: float | None) -> int:
     if not number >= _PREEMPT_MS_MIN:  # NaN, too
         raise InvalidArgumentError(f"preempt_ms is at least {_PREEMPT_MS_MIN:g}, not {preempt_ms!r}")
     if sys.version_info < (3, 12):
+        level = 2
+        while sys._getframe(level - 1).f_code.co_filename == __file__:
+            level += 1
         warnings.warn(
             "preempt_ms has no effect: preemption needs sys.monitoring, which Python has from 3.12 on",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=level,
         )
         return 0
     return int(min(number, 3.6e6) * 1e6)
