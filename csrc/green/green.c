@@ -145,6 +145,8 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 		/* The rare case always: whoever yields goes on elsewhere. */
 		if (worker->runq.shared) {
 			store_relaxed(&green->state, GREEN_RUNNABLE);
+			TRACE(TRACE_GREEN_YIELD, trace_green(worker->scheduler, green), 0,
+				worker->place);
 			scheduler_submit(worker->scheduler, &green->work);
 			return;
 		}
@@ -154,6 +156,7 @@ void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how
 	case LEAVING_FORK:
 		/* RUNNING -> RUNNABLE: comes back as from a call, unless a thief is faster. */
 		store_relaxed(&green->state, GREEN_RUNNABLE);
+		TRACE(TRACE_GREEN_YIELD, trace_green(worker->scheduler, green), 0, worker->place);
 		scheduler_ready_spawner(worker, &green->work);
 		return;
 	default:
@@ -266,6 +269,25 @@ static enum filar_status make(struct green **result, struct runtime *runtime,
 	return FILAR_OK;
 }
 
+uint64_t trace_runner(struct worker *worker)
+{
+	struct work *current = worker != NULL ? load_relaxed(&worker->current) : NULL;
+
+	if (current == NULL || current->class != &green_work_class)
+		return 0;
+	return trace_green(worker->scheduler, GREEN_OF(current));
+}
+
+static FILAR_NOINLINE void trace_spawn(struct green *green, struct runtime *runtime,
+	struct worker *worker, uint64_t spawner, const char *name)
+{
+	uint64_t id = trace_green(&runtime->scheduler, green);
+
+	tracepoint_emit_slow(TRACE_GREEN_SPAWN, id, spawner, worker != NULL ? worker->place : 0);
+	if (name != NULL)
+		tracepoint_emit_text_slow(TRACE_GREEN_NAME, id, name);
+}
+
 static void give_ref(struct green_ref *ref, struct green *green)
 {
 	if (ref != NULL)
@@ -283,7 +305,8 @@ static enum filar_status spawn_inside(struct green_ref *ref, struct worker *work
 	if (status != FILAR_OK)
 		return status;
 	give_ref(ref, green);
-	tracepoint_emit(TRACE_GREEN_SPAWN, load_relaxed(&green->number), 0);
+	if (tracepoint_is_on())
+		trace_spawn(green, runtime, worker, trace_runner(worker), options->name);
 	COUNTER_ADD(worker, spawns, 1);
 	if (options->run_first && current != NULL && current->class == &green_work_class)
 		switch_away(worker, GREEN_OF(current), &green->work, LEAVING_FORK);
@@ -312,7 +335,8 @@ static enum filar_status spawn_outside(struct green_ref *ref, struct runtime *ru
 	if (status != FILAR_OK)
 		goto unlock;
 	give_ref(ref, green);
-	tracepoint_emit(TRACE_GREEN_SPAWN, load_relaxed(&green->number), 0);
+	if (tracepoint_is_on())
+		trace_spawn(green, runtime, NULL, trace_runner(worker_current()), options->name);
 	fetch_add_relaxed(&runtime->outside_spawns, 1);
 	scheduler_submit(&runtime->scheduler, &green->work);
 unlock:
@@ -378,7 +402,7 @@ static void settle_end(struct worker *worker, struct green *green)
 	struct waiter *joiner;
 
 	context_deinit(&green->context);
-	tracepoint_emit(TRACE_GREEN_END, load_relaxed(&green->number), (int32_t)worker->index);
+	TRACE(TRACE_GREEN_END, trace_green(worker->scheduler, green), 0, worker->place);
 	store_relaxed(&green->state, GREEN_DEAD);
 	/* J1: release, all that the body did; pairs with J2.  A joiner that is there has waited for
 	 * this; one that comes later finds ENDED, and then the green thread is the joiner's. */
@@ -412,7 +436,8 @@ static void run_late(struct worker *worker, struct work *work)
 		count_end(worker);
 		return;
 	}
-	tracepoint_emit(TRACE_GREEN_SPAWN, load_relaxed(&green->number), 0);
+	if (tracepoint_is_on())
+		trace_spawn(green, runtime, worker, late->spawner, NULL);
 	run_on_worker(worker, &green->work);
 }
 
@@ -443,6 +468,7 @@ enum filar_status green_spawn_late(struct green_late *late)
 	if (late->stack_bytes > STACK_BYTES_LARGEST)
 		return too_large(late->stack_bytes);
 	late->work = (struct work){ .class = &late_class };
+	late->spawner = tracepoint_is_on() ? trace_runner(worker) : 0;
 	if (worker == NULL || worker->scheduler != &late->runtime->scheduler)
 		return spawn_late_outside(late);
 	COUNTER_ADD(worker, spawns, 1);

@@ -44,7 +44,10 @@ enum green_state {
 	X(WAITGROUP, "waitgroup")                                                                  \
 	X(ONCE, "once")                                                                            \
 	X(READ_LOCK, "read lock")                                                                  \
-	X(WRITE_LOCK, "write lock")
+	X(WRITE_LOCK, "write lock")                                                                \
+	X(READABLE, "readable fd")                                                                 \
+	X(WRITABLE, "writable fd")                                                                 \
+	X(FD, "event of an fd")
 
 enum wait_reason {
 #define X(name, text) WAIT_##name,
@@ -126,6 +129,7 @@ struct green_late {
 	struct work work;        /* S */
 	struct runtime *runtime; /* I  has an attendant */
 	size_t stack_bytes;      /* I  0: the runtime's default */
+	uint64_t spawner;        /* I  for the trace, which has no number of it before it begins */
 };
 /* As green_spawn(); lack of memory shows when it begins. */
 enum filar_status green_spawn_late(struct green_late *late);

@@ -117,7 +117,7 @@ static void yield_in_handler(struct green *green)
 	store_relaxed(&green->preempt_off, 1);
 	store_relaxed(&green->preempt_wanted, 0);
 	COUNTER_ADD(worker, preemptions, 1);
-	tracepoint_emit(TRACE_GREEN_PREEMPT, load_relaxed(&green->number), (int32_t)worker->index);
+	TRACE(TRACE_GREEN_PREEMPT, trace_green(worker->scheduler, green), 0, worker->place);
 	green_yield();
 	announce();
 	FILAR_COMPILER_BARRIER();

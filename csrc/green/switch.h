@@ -19,6 +19,14 @@ enum leaving { LEAVING_YIELD, LEAVING_PARK, LEAVING_END, LEAVING_FORK };
 
 #define GREEN_OF(some_work) FILAR_CONTAINER_OF(some_work, struct green, work)
 
+/* How traces call a green thread of that scheduler; and what runs on the worker (NULL: none), 0 if
+ * that is no green thread. */
+static inline uint64_t trace_green(const struct scheduler *scheduler, struct green *green)
+{
+	return (uint64_t)scheduler->serial << 48 | load_relaxed(&green->number);
+}
+uint64_t trace_runner(struct worker *worker);
+
 void switch_settle_slow(struct worker *worker, struct green *green, uint32_t how);
 void switch_wake_for_yielded(struct worker *worker);
 
@@ -26,6 +34,7 @@ void switch_wake_for_yielded(struct worker *worker);
 static FILAR_ALWAYS_INLINE void switch_settle_yield(struct worker *worker, struct green *green)
 {
 	store_relaxed(&green->state, GREEN_RUNNABLE);
+	TRACE(TRACE_GREEN_YIELD, trace_green(worker->scheduler, green), 0, worker->place);
 	if (FILAR_UNLIKELY(green->work.home != NULL)) {
 		pinned_push(&worker->pinned, &green->work);
 		return;
@@ -66,7 +75,8 @@ static FILAR_ALWAYS_INLINE struct context *switch_target(struct worker *worker, 
 	green = GREEN_OF(next);
 	store_relaxed(&worker->current, next);
 	store_relaxed(&green->state, GREEN_RUNNING);
-	tracepoint_emit(TRACE_GREEN_RUN, load_relaxed(&green->number), (int32_t)worker->index);
+	TRACE(TRACE_GREEN_RUN, trace_green(worker->scheduler, green), runq_length(&worker->runq),
+		worker->place);
 	return &green->context;
 }
 

@@ -22,24 +22,24 @@ static struct wait_around *around_here(void)
 	return self != NULL ? self->around : NULL;
 }
 
-/* One sleep, with what goes on around it; FILAR_INTERRUPTED only if the wait is to end. */
-static enum filar_status sleep_once(struct waiter *waiter, int64_t deadline_ns,
-	struct wait_around *around, enum wait_shield shield)
+enum filar_status wait_sleep_once(
+	struct wait_sleep *sleep, int64_t deadline_ns, enum wait_shield shield)
 {
+	struct wait_around *around = around_here();
 	int64_t until_ns = deadline_ns;
 	enum filar_status status;
 
 	if (around == NULL)
-		return futex_wait_until(&waiter->word, KERNEL_SLEEPING, deadline_ns);
+		return sleep->sleep(sleep, deadline_ns);
 	if (around->slice_ns != DEADLINE_NEVER && shield == WAIT_CANCELLABLE) {
 		until_ns = clock_now_ns() + around->slice_ns;
 		if (until_ns > deadline_ns)
 			until_ns = deadline_ns;
 	}
 	around->leave(around);
-	status = futex_wait_until(&waiter->word, KERNEL_SLEEPING, until_ns);
+	status = sleep->sleep(sleep, until_ns);
 	around->come_back(around);
-	if (load_relaxed(&waiter->word) == KERNEL_WOKEN || shield == WAIT_SHIELDED)
+	if (sleep->is_over(sleep) || shield == WAIT_SHIELDED)
 		return status;
 	if (status == FILAR_INTERRUPTED || (status == FILAR_TIMED_OUT && until_ns < deadline_ns))
 		return around->look(around, status == FILAR_INTERRUPTED) ? FILAR_INTERRUPTED
@@ -47,32 +47,56 @@ static enum filar_status sleep_once(struct waiter *waiter, int64_t deadline_ns,
 	return status;
 }
 
-static enum filar_status kernel_wait_until(
-	struct waiter *waiter, int64_t deadline_ns, enum wait_shield shield)
+struct futex_sleep {
+	struct wait_sleep sleep;
+	struct waiter *waiter;
+};
+
+static enum filar_status sleep_on_futex(struct wait_sleep *sleep, int64_t until_ns)
 {
-	struct wait_around *around = around_here();
+	struct waiter *waiter = FILAR_CONTAINER_OF(sleep, struct futex_sleep, sleep)->waiter;
+
+	return futex_wait_until(&waiter->word, KERNEL_SLEEPING, until_ns);
+}
+
+static bool was_woken(struct wait_sleep *sleep)
+{
+	struct waiter *waiter = FILAR_CONTAINER_OF(sleep, struct futex_sleep, sleep)->waiter;
+
+	return load_relaxed(&waiter->word) == KERNEL_WOKEN;
+}
+
+static enum filar_status kernel_wait_until(struct waiter *waiter, int64_t deadline_ns,
+	enum wait_reason reason, enum wait_shield shield)
+{
+	struct futex_sleep sleep = { { sleep_on_futex, was_woken }, waiter };
 	enum filar_status status = FILAR_OK;
 	uint32_t found = KERNEL_WAITING;
 
 	/* G5, on failure. */
 	if (!cas_acq_rel(&waiter->word, &found, KERNEL_SLEEPING))
 		return FILAR_OK;
+	TRACE(TRACE_PARK, TRACE_ADDRESS(waiter), 0, reason);
 	do {
-		status = sleep_once(waiter, deadline_ns, around, shield);
+		status = wait_sleep_once(&sleep.sleep, deadline_ns, shield);
 		/* G5: acquire; pairs with G4. */
-		if (load_acquire(&waiter->word) == KERNEL_WOKEN)
-			return FILAR_OK;
-	} while (status == FILAR_OK || (status == FILAR_INTERRUPTED && shield == WAIT_SHIELDED));
-	found = KERNEL_SLEEPING;
-	return cas_acq_rel(&waiter->word, &found, KERNEL_WAITING) ? status : FILAR_OK;
+		found = load_acquire(&waiter->word);
+	} while (found != KERNEL_WOKEN &&
+		 (status == FILAR_OK || (status == FILAR_INTERRUPTED && shield == WAIT_SHIELDED)));
+	if (found == KERNEL_WOKEN || !cas_acq_rel(&waiter->word, &found, KERNEL_WAITING))
+		status = FILAR_OK;
+	TRACE(TRACE_PARK_END, TRACE_ADDRESS(waiter), 0, status);
+	return status;
 }
 
 static void kernel_wake(struct waiter *waiter)
 {
 	/* G4: release; pairs with G5.  The waiter may be gone after this; waking an address nobody
 	 * sleeps on is harmless. */
-	if (exchange_acq_rel(&waiter->word, KERNEL_WOKEN) == KERNEL_SLEEPING)
-		futex_wake(&waiter->word, 1);
+	if (exchange_acq_rel(&waiter->word, KERNEL_WOKEN) != KERNEL_SLEEPING)
+		return;
+	TRACE(TRACE_UNPARK, TRACE_ADDRESS(waiter), 0, 0);
+	futex_wake(&waiter->word, 1);
 }
 
 /* ---- green threads ---- */
@@ -95,11 +119,25 @@ static FILAR_ALWAYS_INLINE bool change(
 	return true;
 }
 
+/* Before it can run. */
+static FILAR_ALWAYS_INLINE void trace_wake(
+	struct worker *worker, struct green *green, enum trace_wake how)
+{
+	TRACE(TRACE_GREEN_WAKE, trace_green(worker->scheduler, green),
+		how == TRACE_WAKE_WOKEN ? trace_runner(worker) : 0, how);
+}
+
+static enum trace_wake trace_outcome(enum park_state outcome)
+{
+	return outcome == PARK_TIMED_OUT   ? TRACE_WAKE_TIMED_OUT
+	       : outcome == PARK_CANCELLED ? TRACE_WAKE_CANCELLED
+					   : TRACE_WAKE_WOKEN;
+}
+
 /* PARKED -> RUNNABLE, by whoever took it out of PARKED. */
 static void make_runnable(struct worker *worker, struct green *green)
 {
 	store_relaxed(&green->state, GREEN_RUNNABLE);
-	tracepoint_emit(TRACE_GREEN_WAKE, load_relaxed(&green->number), 0);
 	scheduler_ready_next(worker, &green->work);
 }
 
@@ -122,6 +160,7 @@ static bool settle_wait(
 		/* G2: acquire, the saved registers; pairs with G1.  Release, what the waker did;
 		 * pairs with G3. */
 	} while (!change(worker, green, &word, PARK_WORD(ticket, outcome)));
+	trace_wake(worker, green, trace_outcome(outcome));
 	if (state == PARK_PARKED)
 		make_runnable(worker, green);
 	return true;
@@ -144,7 +183,7 @@ struct green *waiter_take_parked(struct waiter *waiter, struct worker *worker)
 	if (!change(worker, green, &word, PARK_WORD(PARK_TICKET(word), PARK_WOKEN)))
 		return NULL;
 	store_relaxed(&green->state, GREEN_RUNNABLE);
-	tracepoint_emit(TRACE_GREEN_WAKE, load_relaxed(&green->number), 0);
+	trace_wake(worker, green, TRACE_WAKE_WOKEN);
 	return green;
 }
 
@@ -211,8 +250,8 @@ void waiter_commit(struct worker *worker, struct green *green)
 	uint64_t parked = (word & ~PARK_STATE_MASK) | PARK_PARKED;
 
 	store_relaxed(&green->state, GREEN_PARKED);
-	tracepoint_emit(TRACE_GREEN_PARK, load_relaxed(&green->number),
-		(int32_t)load_relaxed(&green->reason));
+	TRACE(TRACE_GREEN_PARK, trace_green(worker->scheduler, green), 0,
+		load_relaxed(&green->reason));
 	/* G1: release, the saved registers; pairs with G2. */
 	if (FILAR_LIKELY(PARK_STATE(word) == PARK_WAITING) &&
 		change(worker, green, &word, parked)) {
@@ -224,6 +263,7 @@ void waiter_commit(struct worker *worker, struct green *green)
 	}
 	/* The wake came first: RUNNING -> RUNNABLE. */
 	store_relaxed(&green->state, GREEN_RUNNABLE);
+	trace_wake(worker, green, TRACE_WAKE_EARLY);
 	if (green->work.home != NULL)
 		pinned_push(&worker->pinned, &green->work);
 	else
@@ -380,7 +420,7 @@ enum filar_status waiter_wait_until(struct waiter *waiter, int64_t deadline_ns,
 	enum wait_reason reason, enum wait_shield shield)
 {
 	if (waiter->green == NULL)
-		return kernel_wait_until(waiter, deadline_ns, shield);
+		return kernel_wait_until(waiter, deadline_ns, reason, shield);
 	return green_wait_until(waiter->green, waiter, deadline_ns, reason, shield);
 }
 
@@ -396,14 +436,18 @@ void waiter_wake(struct waiter *waiter)
 	}
 	worker = worker_of(green);
 	if (worker == NULL) {
+		TRACE(TRACE_GREEN_WAKE, trace_green(&green->runtime->scheduler, green),
+			trace_runner(worker_current()), TRACE_WAKE_POSTED);
 		scheduler_submit(&green->runtime->scheduler, &waiter->work);
 		return;
 	}
 	word = load_relaxed(&green->park);
 	/* What is mostly found; G2, again. */
 	if (FILAR_LIKELY((word & ~PARK_SHIELDED) == PARK_WORD(waiter->ticket, PARK_PARKED)) &&
-		change(worker, green, &word, PARK_WORD(waiter->ticket, PARK_WOKEN)))
+		change(worker, green, &word, PARK_WORD(waiter->ticket, PARK_WOKEN))) {
+		trace_wake(worker, green, TRACE_WAKE_WOKEN);
 		make_runnable(worker, green);
-	else
-		FILAR_CHECK(settle_wait(worker, green, waiter->ticket, PARK_WOKEN));
+		return;
+	}
+	FILAR_CHECK(settle_wait(worker, green, waiter->ticket, PARK_WOKEN));
 }

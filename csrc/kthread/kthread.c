@@ -344,7 +344,7 @@ static void thread_end(void *pointer)
 {
 	struct kthread *thread = pointer;
 
-	tracepoint_emit(TRACE_KTHREAD_EXIT, thread->number, 0);
+	TRACE(TRACE_KTHREAD_EXIT, thread->number, 0, 0);
 	self_release();
 	/* In the child of a fork out of this very thread its handle says FORKED for good, and its
 	 * lock may be one that was held in the parent. */
@@ -362,7 +362,7 @@ static void *thread_main(void *pointer)
 	call_prctl_set_name(thread->name);
 	pthread_cleanup_push(thread_end, thread);
 	set_and_wake(&thread->tid, (uint32_t)gettid());
-	tracepoint_emit(TRACE_KTHREAD_START, thread->number, affinity_current_cpu());
+	TRACE(TRACE_KTHREAD_START, thread->number, 0, affinity_current_cpu());
 	if (thread->plan == NULL || finish_start(thread))
 		thread->body(thread->argument);
 	pthread_cleanup_pop(1);
@@ -547,7 +547,7 @@ enum filar_status kthread_create(struct kthread **result, const filar_kthread_op
 	status = create_pthread(thread, &plan);
 	if (status != FILAR_OK)
 		goto discard_self;
-	tracepoint_emit(TRACE_KTHREAD_CREATE, thread->number,
+	TRACE(TRACE_KTHREAD_CREATE, thread->number, 0,
 		options->cpus != NULL ? options->cpus[0] : -1);
 	if (plan.handshake) {
 		status = lead_start(thread, &plan);
@@ -637,7 +637,7 @@ enum filar_status kthread_join_until(struct kthread *thread, int64_t deadline_ns
 	}
 	status = reap_until(thread, deadline_ns);
 	if (status == FILAR_OK)
-		tracepoint_emit(TRACE_KTHREAD_JOIN, thread->number, 0);
+		TRACE(TRACE_KTHREAD_JOIN, thread->number, 0, 0);
 	return status;
 }
 
@@ -716,6 +716,18 @@ int64_t kthread_cpu_ns(struct kthread *thread)
 	(void)clock_gettime((clockid_t)(~(uint32_t)tid << 3 | 6u), &used);
 	unlock_running(thread);
 	return (int64_t)used.tv_sec * NS_PER_S + used.tv_nsec;
+}
+
+bool kthread_signal(struct kthread *thread, int signal)
+{
+	int32_t tid;
+	bool sent;
+
+	if (lock_running(thread, &tid) != FILAR_OK)
+		return false;
+	sent = call_tgkill(tid, signal) == 0;
+	unlock_running(thread);
+	return sent;
 }
 
 /* All or nothing: a set that the kernel takes in part is undone. */

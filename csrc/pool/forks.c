@@ -8,6 +8,7 @@
 #include "arch/cpu.h"
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/tracepoint.h"
 #include "os/clock.h"
 
 /* Left free below the last fork: for the bodies' own frames, signal handlers, library calls. */
@@ -155,7 +156,11 @@ void forks_run(struct forks *forks, struct fork *fork)
 	store_relaxed(&forks->taken, load_relaxed(&forks->taken) + 1);
 	forks->running = fork;
 	forks->token = fork->token;
+	TRACE(TRACE_FORK_RUN, TRACE_ADDRESS(fork->argument), TRACE_ADDRESS(fork->body),
+		forks->worker->place);
 	fork->body(fork->argument);
+	TRACE(TRACE_FORK_END, TRACE_ADDRESS(fork->argument), TRACE_ADDRESS(fork->body),
+		forks->worker->place);
 	forks->token = token;
 	forks->running = outer;
 	/* F7: release, what the body did; pairs with F8.  If the forker was not asleep, the fork is

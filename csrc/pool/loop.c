@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/tracepoint.h"
 #include "os/clock.h"
 
 /* Parts on the caller's stack; loops of more threads than this allocate them. */
@@ -234,6 +235,13 @@ static void work(struct loop *loop, uint32_t place)
 	}
 }
 
+static void work_traced(struct loop *loop, uint32_t place)
+{
+	TRACE(TRACE_LOOP_RUN, TRACE_ADDRESS(loop), TRACE_ADDRESS(loop->body), trace_place());
+	work(loop, place);
+	TRACE(TRACE_LOOP_END, TRACE_ADDRESS(loop), TRACE_ADDRESS(loop->body), trace_place());
+}
+
 /* ---- helpers ---- */
 
 static void unlist_locked(struct loop *loop)
@@ -291,7 +299,7 @@ void loop_help(struct pool_worker *self, struct loop *loop, uint32_t place)
 	const struct token *token = self->forks.token;
 
 	self->forks.token = loop->token;
-	work(loop, place);
+	work_traced(loop, place);
 	self->forks.token = token;
 	/* Nothing is left to be given away. */
 	unlist(loop);
@@ -306,7 +314,7 @@ static void run_together(struct loop *loop, struct part *parts)
 	loop->parts = parts;
 	waitgroup_init(&loop->inside, NULL);
 	list(loop);
-	work(loop, 0);
+	work_traced(loop, 0);
 	unlist(loop);
 	/* L2: acquire, by the waitgroup; pairs with L1. */
 	if (!pool_spin_for(loop->pool, &loop->inside.latch))

@@ -67,6 +67,8 @@ void pool_run_call(struct pool_worker *self, const struct call *call)
 	if (self->group != NULL && self->group != call->group)
 		pool_flush_group(self);
 	POOL_COUNT(self, begun, 1);
+	TRACE(TRACE_CALL_RUN, TRACE_ADDRESS(call->argument), TRACE_ADDRESS(call->body),
+		self->worker->place);
 	if (FILAR_LIKELY(reason == FILAR_OK)) {
 		call_body *outer_body = load_relaxed(&self->body);
 		void *outer_argument = load_relaxed(&self->argument);
@@ -91,6 +93,8 @@ void pool_run_call(struct pool_worker *self, const struct call *call)
 		if (call->body == task_body)
 			task_drop(call->argument, reason);
 	}
+	TRACE(TRACE_CALL_END, TRACE_ADDRESS(call->argument), TRACE_ADDRESS(call->body),
+		self->worker->place);
 	note_end(self, call->group);
 	/* S4: release, what the call did and what it submitted; pairs with S5. */
 	store_release(&self->counters.ended, load_relaxed(&self->counters.ended) + 1);
@@ -167,7 +171,7 @@ static bool steal_lane(struct pool_worker *self, struct pool_worker *victim)
 		return false;
 	POOL_COUNT(self, steals, 1);
 	POOL_COUNT(self, stolen, taken);
-	tracepoint_emit(TRACE_STEAL, (uint64_t)(victim - self->pool->locals), (int32_t)taken);
+	TRACE(TRACE_STEAL, victim->worker->place, taken, self->worker->place);
 	if (taken > 1)
 		idle_wake_one(&self->pool->scheduler.idle);
 	self->found = FOUND_CALL;
@@ -178,7 +182,10 @@ static bool steal_fork(struct pool_worker *self, struct pool_worker *victim)
 {
 	self->fork = forks_steal(&victim->forks, 0);
 	self->found = FOUND_FORK;
-	return self->fork != NULL;
+	if (self->fork == NULL)
+		return false;
+	TRACE(TRACE_STEAL, victim->worker->place, 1, self->worker->place);
+	return true;
 }
 
 /* From the other workers, beginning with a random one. */

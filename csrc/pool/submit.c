@@ -5,6 +5,7 @@
  * Protocols: README.md, "Submitting" and "A full queue".
  */
 #include "base/memory.h"
+#include "base/tracepoint.h"
 #include "os/clock.h"
 #include "pool/pool.h"
 
@@ -72,6 +73,8 @@ static enum filar_status push_locked(
 		if (!lane_push_locked(lane, &call))
 			return FILAR_NO_MEMORY;
 		store_relaxed(&lane->pushed, load_relaxed(&lane->pushed) + 1);
+		TRACE(TRACE_CALL_SUBMIT, TRACE_ADDRESS(call.argument), TRACE_ADDRESS(call.body),
+			trace_place());
 	}
 	return FILAR_OK;
 }

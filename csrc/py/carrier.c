@@ -70,7 +70,7 @@ static enum filar_status find_state_key(void)
 		"this build of Python 3.11 keeps its thread states where they cannot be found");
 }
 
-static void bind(PyThreadState *state)
+static void bind_state(PyThreadState *state)
 {
 	(void)pthread_setspecific(state_key, state);
 }
@@ -80,7 +80,7 @@ static enum filar_status find_state_key(void)
 	return FILAR_OK;
 }
 
-static void bind(PyThreadState *state)
+static void bind_state(PyThreadState *state)
 {
 	(void)state;
 }
@@ -261,6 +261,8 @@ static enum filar_status take_signals(struct worker *worker)
 	sigdelset(&blocked, SIGBUS);
 	sigdelset(&blocked, SIGFPE);
 	sigdelset(&blocked, SIGILL);
+	if (worker->scheduler->preempt_signal != 0)
+		sigdelset(&blocked, worker->scheduler->preempt_signal);
 	error = call_sigmask(SIG_SETMASK, &blocked, NULL);
 	return error == 0 ? FILAR_OK : status_from_errno(error, "pthread_sigmask");
 }
@@ -295,11 +297,11 @@ static void carrier_ends(struct worker *worker)
 	FILAR_CHECK(!carrier->held);
 	while ((shell = carrier->pool) != NULL) {
 		carrier->pool = shell->next;
-		bind(shell->state);
+		bind_state(shell->state);
 		PyEval_RestoreThread(shell->state);
 		shell_destroy(shell);
 	}
-	bind(carrier->home);
+	bind_state(carrier->home);
 	PyEval_RestoreThread(carrier->home);
 	border_forget_kernel_thread();
 	PyThreadState_Clear(carrier->home);
@@ -353,12 +355,14 @@ static void attach(struct shell *shell)
 {
 	struct carrier *carrier = shell->carrier;
 
-	bind(shell->state);
+	bind_state(shell->state);
 	if (carrier->held) {
 		carrier->held = false;
 		(void)PyThreadState_Swap(shell->state);
 	} else {
+		TRACE(TRACE_GIL_WAIT, trace_runner(worker_here()), 0, 0);
 		PyEval_RestoreThread(shell->state);
+		TRACE(TRACE_GIL_HELD, trace_runner(worker_here()), 0, 0);
 	}
 }
 
@@ -372,7 +376,7 @@ static void carrier_arrive(struct green *green)
 	if (shell->attached)
 		attach(shell);
 	else
-		bind(shell->state); /* cffi is about to attach it */
+		bind_state(shell->state); /* cffi is about to attach it */
 	errno = shell->error;
 	if (shell->attached)
 		cffi_save_errno();
@@ -434,7 +438,7 @@ struct py_runtime *carrier_runtime_of(struct runtime *runtime)
 
 static void attach_home(struct carrier *carrier)
 {
-	bind(carrier->home);
+	bind_state(carrier->home);
 	if (carrier->held) {
 		carrier->held = false;
 		(void)PyThreadState_Swap(carrier->home);

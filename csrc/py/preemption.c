@@ -123,7 +123,7 @@ static void give_up(struct shell *shell, struct green *green)
 	shell->carrier->asked = NULL;
 	disarm();
 	COUNTER_ADD(worker, preemptions, 1);
-	tracepoint_emit(TRACE_GREEN_PREEMPT, load_relaxed(&green->number), (int32_t)worker->index);
+	TRACE(TRACE_GREEN_PREEMPT, trace_green(worker->scheduler, green), 0, worker->place);
 	/* Those whose time has come are looked for every so many turns, and turns are long here. */
 	worker->turns = 1;
 	shell->attached = true;
@@ -176,7 +176,8 @@ static PyMethodDef callbacks[REPORT_COUNT] = {
 static const struct {
 	const char *name;
 	enum report event;
-} reported[] = { { "PY_START", REPORT_CALL }, { "PY_RESUME", REPORT_CALL }, { "JUMP", REPORT_JUMP } };
+} reported[] = { { "PY_START", REPORT_CALL }, { "PY_RESUME", REPORT_CALL },
+	{ "JUMP", REPORT_JUMP } };
 
 /* 0 to 2 and 5 have names: debuggers, coverage, profilers, optimizers. */
 static const int tool_ids[] = { 4, 3 };
@@ -481,7 +482,7 @@ enum filar_status preemption_begin(struct preempter *self)
 		(void)futex_wait_until(&self->word, PREEMPTER_STARTING, DEADLINE_NEVER);
 	if (load_acquire(&self->word) != PREEMPTER_NO_MEMORY)
 		return FILAR_OK;
-	scheduler_join_kthread(&self->kthread);
+	scheduler_join_kthread(self->kthread);
 	return status_detail(FILAR_NO_MEMORY, "no memory for a Python thread state");
 }
 
@@ -489,7 +490,7 @@ enum filar_status preemption_begin(struct preempter *self)
 void preemption_end(struct preempter *self)
 {
 	become(self, PREEMPTER_STOP);
-	scheduler_join_kthread(&self->kthread);
+	scheduler_join_kthread(self->kthread);
 }
 
 void preemption_free(struct preempter *self)

@@ -19,6 +19,7 @@
 #include "green/switch.h"
 #include "os/clock.h"
 #include "py/preemption.h"
+#include "py/traced.h"
 
 PyTypeObject *border_green_type;
 
@@ -213,6 +214,9 @@ static void body(void *argument)
 		return;
 	}
 	shell->owner = (PyObject *)self;
+	if (tracepoint_is_on())
+		traced_name(
+			TRACE_GREEN_NAME, trace_runner(worker_here()), self->name, self->callable);
 	run(self);
 	shell->owner = NULL;
 	end(self);
@@ -1018,8 +1022,8 @@ static enum filar_status prepare(void)
 	return status;
 }
 
-static enum filar_status take_options(
-	struct runtime_options *inside, const filar_runtime_options *options)
+static enum filar_status take_options(struct runtime_options *inside,
+	const filar_runtime_options *options, int64_t python_preempt_ns)
 {
 	runtime_options_init(inside);
 	inside->workers = options->workers;
@@ -1027,12 +1031,16 @@ static enum filar_status take_options(
 	inside->cpus = options->cpus;
 	inside->cpu_count = options->cpu_count;
 	inside->name = options->name;
-	/* A carrier that waits for the GIL would look stuck; calls that are marked get a stand-in.
-	 */
-	inside->watch_ns = 0;
+	inside->spares_max = options->spare_workers_max;
+	inside->watch_ns = options->watch_ns;
 	inside->preempt_ns = options->preempt_ns;
-	inside->preempt = options->preempt_ns > 0 ? preemption_is_due : NULL;
-	inside->attendant = options->preempt_ns > 0 ? carrier_noting_attendant : carrier_attendant;
+	inside->preempt_signal = options->preempt_signal;
+	inside->attendant = carrier_attendant;
+	if (python_preempt_ns > 0) {
+		inside->preempt_ns = python_preempt_ns;
+		inside->preempt = preemption_is_due;
+		inside->attendant = carrier_noting_attendant;
+	}
 	inside->stack_bytes = options->stack_bytes;
 	if (inside->stack_bytes == 0)
 		inside->stack_bytes = filar_py_green_stack_bytes();
@@ -1044,7 +1052,8 @@ static enum filar_status take_options(
 	return FILAR_OK;
 }
 
-int filar_py_runtime_create(filar_runtime **result, const filar_runtime_options *options)
+int filar_py_runtime_create(
+	filar_runtime **result, const filar_runtime_options *options, int64_t python_preempt_ns)
 {
 	struct runtime_options inside;
 	struct runtime *runtime;
@@ -1052,7 +1061,7 @@ int filar_py_runtime_create(filar_runtime **result, const filar_runtime_options 
 	enum filar_status status = prepare();
 
 	if (status == FILAR_OK)
-		status = take_options(&inside, options);
+		status = take_options(&inside, options, python_preempt_ns);
 	if (status != FILAR_OK)
 		return status;
 	ours = memory_acquire(1, sizeof *ours);

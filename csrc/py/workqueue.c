@@ -15,6 +15,7 @@
 #include "py/arguments.h"
 #include "py/border.h"
 #include "py/mapjob.h"
+#include "py/traced.h"
 
 /* Pieces of work between two looks whether somebody wants the GIL. */
 #define TAKEN_BETWEEN_LOOKS 32u
@@ -186,6 +187,7 @@ void queue_push(struct work_queue *queue, struct py_work *work)
 	}
 	count_added(queue);
 	guard_unlock(&queue->guard);
+	TRACE(TRACE_TASK_SUBMIT, TRACE_ADDRESS(work), 0, 0);
 }
 
 bool queue_remove(struct work_queue *queue, struct py_work *work)
@@ -319,13 +321,27 @@ static bool next_work(struct work_queue *queue, struct pool_worker *self, struct
 	}
 }
 
+static FILAR_NOINLINE void trace_run(const struct taken *taken, uint64_t item)
+{
+	PyObject *callable =
+		item == 0 ? future_of(taken->work)->callable : map_job_of(taken->work)->callable;
+
+	if (callable != NULL)
+		traced_name(TRACE_TASK_NAME, TRACE_ADDRESS(taken->work), NULL, callable);
+	tracepoint_emit_slow(TRACE_TASK_RUN, TRACE_ADDRESS(taken->work), item, 0);
+}
+
 static void run(struct work_queue *queue, struct pool_worker *self, struct taken *taken)
 {
+	uint64_t traced = TRACE_ADDRESS(taken->work);
+	uint64_t item = taken->work->kind == WORK_FUTURE ? 0 : taken->index + 1;
 	PyObject *object;
 
 	/* Who waits for the last result is told before the next call, which may take long. */
 	sleepers_wake(self->woken);
 	self->woken = NULL;
+	if (tracepoint_is_on())
+		trace_run(taken, item);
 	if (taken->work->kind == WORK_FUTURE) {
 		struct future *future = future_of(taken->work);
 
@@ -336,6 +352,7 @@ static void run(struct work_queue *queue, struct pool_worker *self, struct taken
 		object = (PyObject *)map_job_of(taken->work);
 		map_job_run(map_job_of(taken->work), taken->index, &self->woken);
 	}
+	TRACE(TRACE_TASK_END, traced, item, 0);
 	guard_lock(&queue->guard);
 	self->current = NULL;
 	queue->completed++;

@@ -87,7 +87,7 @@ bool blocking_relieve(struct worker *worker, enum worker_relief relief)
 	spinlock_unlock(&blocking->lock);
 	if (!relieved)
 		return false;
-	tracepoint_emit(TRACE_RELIEVE, worker->index, (int32_t)relief);
+	TRACE(TRACE_RELIEVE, 0, relief, worker->place);
 	/* All of it: those who steal take half, and come again only when they have nothing. */
 	worker_empty(worker);
 	return true;
@@ -105,7 +105,7 @@ void blocking_relieve_self(struct worker *worker)
 	spinlock_unlock(&blocking->lock);
 	if (!relieved)
 		return;
-	tracepoint_emit(TRACE_RELIEVE, worker->index, RELIEF_SECTION);
+	TRACE(TRACE_RELIEVE, 0, RELIEF_SECTION, worker->place);
 	if (worker_give_away(worker) > 0)
 		idle_wake_one(&worker->scheduler->idle);
 }
@@ -127,7 +127,7 @@ void blocking_resume(struct worker *worker)
 	spinlock_lock(&blocking->lock);
 	resume_locked(blocking, worker);
 	spinlock_unlock(&blocking->lock);
-	tracepoint_emit(TRACE_RESUME, worker->index, 0);
+	TRACE(TRACE_RESUME, 0, 0, worker->place);
 	watch_wake(worker);
 }
 
@@ -183,7 +183,7 @@ static enum filar_status start_spare(struct scheduler *scheduler)
 	spinlock_lock(&blocking->lock);
 	change_active_locked(blocking, +1);
 	spinlock_unlock(&blocking->lock);
-	status = scheduler_start_spare(scheduler, &scheduler->workers[index]);
+	status = scheduler_start_spare(&scheduler->workers[index]);
 	if (status == FILAR_OK) {
 		blocking->spares_started++;
 		fetch_add_relaxed(&blocking->started, 1);
@@ -202,7 +202,7 @@ static enum filar_status stand_in(struct scheduler *scheduler)
 	struct worker *spare = recall(blocking);
 
 	if (spare != NULL) {
-		tracepoint_emit(TRACE_STAND_IN, spare->index, 0);
+		TRACE(TRACE_STAND_IN, 0, 0, spare->place);
 		parker_unpark(&spare->parker);
 		return FILAR_OK;
 	}
@@ -243,7 +243,8 @@ static bool is_surplus(struct worker *worker)
 	struct scheduler *scheduler = worker->scheduler;
 
 	/* At the end nobody is: who comes back from its rest then is still in the list. */
-	return worker->anchored == 0 && load_relaxed(&scheduler->blocking.watch.surplus) &&
+	return load_relaxed(&worker->anchored) == 0 &&
+	       load_relaxed(&scheduler->blocking.watch.surplus) &&
 	       !load_relaxed(&scheduler->stopping);
 }
 
@@ -310,7 +311,7 @@ void blocking_retire(struct worker *worker)
 		return;
 	store_relaxed(&worker->doing, WORKER_RETIRED);
 	fetch_add_relaxed(&scheduler->blocking.retired_count, 1);
-	tracepoint_emit(TRACE_RETIRE, worker->index, 0);
+	TRACE(TRACE_RETIRE, 0, 0, worker->place);
 	hand_over_queue(worker);
 	while (is_retired(worker) && !load_seq_cst(&scheduler->stopping))
 		(void)parker_park_until(&worker->parker, DEADLINE_NEVER);
@@ -326,7 +327,8 @@ void blocking_stop(struct scheduler *scheduler)
 	if (watch->kthread != NULL) {
 		store_seq_cst(&watch->mood, WATCH_STOP);
 		futex_wake(&watch->mood, 1);
-		scheduler_join_kthread(&watch->kthread);
+		scheduler_join_kthread(watch->kthread);
+		watch->kthread = NULL;
 	}
 	/* Nobody makes spares any more. */
 	idle_wake_all(&scheduler->idle);
@@ -334,6 +336,6 @@ void blocking_stop(struct scheduler *scheduler)
 		struct worker *spare = &scheduler->workers[i];
 
 		parker_unpark(&spare->parker);
-		scheduler_join_kthread(&spare->kthread);
+		scheduler_join_worker(spare);
 	}
 }

@@ -102,7 +102,7 @@ static inline void blocking_begin_on(struct worker *worker)
 	worker->section_depth = 1;
 	worker->section_work = current;
 	COUNTER_ADD(worker, sections, 1);
-	tracepoint_emit(TRACE_BLOCKING_BEGIN, worker->index, 0);
+	TRACE(TRACE_BLOCKING_BEGIN, TRACE_ADDRESS(current), 0, worker->place);
 	/* Odd, and different from the last. */
 	store_relaxed(&worker->section, (load_relaxed(&worker->section) + 1) | 1);
 	mood = load_relaxed(&worker->watch->mood);
@@ -118,7 +118,7 @@ static inline void blocking_end_on(struct worker *worker)
 		--worker->section_depth > 0)
 		return;
 	store_relaxed(&worker->section, load_relaxed(&worker->section) + 1);
-	tracepoint_emit(TRACE_BLOCKING_END, worker->index, 0);
+	TRACE(TRACE_BLOCKING_END, TRACE_ADDRESS(load_relaxed(&worker->current)), 0, worker->place);
 	if (FILAR_UNLIKELY(load_relaxed(&worker->relief) != RELIEF_NONE))
 		blocking_resume(worker);
 }

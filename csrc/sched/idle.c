@@ -4,6 +4,7 @@
 #include "sched/idle.h"
 
 #include "base/check.h"
+#include "base/tracepoint.h"
 
 void idle_init(struct idle *idle)
 {
@@ -118,6 +119,7 @@ void idle_wake_one_slow(struct idle *idle, uint64_t word)
 			return;
 	} while (!cas_seq_cst(&idle->word, &word, word + IDLE_ONE_GRANTED + IDLE_ONE_SEARCHING));
 	fetch_add_relaxed(&idle->wakes, 1);
+	TRACE(TRACE_WORKER_NOTIFY, TRACE_ADDRESS(idle), 0, 0);
 	/* U2: seq_cst, after the epoch was changed (E4).  Pairs with U1. */
 	if (!eventcount_notify_one(&idle->sleepers) && load_seq_cst(&idle->in_source) != 0)
 		interrupt_source(idle);
@@ -131,9 +133,13 @@ void idle_wake_all(struct idle *idle)
 		interrupt_source(idle);
 }
 
-void idle_attach_source(struct idle *idle, struct idle_source *source)
+bool idle_attach_source(struct idle *idle, struct idle_source *source)
 {
+	struct idle_source *none = NULL;
+
 	/* U4: seq_cst, before everybody gets up.  Pairs with U3. */
-	store_seq_cst(&idle->source, source);
+	if (!cas_seq_cst(&idle->source, &none, source))
+		return false;
 	idle_wake_all(idle);
+	return true;
 }

@@ -44,15 +44,19 @@ enum filar_status parker_park_until(struct parker *parker, int64_t deadline_ns)
 		FILAR_CHECK_EQ(found, NOTIFIED);
 		return FILAR_OK;
 	}
-	tracepoint_emit(TRACE_PARK, (uint64_t)(uintptr_t)parker, 0);
+	TRACE(TRACE_PARK, TRACE_ADDRESS(parker), 0, 0);
 	for (;;) {
 		status = futex_wait_until(&parker->word, PARKED, deadline_ns);
 		found = NOTIFIED;
 		/* P2, again. */
 		if (cas_acquire(&parker->word, &found, EMPTY))
-			return FILAR_OK;
-		if (status != FILAR_OK)
-			return give_up(parker, status);
+			status = FILAR_OK;
+		else if (status != FILAR_OK)
+			status = give_up(parker, status);
+		else
+			continue;
+		TRACE(TRACE_PARK_END, TRACE_ADDRESS(parker), 0, status);
+		return status;
 	}
 }
 
@@ -61,7 +65,7 @@ void parker_unpark(struct parker *parker)
 	/* P1: release; pairs with P2. */
 	if (exchange_release(&parker->word, NOTIFIED) != PARKED)
 		return;
-	tracepoint_emit(TRACE_UNPARK, (uint64_t)(uintptr_t)parker, 0);
+	TRACE(TRACE_UNPARK, TRACE_ADDRESS(parker), 0, 0);
 	/* The owner may return and free the parker between the exchange and this wake.  That is
 	 * harmless to the kernel: a wake on an address with no waiters does nothing. */
 	futex_wake(&parker->word, 1);

@@ -1073,12 +1073,14 @@ static void *trace_and_create(void *pointer)
 	_Atomic bool *stop = pointer;
 
 	while (!load_relaxed(stop)) {
-		uint64_t lost;
+		struct trace_totals totals;
 		struct trace_record record;
 
 		join_and_release(create(NULL, body_nothing, NULL));
-		(void)tracepoint_copy(&record, 1, &lost);
-		tracepoint_reset();
+		(void)tracepoint_collect(&record, 1, &totals);
+		(void)tracepoint_stop();
+		(void)tracepoint_clear();
+		(void)tracepoint_start(&(struct trace_options){ 0 });
 	}
 	return NULL;
 }
@@ -1089,7 +1091,7 @@ TEST(a_fork_while_threads_are_traced_leaves_every_lock_free)
 	_Atomic bool stop = false;
 	pthread_t busy;
 
-	tracepoint_enable(true);
+	CHECK_EQ(tracepoint_start(&(struct trace_options){ 0 }), FILAR_OK);
 	CHECK_EQ(pthread_create(&busy, NULL, trace_and_create, (void *)&stop), 0);
 	for (int i = 0; i < 100; i++) {
 		pid_t child = fork();
@@ -1098,9 +1100,10 @@ TEST(a_fork_while_threads_are_traced_leaves_every_lock_free)
 			alarm(30);
 			if (CHILD_MAY_CREATE)
 				join_and_release(create(NULL, body_nothing, NULL));
-			tracepoint_emit(TRACE_MARK, 1, 2);
-			tracepoint_reset();
-			_exit(0);
+			if (tracepoint_start(&(struct trace_options){ 0 }) != FILAR_OK)
+				_exit(1);
+			TRACE(TRACE_MARK, 1, 0, 2);
+			_exit(tracepoint_stop() == FILAR_OK ? 0 : 2);
 		}
 		check_child(child);
 	}

@@ -11,6 +11,7 @@ from filar.errors import InvalidArgumentError, ResultFileError
 from filar.lab.base import FAILS, Row, Rows, Verdict
 from filar.lab.report import Report
 from filar.lab.selfcheck import RATIO
+from filar.report import compare_html, comparison_page
 from results import result
 
 
@@ -195,6 +196,46 @@ def test_paths_are_loaded_and_name_the_sides(tmp_path):
         lab.compare(first, tmp_path / "bad.json")
     with pytest.raises(InvalidArgumentError):
         lab.compare(3, first)
+
+
+OTHER_HOST = {
+    "cpu_model": "Another CPU",
+    "machine": "aarch64",
+    "cpus_allowed": list(range(64)),
+    "cpus_online": 64,
+    "kernel_release": "7.1.0-42-generic",
+    "python": {"version": "3.14.1"},
+}
+
+
+def test_another_host_with_other_cpus_and_kernel_compares_without_trouble(tmp_path):
+    here = Report([one(1000), result("only-here")], host=one(1).host)
+    there = Report([one(700, seed=3, host=OTHER_HOST), result("only-there", host=OTHER_HOST)], host=OTHER_HOST)
+    found = lab.compare(here.save(tmp_path / "here.json"), there.save(tmp_path / "there.json"))
+    assert [change.word for change in found.changes[0]] == ["faster"]
+    assert found.drift == [0.0]
+    assert found.host_differences[0]["cpus_online"] == (None, 64)
+    assert found.host_differences[0]["kernel_release"] == (None, "7.1.0-42-generic")
+    assert found.experiments() == ["made-up"]
+    page = comparison_page(found)
+    assert "Another CPU, 64 CPUs, 7.1.0-42-generic, quick mode" in page
+    assert page.count("<figure>") == 1
+
+
+def test_the_picture_shows_every_side_of_every_variant():
+    three = [one(1000), one(2000, seed=2), one(500, seed=3, unit="count")]
+    (dots,) = lab.compare(*three, names=["old", "new", "odd"]).charts().values()
+    assert [(dot.group, dot.label, round(dot.median, -3)) for dot in dots.rows] == [
+        ("default", "old", 1000),
+        ("default", "new", 2000),  # what is in another unit has no place on the axis
+    ]
+
+
+def test_pictures_that_would_make_the_page_too_large_are_left_out(monkeypatch):
+    monkeypatch.setattr(compare_html, "PICTURES_MAX_BYTES", 1)
+    page = comparison_page(lab.compare(one(1), one(2)))
+    assert "<figure>" not in page
+    assert "1 more pictures would make this page too large" in page
 
 
 def test_the_data_are_plain_and_finite():

@@ -47,6 +47,12 @@ Run one or more experiments and print a table of figures, the verdict and how
 the samples are spread. `filar list` shows the names.
 """
 
+_CLUSTER = """\
+Run the experiments on each worker of a dask.distributed cluster, workers of one
+host in turn, and write DIR/NAME.json for each and one page, DIR/machines.html.
+The workers need filar, and this machine needs the package `distributed`.
+"""
+
 _COMPARE = """\
 Hold results against those of the first file, row by row. A row is slower or
 faster only where its interval and the noise of both runs leave no doubt. The
@@ -164,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(command)
     _add_run(command)
     _add_compare(command)
+    _add_cluster(command)
     for name, summary in (
         ("topology", "show packages, cores, caches and limits"),
         ("doctor", "say what this machine lacks for good measurements"),
@@ -216,6 +223,16 @@ def _add_compare(command: Any) -> None:
     parser.add_argument("--all", action="store_true", help="list the rows that are the same, too")
     parser.add_argument("--json", choices=["-"], metavar="-", help="print JSON instead of text")
     parser.add_argument("--html", metavar="FILE", help="write a page as well")
+
+
+def _add_cluster(command: Any) -> None:
+    examples = "  filar cluster tcp://scheduler:8786 --quick\n"
+    parser = command("cluster", "measure on every worker of a dask cluster", _CLUSTER, examples)
+    parser.add_argument("address", metavar="ADDRESS", help="of the scheduler, such as tcp://scheduler:8786")
+    _add_mode(parser)
+    parser.add_argument("--out", default="machines", metavar="DIR", help="folder for the files (default: machines)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these experiments")
+    parser.add_argument("--workers", nargs="+", default=None, metavar="W", help="only these, by name or address")
 
 
 def _add_why_not(command: Any) -> None:

@@ -11,13 +11,14 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from filar import lab, report
 from filar.chart import format_quantity
 from filar.cli.measure import measure_many, measure_one
 from filar.cli.terminal import Terminal
 from filar.doctor import Diagnosis, Finding, doctor
-from filar.errors import NotFoundError
+from filar.errors import NotFoundError, NotSupportedHereError
 from filar.lab.base import Experiment
 from filar.lab.report import SELF_CHECK, Report
 from filar.lab.result import Result
@@ -224,6 +225,45 @@ def compare_files(arguments: argparse.Namespace) -> int:
     return SLOWER if found.has_slower else 0
 
 
+def measure_cluster(arguments: argparse.Namespace) -> int:
+    """`filar cluster`. A worker that failed is told on stderr, and the exit code is 1."""
+    names = [lab.find(name).name for name in arguments.only] or None
+    folder = Path(arguments.out)
+    made = files.check_writable(folder)
+    out, aside = Terminal(sys.stdout), Terminal(sys.stderr)
+    try:
+        with _client(arguments.address) as client:
+            machines = lab.on_cluster(
+                client,
+                names,
+                quick=arguments.quick,
+                seed=arguments.seed,
+                workers=arguments.workers,
+                on_report=lambda name, found: aside.line(f"{name}: {len(found)} results"),
+            )
+    except BaseException:
+        files.remove_empty(made)
+        raise
+    for path in machines.save(folder):
+        out.line(f"Data  {path.resolve()}")
+    if len(machines) > 1:
+        page_path = folder / "machines.html"
+        files.write_whole(page_path, comparison_page(machines.compare()))
+        out.line(f"Page  {page_path.resolve()}")
+    for name, why in machines.failures.items():
+        aside.line(f"filar: {name}: {why}")
+    return 1 if machines.failures else 0
+
+
+def _client(address: str) -> Any:
+    """A client of the cluster; one sentence where the package or the scheduler is missing."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise NotSupportedHereError("filar cluster needs the package `distributed`, which is not installed") from None
+    return Client(address, timeout="10s")
+
+
 # ---- the machine ----
 
 
@@ -278,6 +318,7 @@ def explain_limit(arguments: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "cluster": measure_cluster,
     "compare": compare_files,
     "doctor": examine_machine,
     "list": list_experiments,

@@ -24,6 +24,7 @@ from filar.lab import (
 )
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
+from filar.lab.cluster import Machines, on_cluster
 from filar.lab.compare import Comparison, compare
 from filar.lab.report import Report, load
 from filar.lab.result import Result
@@ -33,6 +34,7 @@ __all__ = [
     "Bench",
     "Comparison",
     "Experiment",
+    "Machines",
     "Progress",
     "Report",
     "Result",
@@ -46,6 +48,7 @@ __all__ = [
     "load",
     "locks",
     "memory",
+    "on_cluster",
     "pools",
     "processes",
     "pythons",

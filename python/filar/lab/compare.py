@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from filar._tables import Column, html_table, named_columns, text_table
-from filar.chart import format_quantity
+from filar.chart import Dot, Dots, format_quantity
 from filar.errors import InvalidArgumentError
 from filar.lab import jsonfile, stats
 from filar.lab.base import Row
@@ -84,11 +85,42 @@ class Comparison:
     only_in_other: list[list[str]]
     host_differences: list[dict[str, tuple[Any, Any]]]
     notes: list[str] = field(default_factory=list)
+    sides: list[dict[str, Result]] = field(default_factory=list)
+    """The results themselves by experiment, of the base first."""
 
     @property
     def has_slower(self) -> bool:
         """Whether anything got slower in any of the others: a gate may ask this."""
         return any(change.word == "slower" for part in self.changes for change in part)
+
+    def experiments(self) -> list[str]:
+        """What two sides at least have measured, in order of measurement."""
+        counts = Counter(name for side in self.sides for name in side)
+        return [name for name, count in counts.items() if count > 1]
+
+    def charts(self) -> dict[str, Dots]:
+        """By experiment a picture of all sides: their medians of its first metric with 95 % intervals and floors."""
+        drawn = {}
+        for name in self.experiments():
+            first = next((row for side in self.sides if name in side for row in side[name].rows), None)
+            dots = self._dots(name, first) if first is not None else []
+            if first is not None and dots:
+                drawn[name] = Dots(rows=dots, unit=first.unit, rank=False, title=f"{name}: {first.metric}")
+        return drawn
+
+    def _dots(self, name: str, first: Row) -> list[Dot]:
+        """A group for each variant, in it a dot for each side that has it in the same unit."""
+        rows = [
+            (variant, label, side[name].rows.find(variant, first.metric))
+            for variant in dict.fromkeys(v for side in self.sides if name in side for v in side[name].rows.variants())
+            for label, side in zip(self.names, self.sides, strict=True)
+            if name in side
+        ]
+        return [
+            Dot(label, row.median, row.interval.lo, row.interval.hi, floor=row.min, group=variant)
+            for variant, label, row in rows
+            if row is not None and row.unit == first.unit
+        ]
 
     def _lines(self, index: int) -> list[tuple[str, ...]]:
         lines = []
@@ -203,7 +235,7 @@ def compare(base: Comparable, other: Comparable, *more: Comparable, names: list[
     labels = names or _labels([base, other, *more])
     if len(labels) != len(sides):
         raise InvalidArgumentError(f"{len(sides)} things to compare need as many names, not {len(labels)}")
-    found = Comparison(labels, [], [], [], [], [], [], [])
+    found = Comparison(labels, [], [], [], [], [], [], [], sides=[_results(side) for side in sides])
     for side in sides[1:]:
         _compare_two(found, sides[0], side)
     found.notes.append(

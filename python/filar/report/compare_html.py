@@ -3,27 +3,101 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import groupby
 
 from filar.chart import format_quantity
 from filar.lab.compare import Change, Comparison
+from filar.lab.result import Result
 from filar.report.compare_text import counts_text, ranked, remarks
-from filar.report.html import brand, document
+from filar.report.html import brand, document, shared_style
+from filar.report.machine import machine_line
 from filar.report.markup import Markup, tag
+from filar.report.result_html import verdict_chip
 
 __all__ = ["comparison_page"]
 
+PICTURES_MAX_BYTES = 3_000_000
 _STYLES = {"slower": "fails", "faster": "holds", "more": "when", "less": "when"}
 _HEAD = ("", "before", "after", "ratio", "95 % interval", "floors", "")
 
 
 def comparison_page(found: Comparison) -> str:
-    """The whole page: for each of the others its changes, all rows that are the same last."""
+    """The whole page: the machines, verdicts and medians of all side by side, then for each of the others its changes.
+
+    Pictures are left out from the end where the page would become larger than a browser likes.
+    """
     against = tag("p", f"Held against {found.names[0]}", class_="machine")
     head = tag("header", brand("filar compare"), tag("h1", "What changed"), against, class_="masthead")
     parts = [_part(found, index) for index in range(len(found.changes))]
     notes = [tag("p", note, class_="quiet") for note in found.notes]
-    return document("filar compare", tag("main", head, tag("div", parts), tag("footer", notes), class_="page alone"))
+    pictures, style = shared_style(_pictures(found))
+    main = tag(
+        "main",
+        head,
+        tag("div", _machines(found), _verdicts(found), parts, pictures),
+        tag("footer", notes),
+        class_="page alone",
+    )
+    return document("filar compare", main, style=style)
+
+
+def _machines(found: Comparison) -> Markup:
+    """What each name stands for."""
+    lines = [tag("div", tag("dt", name), tag("dd", _machine(side))) for name, side in _named_sides(found)]
+    return tag("dl", lines, class_="facts")
+
+
+def _named_sides(found: Comparison) -> Iterator[tuple[str, dict[str, Result]]]:
+    return zip(found.names, found.sides, strict=True)
+
+
+def _machine(side: dict[str, Result]) -> str:
+    """CPU, kernel and mode, from the first of its results."""
+    for one in side.values():
+        return ", ".join(filter(None, (machine_line(one.host), one.host.get("kernel_release"), f"{one.mode} mode")))
+    return "nothing measured"
+
+
+def _verdicts(found: Comparison) -> Markup | None:
+    """Every claim that several have tested, with the verdict of each."""
+    names = found.experiments()
+    if not names:
+        return None
+    head = tag("tr", [tag("th", text, scope="col") for text in ("experiment", *found.names)])
+    rows = [
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            [tag("td", verdict_chip(side[name].verdict.word) if name in side else "–") for side in found.sides],
+        )
+        for name in names
+    ]
+    table = tag("table", tag("thead", head), tag("tbody", rows), class_="numbers")
+    return tag(
+        "section",
+        tag("h2", "Verdicts"),
+        tag("div", table, class_="scroll", role="region", aria_label="Verdicts", tabindex=0),
+    )
+
+
+def _pictures(found: Comparison) -> Markup:
+    """Medians side by side, a picture for each experiment, as many as fit."""
+    drawn, size = [], 0
+    charts = found.charts()
+    for chart in charts.values():
+        picture = Markup(chart.svg())
+        size += len(picture.encode())
+        if size > PICTURES_MAX_BYTES:
+            break
+        drawn.append(tag("figure", picture))
+    left = len(charts) - len(drawn)
+    return tag(
+        "section",
+        tag("h2", "Medians side by side") if drawn else None,
+        drawn,
+        tag("p", f"{left} more pictures would make this page too large.", class_="quiet") if left else None,
+    )
 
 
 def _part(found: Comparison, index: int) -> Markup:

@@ -20,7 +20,7 @@ from filar.report.markup import Markup, join, prose, script_json, tag
 from filar.report.result_html import Detail, anchor, badge_chip, icon, section, verdict_chip
 from filar.report.words import VERDICTS, duration, look_of, sentence, tally
 
-__all__ = ["brand", "document", "page"]
+__all__ = ["brand", "document", "page", "shared_style"]
 
 PAGE_MAX_BYTES = 4_500_000
 RAW_MAX_BYTES = 1_200_000
@@ -78,13 +78,13 @@ def _fitting_body(report: Report, json_name: str | None) -> tuple[Markup, Markup
     some = _samples_max(report.results)
     body, style = Markup(""), Markup("")
     for detail in (Detail(some), Detail(some, narrow=False), Detail(0, narrow=False)):
-        body, style = _shared_style(_body(report, json_name, detail))
+        body, style = shared_style(_body(report, json_name, detail))
         if _bytes(body) <= PAGE_MAX_BYTES:
             break
     return body, style
 
 
-def _shared_style(body: Markup) -> tuple[Markup, Markup]:
+def shared_style(body: Markup) -> tuple[Markup, Markup]:
     """Takes the style sheets out of the charts: in one page all would apply to all, and they are the same text."""
     found = dict.fromkeys(_STYLE.findall(body))
     return Markup(_STYLE.sub("", body)), Markup("\n".join(found))
