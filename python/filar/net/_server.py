@@ -283,7 +283,7 @@ class Server:
             self._broken += 1
             self._log.info("the connection from %s broke: %s: %s", address, type(error).__name__, error)
         except CancelledError:
-            self._log.info("the connection from %s was cut off: the server stops", address)
+            self._log.info("the connection from %s was cut off", address)
             raise
         except Exception as error:
             self._failed += 1

@@ -336,7 +336,7 @@ class socket(standard.socket):  # noqa: N801 (the name of the standard library's
             left = remaining(deadline)
             if left == 0.0:
                 raise TimeoutError("timed out")
-            _pause(pause if left is None else min(pause, left))
+            sleep(pause if left is None else min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     # ---- the end --------------------------------------------------------------------------------------------------
@@ -349,21 +349,18 @@ class socket(standard.socket):  # noqa: N801 (the name of the standard library's
             forget_fd(_C.fileno(self))
         return super().detach()
 
-    def _real_close(self) -> None:
+    # These two also run while the interpreter takes modules apart: they use no globals.
+    def _real_close(self, _detach: Any = _C.detach, _close: Any = close_fd) -> None:
         # Nobody may begin to wait for a number that may be another file's by then: first it is no longer ours.
-        fd = _C.detach(self)
+        fd = _detach(self)
         if fd >= 0:
-            close_fd(fd)
+            _close(fd)
 
-    def __del__(self) -> None:
-        # What waits for it holds a reference, so nobody does; but the number must not be known when it comes again.
-        if _C.fileno(self) >= 0:
-            forget_fd(_C.fileno(self))
-        _C.__del__(self)
-
-
-def _pause(seconds: float) -> None:
-    sleep(seconds)
+    def __del__(self, _fileno: Any = _C.fileno, _forget: Any = forget_fd, _base: Any = _C.__del__) -> None:
+        # Who waits for it holds a reference, so nobody does; but the number must not be known when it comes again.
+        if _fileno(self) >= 0:
+            _forget(_fileno(self))
+        _base(self)
 
 
 # ---- making sockets ------------------------------------------------------------------------------------------------
