@@ -21,6 +21,7 @@ from filar.lab import (
     speedups,
     switching,
     timers,
+    watched,
 )
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
@@ -61,5 +62,6 @@ __all__ = [
     "speedups",
     "switching",
     "timers",
+    "watched",
     "ways",
 ]

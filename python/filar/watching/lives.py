@@ -328,10 +328,10 @@ class Lives:
 
     def _green_wake(self, t: int, key: int, by: int, how: int, tid: int) -> None:
         one = self._green(key, t, SYNCHRONISE)
-        waker = self._known(by)
-        if waker is None and how in (_WOKEN, _POSTED):
+        waker: Life | None = None
+        if how in (_WOKEN, _POSTED):
             # A joiner is woken on the next one's stack, by the one that has just ended.
-            waker = self._just_ended.get(tid) or self._who(tid, t)
+            waker = self._just_ended.get(tid) or self._known(by) or self._who(tid, t)
         if how == _EARLY:
             waker = self._woken_early.pop(key, None)
         elif one.state in (EXECUTE, GIL, BLOCKED, _LEFT):

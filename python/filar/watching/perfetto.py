@@ -124,5 +124,5 @@ def write(path: str | Path, events: list[dict[str, Any]], about: dict[str, Any])
     path = Path(path)
     whole = {"traceEvents": events, "displayTimeUnit": "ns", "otherData": about}
     data = json.dumps(whole, separators=(",", ":")).encode()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    path.write_bytes(gzip.compress(data, compresslevel=4, mtime=0) if path.suffix == ".gz" else data)
     return path
