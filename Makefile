@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks bench bench-green bench-green-python bench-pool debug-pythons clean core
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool debug-pythons clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -168,6 +168,16 @@ package: $(VENV)/dev
 ## make notebooks  run every notebook in short mode
 notebooks: $(VENV)/dev
 	FILAR_LAB_QUICK=1 $(VENV)/bin/python -m pytest --nbmake notebooks -o addopts=
+
+## make docs       the site, into build/site; warnings are errors
+docs: $(VENV)/dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	@echo "$(CURDIR)/$(BUILD)/site/index.html"
+
+## make lab        JupyterLab with the notebooks
+lab: $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check '.[lab]'
+	$(VENV)/bin/jupyter lab notebooks
 
 ## make bench      pytest-benchmark files
 bench: $(VENV)/dev

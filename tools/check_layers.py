@@ -16,8 +16,8 @@ C_LAYERS = [
     "kthread",
     "sched",
     "green",
-    "io",
     "block",
+    "io",
     "pool",
     "trace",
     "kernels",
@@ -28,7 +28,7 @@ C_LAYERS = [
 PYTHON_LAYERS = [
     "errors _budget _ffi_build _machine _tables",
     "_lib",
-    "clock native topology threads sync",
+    "clock native topology threads sync waiting",
     "green",
     "aio",
     "limits kernels pool queue channel",

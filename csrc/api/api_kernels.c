@@ -4,8 +4,10 @@
  */
 #include "api/pool_options.h"
 #include "filar.h"
+#include "green/preempt.h"
 #include "kernels/kernels.h"
 
+/* Without a guard: they touch nothing of filar's, and may be preempted like a body's own loop. */
 #define X(name)                                                                                    \
 	void filar_kernel_##name(int64_t begin, int64_t end, void *ctx)                            \
 	{                                                                                          \
@@ -34,6 +36,7 @@ static enum filar_status check_array(const void *array, int64_t count)
 int filar_sum(filar_pool *pool, const filar_loop_options *options, const double *x, int64_t count,
 	double *result)
 {
+	PREEMPT_GUARD();
 	struct loop_options inner;
 	enum filar_status status = check_array(x, count);
 
@@ -48,6 +51,7 @@ int filar_sum(filar_pool *pool, const filar_loop_options *options, const double 
 int filar_dot(filar_pool *pool, const filar_loop_options *options, const double *x, const double *y,
 	int64_t count, double *result)
 {
+	PREEMPT_GUARD();
 	struct loop_options inner;
 	enum filar_status status = check_array(x, count);
 
@@ -64,6 +68,7 @@ int filar_dot(filar_pool *pool, const filar_loop_options *options, const double 
 int filar_sieve(
 	filar_pool *pool, const filar_loop_options *options, uint8_t *is_prime, int64_t count)
 {
+	PREEMPT_GUARD();
 	struct loop_options inner;
 	enum filar_status status = check_array(is_prime, count);
 
@@ -75,6 +80,7 @@ int filar_sieve(
 
 int filar_nqueens(filar_pool *pool, const filar_loop_options *options, int32_t n, int64_t *result)
 {
+	PREEMPT_GUARD();
 	struct loop_options inner;
 	enum filar_status status = check_count("the number of queens", n, 1, NQUEENS_MAX);
 
@@ -87,6 +93,7 @@ int filar_nqueens(filar_pool *pool, const filar_loop_options *options, int32_t n
 
 int filar_fib(filar_pool *pool, int32_t n, int64_t *result)
 {
+	PREEMPT_GUARD();
 	enum filar_status status = check_count("the index of the Fibonacci number", n, 0, FIB_MAX);
 
 	if (status == FILAR_OK)
@@ -96,6 +103,7 @@ int filar_fib(filar_pool *pool, int32_t n, int64_t *result)
 
 int filar_merge_sort(filar_pool *pool, double *values, double *scratch, int64_t count)
 {
+	PREEMPT_GUARD();
 	enum filar_status status = check_array(values, count);
 
 	if (status == FILAR_OK)

@@ -3,6 +3,7 @@
  */
 #include "base/status.h"
 #include "filar.h"
+#include "green/preempt.h"
 #include "kthread/kthread.h"
 
 static struct kthread *inner(filar_kthread *thread)
@@ -24,6 +25,7 @@ size_t filar_kthread_stack_bytes_min(void)
 int filar_kthread_create(filar_kthread **thread, const filar_kthread_options *options,
 	filar_kthread_body body, void *argument)
 {
+	PREEMPT_GUARD();
 	filar_kthread_options plain;
 	enum filar_status status;
 
@@ -42,6 +44,8 @@ int filar_kthread_create(filar_kthread **thread, const filar_kthread_options *op
 
 int filar_kthread_join_until(filar_kthread *thread, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (thread == NULL)
 		return status_detail(FILAR_INVALID, "no thread to join");
 	return kthread_join_until(inner(thread), deadline_ns);
@@ -49,32 +53,44 @@ int filar_kthread_join_until(filar_kthread *thread, int64_t deadline_ns)
 
 void filar_kthread_release(filar_kthread *thread)
 {
+	PREEMPT_GUARD();
+
 	if (thread != NULL)
 		kthread_release(inner(thread));
 }
 
 int filar_kthread_is_alive(filar_kthread *thread)
 {
+	PREEMPT_GUARD();
+
 	return thread != NULL && kthread_is_alive(inner(thread));
 }
 
 int32_t filar_kthread_tid(filar_kthread *thread)
 {
+	PREEMPT_GUARD();
+
 	return thread != NULL ? kthread_tid(inner(thread)) : 0;
 }
 
 uint64_t filar_kthread_ident(filar_kthread *thread)
 {
+	PREEMPT_GUARD();
+
 	return thread != NULL ? kthread_ident(inner(thread)) : 0;
 }
 
 int64_t filar_kthread_cpu_ns(filar_kthread *thread)
 {
+	PREEMPT_GUARD();
+
 	return thread != NULL ? kthread_cpu_ns(inner(thread)) : 0;
 }
 
 int filar_kthread_set_cpus(filar_kthread *thread, const int32_t *cpus, size_t cpu_count)
 {
+	PREEMPT_GUARD();
+
 	if (thread == NULL || cpus == NULL)
 		return status_detail(FILAR_INVALID, "a thread and a list of CPUs are needed");
 	return kthread_set_cpus(inner(thread), cpus, cpu_count);
@@ -82,6 +98,8 @@ int filar_kthread_set_cpus(filar_kthread *thread, const int32_t *cpus, size_t cp
 
 int filar_kthread_set_nice(filar_kthread *thread, int32_t nice)
 {
+	PREEMPT_GUARD();
+
 	if (thread == NULL)
 		return status_detail(FILAR_INVALID, "no thread to set");
 	return kthread_set_nice(inner(thread), nice);
@@ -89,6 +107,8 @@ int filar_kthread_set_nice(filar_kthread *thread, int32_t nice)
 
 int filar_kthread_set_policy(filar_kthread *thread, int32_t policy, int32_t priority)
 {
+	PREEMPT_GUARD();
+
 	if (thread == NULL)
 		return status_detail(FILAR_INVALID, "no thread to set");
 	return kthread_set_policy(inner(thread), policy, priority);
@@ -96,9 +116,12 @@ int filar_kthread_set_policy(filar_kthread *thread, int32_t policy, int32_t prio
 
 filar_kthread *filar_kthread_self(void)
 {
+	PREEMPT_GUARD();
+
 	return (filar_kthread *)kthread_self();
 }
 
+/* No guard: nobody is preempted in the child. */
 void filar_after_fork_in_child(void)
 {
 	kthread_after_fork_in_child();

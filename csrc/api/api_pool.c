@@ -3,6 +3,7 @@
  */
 #include "api/pool_options.h"
 #include "filar.h"
+#include "green/preempt.h"
 #include "os/clock.h"
 #include "pool/loop.h"
 #include "pool/pool.h"
@@ -91,6 +92,7 @@ static enum filar_status convert_options(
 
 int filar_pool_create(filar_pool **pool, const filar_pool_options *options)
 {
+	PREEMPT_GUARD();
 	struct pool_options inner_options;
 	enum filar_status status = FILAR_OK;
 
@@ -105,21 +107,29 @@ int filar_pool_create(filar_pool **pool, const filar_pool_options *options)
 
 int filar_pool_start(filar_pool *pool)
 {
+	PREEMPT_GUARD();
+
 	return pool != NULL ? pool_start(inner(pool)) : no_pool();
 }
 
 int filar_pool_resize(filar_pool *pool, uint32_t workers)
 {
+	PREEMPT_GUARD();
+
 	return pool != NULL ? pool_resize(inner(pool), workers) : no_pool();
 }
 
 int filar_pool_shutdown_until(filar_pool *pool, bool cancel, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	return pool != NULL ? pool_shutdown_until(inner(pool), cancel, deadline_ns) : no_pool();
 }
 
 int filar_pool_destroy(filar_pool *pool)
 {
+	PREEMPT_GUARD();
+
 	return pool != NULL ? pool_destroy(inner(pool)) : no_pool();
 }
 
@@ -132,17 +142,23 @@ void filar_token_init(filar_token *token, int64_t deadline_ns)
 
 void filar_token_cancel(filar_token *token)
 {
+	PREEMPT_GUARD();
+
 	if (token != NULL)
 		token_cancel(inner_token(token));
 }
 
 bool filar_token_is_cancelled(const filar_token *token)
 {
+	PREEMPT_GUARD();
+
 	return token != NULL && token_check((const struct token *)token) != FILAR_OK;
 }
 
 bool filar_call_cancelled(void)
 {
+	PREEMPT_GUARD();
+
 	return pool_call_cancelled();
 }
 
@@ -172,6 +188,7 @@ static enum filar_status convert_submission(
 int filar_pool_submit(
 	filar_pool *pool, const filar_submit_options *options, filar_call_body body, void *argument)
 {
+	PREEMPT_GUARD();
 	struct submission how;
 	enum filar_status status;
 
@@ -198,6 +215,7 @@ static enum filar_status check_calls(const filar_call *calls, size_t count)
 int filar_pool_submit_many(filar_pool *pool, const filar_submit_options *options,
 	const filar_call *calls, size_t count, size_t *submitted)
 {
+	PREEMPT_GUARD();
 	struct submission how;
 	enum filar_status status;
 
@@ -214,6 +232,8 @@ int filar_pool_submit_many(filar_pool *pool, const filar_submit_options *options
 
 int filar_pool_wait_until(filar_pool *pool, filar_waitgroup *group, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (pool == NULL)
 		return no_pool();
 	if (group == NULL)
@@ -230,6 +250,7 @@ void filar_task_init(filar_task *task, filar_call_body body, void *argument)
 
 int filar_pool_submit_task(filar_pool *pool, const filar_submit_options *options, filar_task *task)
 {
+	PREEMPT_GUARD();
 	struct submission how;
 	enum filar_status status;
 
@@ -245,6 +266,8 @@ int filar_pool_submit_task(filar_pool *pool, const filar_submit_options *options
 
 int filar_task_wait_until(filar_task *task, int64_t deadline_ns)
 {
+	PREEMPT_GUARD();
+
 	if (task == NULL)
 		return status_detail(FILAR_INVALID, "no task was given");
 	return task_wait_until(inner_task(task), deadline_ns);
@@ -252,21 +275,28 @@ int filar_task_wait_until(filar_task *task, int64_t deadline_ns)
 
 int filar_task_outcome(const filar_task *task)
 {
+	PREEMPT_GUARD();
+
 	return task != NULL ? task_outcome((const struct task *)task) : FILAR_INVALID;
 }
 
 int filar_task_cancel(filar_task *task)
 {
+	PREEMPT_GUARD();
+
 	return task != NULL ? task_cancel(inner_task(task)) : FILAR_INVALID;
 }
 
 int filar_pool_call(filar_pool *pool, filar_call_body body, void *argument)
 {
+	PREEMPT_GUARD();
+
 	if (pool == NULL)
 		return no_pool();
 	return body != NULL ? pool_call(inner(pool), body, argument) : no_body();
 }
 
+/* No guard: on a green thread it is two ordinary calls, and a pool's worker runs none. */
 int filar_join(
 	filar_call_body first, void *first_argument, filar_call_body second, void *second_argument)
 {
@@ -310,6 +340,7 @@ enum filar_status pool_convert_loop(
 int filar_parallel_for(filar_pool *pool, const filar_loop_options *options, int64_t begin,
 	int64_t end, filar_range_body body, void *ctx)
 {
+	PREEMPT_GUARD();
 	struct loop_options inner_options;
 	enum filar_status status;
 
@@ -340,6 +371,7 @@ static enum filar_status check_reduction(const filar_reduction *reduction, const
 int filar_parallel_reduce(filar_pool *pool, const filar_loop_options *options, int64_t begin,
 	int64_t end, const filar_reduction *reduction, void *ctx, void *result)
 {
+	PREEMPT_GUARD();
 	struct loop_options inner_options;
 	struct reduction inner_reduction;
 	enum filar_status status;
@@ -361,6 +393,7 @@ int filar_parallel_reduce(filar_pool *pool, const filar_loop_options *options, i
 
 filar_pool *filar_pool_current(void)
 {
+	PREEMPT_GUARD();
 	struct pool_worker *self = pool_worker_current();
 
 	return self != NULL ? (filar_pool *)self->pool : NULL;
@@ -368,6 +401,7 @@ filar_pool *filar_pool_current(void)
 
 int32_t filar_pool_worker_index(void)
 {
+	PREEMPT_GUARD();
 	struct pool_worker *self = pool_worker_current();
 
 	return self != NULL ? (int32_t)self->worker->index : -1;
@@ -375,6 +409,8 @@ int32_t filar_pool_worker_index(void)
 
 int filar_pool_read_stats(filar_pool *pool, filar_pool_stats *stats)
 {
+	PREEMPT_GUARD();
+
 	if (pool == NULL || stats == NULL)
 		return pool == NULL ? no_pool()
 				    : status_detail(FILAR_INVALID, "no place for the statistics");
@@ -384,6 +420,8 @@ int filar_pool_read_stats(filar_pool *pool, filar_pool_stats *stats)
 
 int filar_pool_describe_worker(filar_pool *pool, uint32_t index, filar_pool_worker *worker)
 {
+	PREEMPT_GUARD();
+
 	if (pool == NULL || worker == NULL)
 		return pool == NULL ? no_pool()
 				    : status_detail(FILAR_INVALID, "no place for the description");
@@ -392,6 +430,8 @@ int filar_pool_describe_worker(filar_pool *pool, uint32_t index, filar_pool_work
 
 int filar_pool_dump(filar_pool *pool, int fd)
 {
+	PREEMPT_GUARD();
+
 	if (pool == NULL)
 		return no_pool();
 	if (fd < 0)

@@ -23,6 +23,7 @@ const char *failpoint_name(enum failpoint point)
 static _Atomic int armed_point = FAILPOINT_ANY;
 static _Atomic int64_t hits_left; /* 0: disarmed */
 static _Atomic int fired_point = -1;
+static _Atomic int armed_errno; /* 0: the usual one */
 
 bool failpoint_hit(enum failpoint point)
 {
@@ -39,7 +40,20 @@ bool failpoint_hit(enum failpoint point)
 
 void failpoint_arm(enum failpoint point, uint64_t nth)
 {
+	failpoint_arm_errno(point, nth, 0);
+}
+
+int failpoint_errno(int usual)
+{
+	int error = atomic_load(&armed_errno);
+
+	return error != 0 ? error : usual;
+}
+
+void failpoint_arm_errno(enum failpoint point, uint64_t nth, int error)
+{
 	atomic_store(&hits_left, 0);
+	atomic_store(&armed_errno, error);
 	atomic_store(&fired_point, -1);
 	atomic_store(&armed_point, (int)point);
 	atomic_store(&hits_left, (int64_t)nth);

@@ -40,6 +40,19 @@
 	X(SOCKETPAIR, "socketpair")                                                                \
 	X(GETRLIMIT, "getrlimit")                                                                  \
 	X(SIGMASK, "pthread_sigmask")                                                              \
+	X(EPOLL_CREATE, "epoll_create1")                                                           \
+	X(EPOLL_CTL, "epoll_ctl")                                                                  \
+	X(EPOLL_WAIT, "epoll_wait")                                                                \
+	X(POLL, "ppoll")                                                                           \
+	X(FCNTL, "fcntl")                                                                          \
+	X(SOCKET, "socket")                                                                        \
+	X(BIND, "bind")                                                                            \
+	X(LISTEN, "listen")                                                                        \
+	X(ACCEPT, "accept4")                                                                       \
+	X(CONNECT, "connect")                                                                      \
+	X(RECEIVE, "recvmsg")                                                                      \
+	X(SEND, "sendmsg")                                                                         \
+	X(CLOSE, "close")                                                                          \
 	X(TGKILL, "tgkill")                                                                        \
 	X(SIGALTSTACK, "sigaltstack")
 
@@ -57,6 +70,10 @@ enum failpoint {
 bool failpoint_hit(enum failpoint point);
 /* The nth (1, 2, ...) hit of `point` (or of any, with FAILPOINT_ANY) fails, once.  0 disarms. */
 void failpoint_arm(enum failpoint point, uint64_t nth);
+/* The same, with this errno instead of the one that the call most likely gives. */
+void failpoint_arm_errno(enum failpoint point, uint64_t nth, int error);
+/* That errno, or `usual`. */
+int failpoint_errno(int usual);
 /* Whether the armed failure has happened. */
 bool failpoint_fired(void);
 const char *failpoint_fired_name(void);
@@ -65,6 +82,10 @@ static FILAR_ALWAYS_INLINE bool failpoint_hit(enum failpoint point)
 {
 	(void)point;
 	return false;
+}
+static FILAR_ALWAYS_INLINE int failpoint_errno(int usual)
+{
+	return usual;
 }
 #endif
 

@@ -16,6 +16,8 @@
 /* From the outside in: who holds one may take those below. */
 #define LOCK_RANKS(X)                                                                              \
 	X(NONE, "no rank")                                                                         \
+	X(LANE, "a pool's queue of calls")                                                         \
+	X(LOOPS, "a pool's loops")                                                                 \
 	X(OBJECT, "something to wait on")                                                          \
 	X(DEADLOCK, "a shard of the deadlock detector")                                            \
 	X(OUTSIDE, "spawns from outside")                                                          \

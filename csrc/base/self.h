@@ -22,6 +22,7 @@ struct self {
 	uint32_t trace_session;        /* W  the one that trace_ring, or its lack, belongs to */
 	int32_t tid;                   /* W  the kernel's number, 0 until block/owner.c asked */
 	struct wait_around *around;    /* W  NULL, or what goes on around waits: green/waiter.h */
+	int32_t status_errno;          /* W  see filar_status_errno() */
 	char status_detail[240];       /* W  see status.h */
 };
 

@@ -58,12 +58,21 @@ const char *filar_status_detail(void)
 	return self != NULL ? self->status_detail : "";
 }
 
+int32_t filar_status_errno(void)
+{
+	struct self *self = self_get();
+
+	return self != NULL ? self->status_errno : 0;
+}
+
 void filar_status_detail_clear(void)
 {
 	struct self *self = self_get();
 
-	if (self != NULL)
-		self->status_detail[0] = '\0';
+	if (self == NULL)
+		return;
+	self->status_detail[0] = '\0';
+	self->status_errno = 0;
 }
 
 enum filar_status status_detail(enum filar_status status, const char *format, ...)
@@ -76,6 +85,7 @@ enum filar_status status_detail(enum filar_status status, const char *format, ..
 	va_start(arguments, format);
 	vsnprintf(self->status_detail, sizeof self->status_detail, format, arguments);
 	va_end(arguments);
+	self->status_errno = 0;
 	return status;
 }
 
@@ -111,8 +121,12 @@ static enum filar_status status_of_errno(int error)
 enum filar_status status_from_errno(int error, const char *what)
 {
 	char text[96];
-
 	/* The GNU strerror_r returns the text, which need not be in the buffer. */
-	return status_detail(status_of_errno(error), "%s: %s (errno %d)", what,
+	enum filar_status status = status_detail(status_of_errno(error), "%s: %s (errno %d)", what,
 		strerror_r(error, text, sizeof text), error);
+	struct self *self = self_get();
+
+	if (self != NULL)
+		self->status_errno = error;
+	return status;
 }

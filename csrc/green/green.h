@@ -44,7 +44,10 @@ enum green_state {
 	X(WAITGROUP, "waitgroup")                                                                  \
 	X(ONCE, "once")                                                                            \
 	X(READ_LOCK, "read lock")                                                                  \
-	X(WRITE_LOCK, "write lock")
+	X(WRITE_LOCK, "write lock")                                                                \
+	X(READABLE, "readable fd")                                                                 \
+	X(WRITABLE, "writable fd")                                                                 \
+	X(FD, "event of an fd")
 
 enum wait_reason {
 #define X(name, text) WAIT_##name,

@@ -15,6 +15,7 @@
 #include "os/affinity.h"
 #include "os/calls.h"
 #include "os/clock.h"
+#include "os/topology.h"
 
 void runtime_options_init(struct runtime_options *options)
 {
@@ -138,6 +139,8 @@ static enum filar_status check_options(const struct runtime_options *options)
 			(long long)options->preempt_ns, RUNTIME_PREEMPT_NS_MIN);
 	if (options->pin == WORKER_PIN_LIST && (options->cpus == NULL || options->cpu_count == 0))
 		return status_detail(FILAR_INVALID, "a list of CPUs to pin to needs CPUs");
+	if (options->pin == WORKER_PIN_LIST)
+		return topology_check_list(options->cpus, options->cpu_count);
 	return FILAR_OK;
 }
 

@@ -22,24 +22,24 @@ static struct wait_around *around_here(void)
 	return self != NULL ? self->around : NULL;
 }
 
-/* One sleep, with what goes on around it; FILAR_INTERRUPTED only if the wait is to end. */
-static enum filar_status sleep_once(struct waiter *waiter, int64_t deadline_ns,
-	struct wait_around *around, enum wait_shield shield)
+enum filar_status wait_sleep_once(
+	struct wait_sleep *sleep, int64_t deadline_ns, enum wait_shield shield)
 {
+	struct wait_around *around = around_here();
 	int64_t until_ns = deadline_ns;
 	enum filar_status status;
 
 	if (around == NULL)
-		return futex_wait_until(&waiter->word, KERNEL_SLEEPING, deadline_ns);
+		return sleep->sleep(sleep, deadline_ns);
 	if (around->slice_ns != DEADLINE_NEVER && shield == WAIT_CANCELLABLE) {
 		until_ns = clock_now_ns() + around->slice_ns;
 		if (until_ns > deadline_ns)
 			until_ns = deadline_ns;
 	}
 	around->leave(around);
-	status = futex_wait_until(&waiter->word, KERNEL_SLEEPING, until_ns);
+	status = sleep->sleep(sleep, until_ns);
 	around->come_back(around);
-	if (load_relaxed(&waiter->word) == KERNEL_WOKEN || shield == WAIT_SHIELDED)
+	if (sleep->is_over(sleep) || shield == WAIT_SHIELDED)
 		return status;
 	if (status == FILAR_INTERRUPTED || (status == FILAR_TIMED_OUT && until_ns < deadline_ns))
 		return around->look(around, status == FILAR_INTERRUPTED) ? FILAR_INTERRUPTED
@@ -47,10 +47,29 @@ static enum filar_status sleep_once(struct waiter *waiter, int64_t deadline_ns,
 	return status;
 }
 
+struct futex_sleep {
+	struct wait_sleep sleep;
+	struct waiter *waiter;
+};
+
+static enum filar_status sleep_on_futex(struct wait_sleep *sleep, int64_t until_ns)
+{
+	struct waiter *waiter = FILAR_CONTAINER_OF(sleep, struct futex_sleep, sleep)->waiter;
+
+	return futex_wait_until(&waiter->word, KERNEL_SLEEPING, until_ns);
+}
+
+static bool was_woken(struct wait_sleep *sleep)
+{
+	struct waiter *waiter = FILAR_CONTAINER_OF(sleep, struct futex_sleep, sleep)->waiter;
+
+	return load_relaxed(&waiter->word) == KERNEL_WOKEN;
+}
+
 static enum filar_status kernel_wait_until(struct waiter *waiter, int64_t deadline_ns,
 	enum wait_reason reason, enum wait_shield shield)
 {
-	struct wait_around *around = around_here();
+	struct futex_sleep sleep = { { sleep_on_futex, was_woken }, waiter };
 	enum filar_status status = FILAR_OK;
 	uint32_t found = KERNEL_WAITING;
 
@@ -59,7 +78,7 @@ static enum filar_status kernel_wait_until(struct waiter *waiter, int64_t deadli
 		return FILAR_OK;
 	TRACE(TRACE_PARK, TRACE_ADDRESS(waiter), 0, reason);
 	do {
-		status = sleep_once(waiter, deadline_ns, around, shield);
+		status = wait_sleep_once(&sleep.sleep, deadline_ns, shield);
 		/* G5: acquire; pairs with G4. */
 		found = load_acquire(&waiter->word);
 	} while (found != KERNEL_WOKEN &&

@@ -81,6 +81,18 @@ struct wait_around {
  * for it. */
 bool wait_around_set(struct wait_around *around, struct wait_around **before);
 
+/*
+ * One sleep of a kernel thread with what goes on around it: sleep() until the time it is given (or
+ * less long), as one slice.  is_over(): whether what is waited for has come.  FILAR_INTERRUPTED
+ * only if the wait is to end.
+ */
+struct wait_sleep {
+	enum filar_status (*sleep)(struct wait_sleep *sleep, int64_t until_ns);
+	bool (*is_over)(struct wait_sleep *sleep);
+};
+enum filar_status wait_sleep_once(
+	struct wait_sleep *sleep, int64_t deadline_ns, enum wait_shield shield);
+
 /* Whether the caller holds something that it lets go of only while it waits, and that others may
  * need in order to wake it: then spinning is in vain. */
 bool waiter_holds_something(void);

@@ -49,7 +49,7 @@ enum filar_status {
 	FILAR_NOT_FOUND = -13,     /* no such thing */
 	FILAR_FORKED = -14,        /* the object belongs to the parent process of a fork */
 	FILAR_SYSTEM = -15,        /* an unexpected error of the operating system; see the detail */
-	FILAR_CLOSED = -16,        /* the channel is closed (and, to receive, empty) */
+	FILAR_CLOSED = -16, /* the channel is closed (and, to receive, empty); or the fd was */
 	FILAR_STATUS_LAST = -16
 };
 
@@ -61,6 +61,9 @@ const char *filar_status_sentence(int status);
  * known. Valid until the next filar call of this kernel thread. */
 const char *filar_status_detail(void);
 void filar_status_detail_clear(void);
+/* The errno of the system call that made this kernel thread's last failed call fail; 0 if none did.
+ * Means nothing after FILAR_TIMED_OUT, FILAR_INTERRUPTED and FILAR_CANCELLED. */
+int32_t filar_status_errno(void);
 
 /* ---- this library ------------------------------------------------------------------------ */
 
@@ -290,12 +293,15 @@ typedef struct {
 	uint64_t number; /* 1, 2, ... in its runtime, not without gaps; 0: none */
 } filar_green;
 
-/* Where the workers run. */
+/* Where the workers run.  Those that are not pinned inherit the CPUs of the kernel thread that
+ * starts them (of a pool: the first to submit).  If that one may use one CPU only, so may they, and
+ * none of them ever spins for work: a wake-up then always costs a sleep. */
 enum filar_worker_pin {
 	FILAR_WORKERS_NOT_PINNED = 0,
 	FILAR_WORKERS_COMPACT = 1, /* one CPU each, neighbours first */
 	FILAR_WORKERS_SCATTER = 2, /* one CPU each, as far apart as can be */
-	FILAR_WORKERS_LIST = 3     /* worker i on cpus[i % cpu_count] */
+	FILAR_WORKERS_LIST =
+		3 /* worker i on cpus[i % cpu_count]; FILAR_NO_CPU: one is not online */
 };
 
 typedef struct {
@@ -416,12 +422,12 @@ void filar_blocking_end(void);
 
 /*
  * A preemptible body may be stopped between any two instructions of its own and go on on another
- * kernel thread.  So it may compute, and call what this header has in "green threads" and "things
- * to wait on" (and filar_now_ns()); nothing else: no allocation, no stdio, no lock that is not
- * filar's, no thread-local of its own, and errno only where it does not matter.  What stands
- * between these two is not interrupted and may do all that; a preemption that was due meanwhile
- * comes with the last filar_preempt_enable().  They nest; in other bodies and on kernel threads
- * they do nothing.  A preemption takes 1 to 4 KiB of the green thread's stack.
+ * kernel thread.  So it may compute, and call what this header has, but for the topology and plans;
+ * nothing else: no allocation, no stdio, no lock that is not filar's, no thread-local of its own,
+ * and errno only where it does not matter.  What a pool runs on its caller's stack is not stopped.
+ * What stands between these two is not interrupted and may do all that; a preemption that was due
+ * meanwhile comes with the last filar_preempt_enable().  They nest; in other bodies and on kernel
+ * threads they do nothing.  A preemption takes 1 to 4 KiB of the green thread's stack.
  */
 void filar_preempt_disable(void);
 void filar_preempt_enable(void);
@@ -558,6 +564,92 @@ typedef struct {
  * place on.  FILAR_OK, FILAR_CLOSED, FILAR_NO_MEMORY: *chosen is the case. */
 int filar_select_until(
 	filar_select_case *cases, uint32_t count, int64_t deadline_ns, uint32_t *chosen);
+
+/* ---- waiting for file descriptors -------------------------------------------------------- */
+/*
+ * Sockets, pipes, terminals, eventfd, timerfd, pidfd, signalfd, inotify: whatever poll(2) takes.  A
+ * green thread that waits leaves its worker free; its runtime has one epoll for all, made when it
+ * is first needed.  A kernel thread sleeps in ppoll(2).  What nobody can wait for (a regular file)
+ * is ready at once, as poll(2) has it.
+ *
+ * Waits take deadlines and end as all waits do (see "things to wait on"), or with FILAR_CLOSED:
+ * somebody called filar_close() or filar_forget() meanwhile.  Any number of threads may wait for
+ * one file descriptor.
+ *
+ * Close what filar has waited for, or read and written, by filar_close(), or call filar_forget()
+ * before close(2), dup2(2), or before handing it to somebody who will close it.  Otherwise a later
+ * file with the same number is taken for it, and the functions that read, write and accept may then
+ * wait in vain (filar_wait_fd_until() would notice).
+ *
+ * Other failures are those of the system call: the status that its errno means (FILAR_SYSTEM for
+ * most), and filar_status_errno() is that errno, e.g. EBADF, ECONNRESET, EPIPE.
+ */
+
+enum filar_fd_events {
+	FILAR_READABLE = 1, /* a read (accept, ...) would not wait; also at the end of the data */
+	FILAR_WRITABLE = 2, /* a write would not wait, or connecting has ended */
+	FILAR_PRIORITY = 4, /* urgent data and the like (POLLPRI) */
+	FILAR_HANGUP = 8,   /* asked for: the peer will send nothing more (POLLRDHUP).  Told, asked
+			       for or not: that, or both directions are over (POLLHUP) */
+	FILAR_ERROR = 16    /* never asked for, always told (POLLERR) */
+};
+
+/*
+ * Until one of the events is there *now*, whatever the caller or others have read before: one
+ * system call, none more for the wait.  The fd may be in any mode.  *ready (may be NULL): those of
+ * `events` that are there, with FILAR_HANGUP and FILAR_ERROR; 0 without FILAR_OK.  A deadline that
+ * has passed: only looks.  It may be over again when the caller comes to use it, if others read the
+ * same file.
+ */
+int filar_wait_fd_until(int fd, int32_t events, int64_t deadline_ns, int32_t *ready);
+int filar_wait_readable_until(int fd, int64_t deadline_ns);
+int filar_wait_writable_until(int fd, int64_t deadline_ns);
+
+/* All waits for the fd end with FILAR_CLOSED, in every runtime and on kernel threads; filar knows
+ * nothing of it any more.  It stays open.  FILAR_INVALID: fd < 0. */
+int filar_forget(int fd);
+/* filar_forget(), and close(2), whose failure it reports (the fd is gone nevertheless). */
+int filar_close(int fd);
+
+/*
+ * As the system calls of these names, but where those say EAGAIN these wait.  They try first, and
+ * wait without a further system call.  *done is the number of bytes, also where the call ends
+ * otherwise (0 with FILAR_OK: end of the data, or bytes is 0).
+ *
+ * On sockets recv and send never block the kernel thread (MSG_DONTWAIT) and send raises no SIGPIPE.
+ * The others want O_NONBLOCK; without it (a terminal that is shared, a file) they wait until it is
+ * ready, then make the call as between filar_blocking_begin() and _end(): `read` then keeps its
+ * deadline as long as nobody else reads the same, `write` only if there is room.
+ */
+int filar_read_until(int fd, void *buffer, size_t bytes, int64_t deadline_ns, size_t *done);
+int filar_write_until(int fd, const void *buffer, size_t bytes, int64_t deadline_ns, size_t *done);
+int filar_recv_until(
+	int fd, void *buffer, size_t bytes, int flags, int64_t deadline_ns, size_t *done);
+int filar_send_until(
+	int fd, const void *buffer, size_t bytes, int flags, int64_t deadline_ns, size_t *done);
+/* Until all is sent: *done < bytes only without FILAR_OK. */
+int filar_write_all_until(
+	int fd, const void *buffer, size_t bytes, int64_t deadline_ns, size_t *done);
+int filar_send_all_until(
+	int fd, const void *buffer, size_t bytes, int flags, int64_t deadline_ns, size_t *done);
+/* With the address of the other side: a struct sockaddr in `address`, *address_bytes its room
+ * before and its length after the call.  Both NULL: it is not wanted. */
+int filar_recvfrom_until(int fd, void *buffer, size_t bytes, int flags, void *address,
+	uint32_t *address_bytes, int64_t deadline_ns, size_t *done);
+int filar_sendto_until(int fd, const void *buffer, size_t bytes, int flags, const void *address,
+	uint32_t address_bytes, int64_t deadline_ns, size_t *done);
+/* message: struct msghdr. */
+int filar_recvmsg_until(int fd, void *message, int flags, int64_t deadline_ns, size_t *done);
+int filar_sendmsg_until(int fd, const void *message, int flags, int64_t deadline_ns, size_t *done);
+/*
+ * The new socket is O_NONBLOCK and closed on exec.  A connection that is gone before it was taken
+ * is passed over.  FILAR_LIMIT (errno EMFILE, ENFILE): no fd to be had; the connection stays in
+ * line, and the next call says the same, so close something or sleep a little first.
+ */
+int filar_accept_until(
+	int fd, void *address, uint32_t *address_bytes, int64_t deadline_ns, int *accepted);
+/* The socket must be O_NONBLOCK.  Without FILAR_OK it may still be connecting: close it. */
+int filar_connect_until(int fd, const void *address, uint32_t address_bytes, int64_t deadline_ns);
 
 /* ---- pools -------------------------------------------------------------------------------- */
 /*

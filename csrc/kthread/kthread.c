@@ -718,6 +718,18 @@ int64_t kthread_cpu_ns(struct kthread *thread)
 	return (int64_t)used.tv_sec * NS_PER_S + used.tv_nsec;
 }
 
+bool kthread_signal(struct kthread *thread, int signal)
+{
+	int32_t tid;
+	bool sent;
+
+	if (lock_running(thread, &tid) != FILAR_OK)
+		return false;
+	sent = call_tgkill(tid, signal) == 0;
+	unlock_running(thread);
+	return sent;
+}
+
 /* All or nothing: a set that the kernel takes in part is undone. */
 static enum filar_status change_cpus(int32_t tid, const struct cpu_mask *cpus)
 {

@@ -31,6 +31,9 @@ bool kthread_is_alive(struct kthread *thread);
 int32_t kthread_tid(struct kthread *thread);
 uint64_t kthread_ident(const struct kthread *thread);
 int64_t kthread_cpu_ns(struct kthread *thread);
+/* To this thread and no other that has its number later; false: it has ended, or the kernel
+ * refuses. */
+bool kthread_signal(struct kthread *thread, int signal);
 enum filar_status kthread_set_cpus(struct kthread *thread, const int32_t *cpus, size_t count);
 enum filar_status kthread_set_nice(struct kthread *thread, int32_t nice);
 enum filar_status kthread_set_policy(struct kthread *thread, int32_t policy, int32_t priority);

@@ -163,8 +163,8 @@ void spin_steps(uint64_t steps)
 	uint64_t value = 1;
 
 	for (uint64_t i = 0; i < steps; i++) {
-		value += i;
-		FILAR_KEEP(&value);
+		value *= UINT64_C(6364136223846793005);
+		FILAR_KEEP_IN_REGISTER(value);
 	}
 }
 

@@ -73,7 +73,8 @@ enum filar_status crew_mask(struct cpu_mask *mask, int64_t cpu);
 
 /* ---- work and numbers ---- */
 
-/* `steps` additions, each of which needs the one before: about a nanosecond each. */
+/* `steps` multiplications, each of which needs the one before: three cycles, about a nanosecond
+ * each. */
 void spin_steps(uint64_t steps);
 /* Sleeps until the deadline in pieces short enough to notice a cancelled plan. */
 enum filar_status sleep_until(const struct way_run *run, int64_t deadline_ns);

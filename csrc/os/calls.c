@@ -16,12 +16,16 @@
 
 #include "base/failpoint.h"
 
-/* True when the failure point fired; errno is then what the call would most likely say. */
+/* The same number on every CPU; headers may be older. */
+#define EPOLL_PWAIT2 441
+
+/* True when the failure point fired; errno is then what the test wants, or what the call would most
+ * likely say. */
 static FILAR_ALWAYS_INLINE bool fails(enum failpoint point, int error)
 {
 	if (!failpoint_hit(point))
 		return false;
-	errno = error;
+	errno = failpoint_errno(error);
 	return true;
 }
 
@@ -202,6 +206,108 @@ int call_socketpair(int domain, int type, int fds[2])
 	if (fails(FAILPOINT_SOCKETPAIR, EMFILE))
 		return -1;
 	return socketpair(domain, type, 0, fds);
+}
+
+int call_close(int fd)
+{
+	int result = close(fd);
+
+	return fails(FAILPOINT_CLOSE, EIO) ? -1 : result;
+}
+
+int call_get_file_flags(int fd)
+{
+	return fails(FAILPOINT_FCNTL, EBADF) ? -1 : fcntl(fd, F_GETFL);
+}
+
+int call_poll(struct pollfd *fds, nfds_t count, const struct timespec *timeout)
+{
+	return fails(FAILPOINT_POLL, EINTR) ? -1 : ppoll(fds, count, timeout, NULL);
+}
+
+int call_epoll_create(int flags)
+{
+	return fails(FAILPOINT_EPOLL_CREATE, EMFILE) ? -1 : epoll_create1(flags);
+}
+
+int call_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+	return fails(FAILPOINT_EPOLL_CTL, ENOSPC) ? -1 : epoll_ctl(epoll, operation, fd, event);
+}
+
+int call_epoll_look(int epoll, struct epoll_event *events, int count)
+{
+	return fails(FAILPOINT_EPOLL_WAIT, EINTR) ? -1 : epoll_wait(epoll, events, count, 0);
+}
+
+int call_epoll_wait(
+	int epoll, struct epoll_event *events, int count, const struct timespec *timeout)
+{
+	if (fails(FAILPOINT_EPOLL_WAIT, EINTR))
+		return -1;
+	/* Not by name: glibc has it from 2.35 on. */
+	return (int)syscall(EPOLL_PWAIT2, epoll, events, count, timeout, NULL, 0);
+}
+
+int call_socket(int domain, int type, int protocol)
+{
+	return fails(FAILPOINT_SOCKET, EMFILE) ? -1 : socket(domain, type, protocol);
+}
+
+int call_bind(int fd, const struct sockaddr *address, socklen_t bytes)
+{
+	return fails(FAILPOINT_BIND, EADDRINUSE) ? -1 : bind(fd, address, bytes);
+}
+
+int call_listen(int fd, int backlog)
+{
+	return fails(FAILPOINT_LISTEN, EADDRINUSE) ? -1 : listen(fd, backlog);
+}
+
+int call_accept(int fd, struct sockaddr *address, socklen_t *bytes, int flags)
+{
+	return fails(FAILPOINT_ACCEPT, EMFILE) ? -1 : accept4(fd, address, bytes, flags);
+}
+
+int call_connect(int fd, const struct sockaddr *address, socklen_t bytes)
+{
+	return fails(FAILPOINT_CONNECT, ECONNREFUSED) ? -1 : connect(fd, address, bytes);
+}
+
+ssize_t call_recv(int fd, void *buffer, size_t bytes, int flags)
+{
+	return fails(FAILPOINT_RECEIVE, ECONNRESET) ? -1 : recv(fd, buffer, bytes, flags);
+}
+
+ssize_t call_recvfrom(int fd, void *buffer, size_t bytes, int flags, struct sockaddr *address,
+	socklen_t *address_bytes)
+{
+	if (fails(FAILPOINT_RECEIVE, ECONNRESET))
+		return -1;
+	return recvfrom(fd, buffer, bytes, flags, address, address_bytes);
+}
+
+ssize_t call_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	return fails(FAILPOINT_RECEIVE, ECONNRESET) ? -1 : recvmsg(fd, message, flags);
+}
+
+ssize_t call_send(int fd, const void *buffer, size_t bytes, int flags)
+{
+	return fails(FAILPOINT_SEND, EPIPE) ? -1 : send(fd, buffer, bytes, flags);
+}
+
+ssize_t call_sendto(int fd, const void *buffer, size_t bytes, int flags,
+	const struct sockaddr *address, socklen_t address_bytes)
+{
+	if (fails(FAILPOINT_SEND, EPIPE))
+		return -1;
+	return sendto(fd, buffer, bytes, flags, address, address_bytes);
+}
+
+ssize_t call_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	return fails(FAILPOINT_SEND, EPIPE) ? -1 : sendmsg(fd, message, flags);
 }
 
 int call_getrlimit(int resource, struct rlimit *limit)

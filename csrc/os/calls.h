@@ -13,7 +13,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -50,6 +52,32 @@ ssize_t call_write(int fd, const void *buffer, size_t bytes);
 int call_pipe2(int fds[2], int flags);
 int call_eventfd(unsigned initial, int flags);
 int call_socketpair(int domain, int type, int fds[2]);
+/* The fd is gone also when it fails. */
+int call_close(int fd);
+/* O_NONBLOCK and its kin. */
+int call_get_file_flags(int fd);
+/* timeout NULL: for ever. */
+int call_poll(struct pollfd *fds, nfds_t count, const struct timespec *timeout);
+int call_epoll_create(int flags);
+int call_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+/* Does not wait. */
+int call_epoll_look(int epoll, struct epoll_event *events, int count);
+/* timeout NULL: for ever.  ENOSYS, EPERM: this kernel (or who guards it) has no epoll_pwait2. */
+int call_epoll_wait(
+	int epoll, struct epoll_event *events, int count, const struct timespec *timeout);
+int call_socket(int domain, int type, int protocol);
+int call_bind(int fd, const struct sockaddr *address, socklen_t bytes);
+int call_listen(int fd, int backlog);
+int call_accept(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
+int call_connect(int fd, const struct sockaddr *address, socklen_t bytes);
+ssize_t call_recv(int fd, void *buffer, size_t bytes, int flags);
+ssize_t call_recvfrom(int fd, void *buffer, size_t bytes, int flags, struct sockaddr *address,
+	socklen_t *address_bytes);
+ssize_t call_recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t call_send(int fd, const void *buffer, size_t bytes, int flags);
+ssize_t call_sendto(int fd, const void *buffer, size_t bytes, int flags,
+	const struct sockaddr *address, socklen_t address_bytes);
+ssize_t call_sendmsg(int fd, const struct msghdr *message, int flags);
 int call_getrlimit(int resource, struct rlimit *limit);
 /* A signal to one kernel thread of this process. */
 int call_tgkill(pid_t tid, int signal);

@@ -156,6 +156,23 @@ static void read_cpu_lists(struct reader *reader)
 		topology->facts.cpus_possible = cpu_mask_count(&reader->scratch);
 }
 
+enum filar_status topology_check_list(const int32_t *cpus, size_t count)
+{
+	struct cpu_mask online, wanted;
+	enum filar_status status = cpu_mask_from_list(&wanted, cpus, count);
+
+	/* Where /sys is hidden the kernel decides, when somebody is pinned. */
+	if (status != FILAR_OK || textfile_read_cpus(&online, CPU_DIR "/online", "") != FILAR_OK)
+		return status;
+	for (size_t i = 0; i < count; i++) {
+		if (!cpu_mask_has(&online, cpus[i]))
+			return status_detail(FILAR_NO_CPU,
+				"CPU %d of the list does not exist or is not online; %d are",
+				cpus[i], cpu_mask_count(&online));
+	}
+	return FILAR_OK;
+}
+
 /* ---- one CPU ---- */
 
 static int32_t read_cpu_number(

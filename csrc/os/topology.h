@@ -14,6 +14,10 @@
 enum filar_status topology_read(const filar_topology **topology, const char *root);
 void topology_release(const filar_topology *topology);
 
+/* FILAR_NO_CPU, naming it, if one of the list is not online.  Whether this process may use it, only
+ * pinning shows: a cpuset is not the caller's affinity. */
+enum filar_status topology_check_list(const int32_t *cpus, size_t count);
+
 /* CPUs online and allowed, in the order of enum filar_placement. */
 enum filar_status topology_place(const filar_topology *topology, enum filar_placement placement,
 	int32_t *cpus, size_t max, size_t *count);

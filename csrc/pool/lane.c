@@ -9,7 +9,7 @@
 void lane_init(struct lane *lane, _Atomic uint64_t *moves)
 {
 	lane->moves = moves;
-	spinlock_init(&lane->lock);
+	spinlock_init_ranked(&lane->lock, RANK_LANE);
 	atomic_init(&lane->count, 0);
 	atomic_init(&lane->pushed, 0);
 }

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "os/affinity.h"
 #include "os/clock.h"
+#include "os/topology.h"
 
 void pool_options_init(struct pool_options *options)
 {
@@ -146,6 +147,8 @@ static enum filar_status check_options(const struct pool_options *options)
 			FILAR_INVALID, "a pool has at most %d spare workers", SPARES_MAX);
 	if (options->pin == WORKER_PIN_LIST && (options->cpus == NULL || options->cpu_count == 0))
 		return status_detail(FILAR_INVALID, "a list of CPUs to pin to needs CPUs");
+	if (options->pin == WORKER_PIN_LIST)
+		return topology_check_list(options->cpus, options->cpu_count);
 	return FILAR_OK;
 }
 
@@ -210,7 +213,7 @@ enum filar_status pool_create(struct pool **result, const struct pool_options *o
 		lane_init(&pool->lanes[i], &pool->moves);
 		waitq_init(&pool->room[i], 0);
 	}
-	spinlock_init(&pool->loops_lock);
+	spinlock_init_ranked(&pool->loops_lock, RANK_LOOPS);
 	list_init(&pool->loops);
 	eventcount_init(&pool->drained_event);
 	*result = pool;

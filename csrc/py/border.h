@@ -54,8 +54,9 @@ size_t filar_py_green_stack_bytes(void);
 
 /*
  * Like filar_runtime_create(), for green threads that run Python: each worker gets a thread state
- * of its own.  options->stack_bytes 0: filar_py_green_stack_bytes().  FILAR_NOT_SUPPORTED: not on
- * this Python, the detail says why.
+ * of its own.  options->stack_bytes 0: filar_py_green_stack_bytes(); options->watch_ns should be 0,
+ * since a worker that waits for the GIL looks stuck.  FILAR_NOT_SUPPORTED: not on this Python, the
+ * detail says why.
  */
 int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options *options);
 

@@ -987,9 +987,10 @@ int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options
 	inside.cpu_count = options->cpu_count;
 	inside.name = options->name;
 	inside.attendant = &carrier_attendant;
-	/* A carrier that waits for the GIL would look stuck; calls that are marked get a stand-in.
-	 */
-	inside.watch_ns = 0;
+	inside.spares_max = options->spare_workers_max;
+	inside.watch_ns = options->watch_ns;
+	inside.preempt_ns = options->preempt_ns;
+	inside.preempt_signal = options->preempt_signal;
 	inside.stack_bytes = options->stack_bytes;
 	if (inside.stack_bytes == 0)
 		inside.stack_bytes = filar_py_green_stack_bytes();

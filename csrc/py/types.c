@@ -42,15 +42,25 @@ static bool add_all(PyObject *module, const struct named_spec *specs, size_t cou
 	return true;
 }
 
-static bool add_select(PyObject *module)
+static bool add_function(PyObject *module, PyMethodDef *method)
 {
 	PyObject *name = PyUnicode_FromString("filar");
-	PyObject *select = name != NULL ? PyCFunction_NewEx(&py_select_method, NULL, name) : NULL;
-	int added = select != NULL ? PyModule_AddObjectRef(module, "select", select) : -1;
+	PyObject *function = name != NULL ? PyCFunction_NewEx(method, NULL, name) : NULL;
+	int added =
+		function != NULL ? PyModule_AddObjectRef(module, method->ml_name, function) : -1;
 
 	Py_XDECREF(name);
-	Py_XDECREF(select);
+	Py_XDECREF(function);
 	return added == 0;
+}
+
+static bool add_functions(PyObject *module)
+{
+	bool added = add_function(module, &py_select_method);
+
+	for (PyMethodDef *method = py_fd_methods; added && method->ml_name != NULL; method++)
+		added = add_function(module, method);
+	return added;
 }
 
 static bool install(PyObject *module, PyObject *exceptions, PyObject *selected)
@@ -72,7 +82,7 @@ static bool install(PyObject *module, PyObject *exceptions, PyObject *selected)
 
 	if (py_wait_prepare(exceptions) < 0 || !add_all(module, specs, FILAR_COUNT_OF(specs)) ||
 		add_type(module, &py_bounded_semaphore_spec, semaphore_type) == NULL ||
-		!add_select(module))
+		!add_functions(module))
 		return false;
 	py_rwlock_prepare(side_type);
 	py_channel_prepare(channel_type, (PyTypeObject *)Py_NewRef(selected));

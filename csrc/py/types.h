@@ -63,6 +63,7 @@ extern PyType_Spec py_lock_spec, py_rlock_spec, py_condition_spec, py_semaphore_
 	py_bounded_semaphore_spec, py_event_spec, py_latch_spec, py_waitgroup_spec, py_rwlock_spec,
 	py_rwlock_side_spec, py_simple_queue_spec, py_queue_core_spec, py_channel_spec;
 extern PyMethodDef py_select_method;
+extern PyMethodDef py_fd_methods[]; /* ends with one without a name */
 
 /* The types that these need to make or to know. */
 void py_rwlock_prepare(PyTypeObject *side);

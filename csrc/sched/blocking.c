@@ -183,7 +183,7 @@ static enum filar_status start_spare(struct scheduler *scheduler)
 	spinlock_lock(&blocking->lock);
 	change_active_locked(blocking, +1);
 	spinlock_unlock(&blocking->lock);
-	status = scheduler_start_spare(scheduler, &scheduler->workers[index]);
+	status = scheduler_start_spare(&scheduler->workers[index]);
 	if (status == FILAR_OK) {
 		blocking->spares_started++;
 		fetch_add_relaxed(&blocking->started, 1);
@@ -243,7 +243,8 @@ static bool is_surplus(struct worker *worker)
 	struct scheduler *scheduler = worker->scheduler;
 
 	/* At the end nobody is: who comes back from its rest then is still in the list. */
-	return worker->anchored == 0 && load_relaxed(&scheduler->blocking.watch.surplus) &&
+	return load_relaxed(&worker->anchored) == 0 &&
+	       load_relaxed(&scheduler->blocking.watch.surplus) &&
 	       !load_relaxed(&scheduler->stopping);
 }
 
@@ -326,7 +327,8 @@ void blocking_stop(struct scheduler *scheduler)
 	if (watch->kthread != NULL) {
 		store_seq_cst(&watch->mood, WATCH_STOP);
 		futex_wake(&watch->mood, 1);
-		scheduler_join_kthread(&watch->kthread);
+		scheduler_join_kthread(watch->kthread);
+		watch->kthread = NULL;
 	}
 	/* Nobody makes spares any more. */
 	idle_wake_all(&scheduler->idle);
@@ -334,6 +336,6 @@ void blocking_stop(struct scheduler *scheduler)
 		struct worker *spare = &scheduler->workers[i];
 
 		parker_unpark(&spare->parker);
-		scheduler_join_kthread(&spare->kthread);
+		scheduler_join_worker(spare);
 	}
 }

@@ -133,9 +133,13 @@ void idle_wake_all(struct idle *idle)
 		interrupt_source(idle);
 }
 
-void idle_attach_source(struct idle *idle, struct idle_source *source)
+bool idle_attach_source(struct idle *idle, struct idle_source *source)
 {
+	struct idle_source *none = NULL;
+
 	/* U4: seq_cst, before everybody gets up.  Pairs with U3. */
-	store_seq_cst(&idle->source, source);
+	if (!cas_seq_cst(&idle->source, &none, source))
+		return false;
 	idle_wake_all(idle);
+	return true;
 }

@@ -59,8 +59,8 @@ void idle_get_up(struct idle *idle);
 void idle_wake_one_slow(struct idle *idle, uint64_t word);
 /* That worker gets up and looks (and perhaps some whose numbers are 32 apart). */
 void idle_wake_worker(struct idle *idle, uint32_t index);
-/* From any thread, once: the keeper waits there from now on. */
-void idle_attach_source(struct idle *idle, struct idle_source *source);
+/* From any thread: the keeper waits there from now on.  False: there is one already. */
+FILAR_MUST_USE bool idle_attach_source(struct idle *idle, struct idle_source *source);
 /* Somebody waits for something that only the source sees. */
 static inline bool idle_source_is_wanted(struct idle *idle)
 {

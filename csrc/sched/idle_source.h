@@ -3,7 +3,8 @@
  * now and then: sockets, timers of the kernel, whatever makes work and can be waited for.
  *
  * The layer above implements it (an I/O poller); the scheduler calls it.  One source for each
- * scheduler, attached once by scheduler_attach_source(), alive until the scheduler has ended.
+ * scheduler, the first that scheduler_attach_source() is called with, until the scheduler has
+ * ended.
  *
  * Of the workers that sleep, the keeper (idle.h) waits in the source, until the earliest deadline;
  * the others sleep as ever.  Whoever wakes workers interrupts the source if no other sleeper could
@@ -19,7 +20,8 @@ struct worker;
 /* When poll() is called. */
 enum idle_poll {
 	IDLE_POLL_ON_TIME, /* the worker has work: every WORKER_TURNS-th pick */
-	IDLE_POLL_EMPTY    /* it has none: before it searches, and several times while it does */
+	IDLE_POLL_EMPTY,   /* it has none: before it searches, and several times while it does */
+	IDLE_POLL_SLEPT /* it was the one that waited, and is awake; nobody else waits meanwhile */
 };
 
 struct idle_source {
@@ -34,7 +36,10 @@ struct idle_source {
 	void (*poll)(struct idle_source *source, struct worker *worker, enum idle_poll when);
 	/* Ends the wait that goes on, or the next one.  From any thread. */
 	void (*interrupt)(struct idle_source *source);
-	/* A  the source's own: how many things are waited for.  0: poll() is not called. */
+	/* When the scheduler has ended, also in the child of a fork; NULL: nothing to do. */
+	void (*destroy)(struct idle_source *source);
+	/* A  the source's own: how many things are waited for.  0: poll() is called only after a
+	 * wait. */
 	_Atomic uint32_t wanted;
 };
 

@@ -34,7 +34,8 @@ void inject_push_locked(struct inject *inject, struct work_chain *chain)
 		queue->last->next = chain->first;
 	queue->last = chain->last;
 	queue->count += chain->count;
-	store_relaxed(&inject->count, queue->count);
+	/* M3: release, what the pusher has posted before; pairs with M4. */
+	store_release(&inject->count, queue->count);
 	*chain = (struct work_chain){ 0 };
 }
 

@@ -86,10 +86,14 @@ static enum filar_status assign_cpus(
 }
 
 /* Spinning for work pays only if whoever makes it can run at the same time. */
-static bool several_cpus(void)
+static bool several_cpus(const struct scheduler *scheduler)
 {
 	struct cpu_mask mask;
 
+	for (uint32_t i = 1; i < scheduler->worker_count; i++) {
+		if (scheduler->workers[i].cpu != scheduler->workers[0].cpu)
+			return true;
+	}
 	return affinity_get(0, &mask) == FILAR_OK && cpu_mask_count(&mask) > 1;
 }
 
@@ -125,6 +129,7 @@ static enum filar_status start_worker(struct worker *worker)
 	filar_kthread_options options;
 	int32_t cpus[WORKERS_MAX];
 	char name[FILAR_NAME_BYTES_MAX + 1], role[12];
+	struct kthread *kthread;
 	enum filar_status status;
 
 	snprintf(role, sizeof role, "%u", worker->index);
@@ -133,24 +138,28 @@ static enum filar_status start_worker(struct worker *worker)
 	options.cpus = options.cpu_count > 0 ? cpus : NULL;
 	options.stack_bytes = worker->scheduler->stack_bytes;
 	status = kthread_check_options(&options);
-	return status == FILAR_OK ? kthread_create(&worker->kthread, &options, worker_main, worker)
-				  : status;
+	store_relaxed(&worker->up, 0);
+	if (status == FILAR_OK)
+		status = kthread_create(&kthread, &options, worker_main, worker);
+	/* K10: release; pairs with K11.  The worker may have been running for long. */
+	if (status == FILAR_OK)
+		store_release(&worker->kthread, kthread);
+	return status;
 }
 
-void scheduler_worker_is_up(struct scheduler *scheduler)
+void scheduler_worker_is_up(struct worker *worker)
 {
 	/* B1: release, the worker's status; pairs with B2. */
-	fetch_add_acq_rel(&scheduler->workers_up, 1);
-	futex_wake(&scheduler->workers_up, 1);
+	store_release(&worker->up, 1);
+	futex_wake(&worker->up, 1);
 }
 
-static void wait_until_up(struct scheduler *scheduler, uint32_t count)
+/* Each for itself: the watcher starts spares while others start workers. */
+static void wait_until_up(struct worker *worker)
 {
-	uint32_t up;
-
 	/* B2: acquire; pairs with B1. */
-	while ((up = load_acquire(&scheduler->workers_up)) < count)
-		(void)futex_wait_until(&scheduler->workers_up, up, DEADLINE_NEVER);
+	while (load_acquire(&worker->up) == 0)
+		(void)futex_wait_until(&worker->up, 0, DEADLINE_NEVER);
 }
 
 /* Those from scheduler->started on, up to `count`. */
@@ -158,13 +167,13 @@ static enum filar_status start_workers(struct scheduler *scheduler, uint32_t cou
 {
 	enum filar_status status = FILAR_OK;
 	uint32_t first = load_relaxed(&scheduler->started), started = first;
-	uint32_t up = load_relaxed(&scheduler->workers_up);
 
 	while (started < count && status == FILAR_OK) {
 		status = start_worker(&scheduler->workers[started]);
 		started += status == FILAR_OK;
 	}
-	wait_until_up(scheduler, up + started - first);
+	for (uint32_t i = first; i < started; i++)
+		wait_until_up(&scheduler->workers[i]);
 	/* Others look into their queues from now on. */
 	store_release(&scheduler->started, started);
 	for (uint32_t i = first; i < started && status == FILAR_OK; i++) {
@@ -182,13 +191,19 @@ static void wait_for_end(struct kthread *kthread)
 		;
 }
 
-void scheduler_join_kthread(struct kthread **kthread)
+void scheduler_join_kthread(struct kthread *kthread)
 {
-	if (*kthread == NULL)
-		return;
-	wait_for_end(*kthread);
-	kthread_release(*kthread);
-	*kthread = NULL;
+	wait_for_end(kthread);
+	if (kthread != NULL)
+		kthread_release(kthread);
+}
+
+void scheduler_join_worker(struct worker *worker)
+{
+	struct kthread *kthread = load_relaxed(&worker->kthread);
+
+	store_relaxed(&worker->kthread, NULL);
+	scheduler_join_kthread(kthread);
 }
 
 /* The regular workers first: they alone start the watcher, and it alone starts spares.  Their
@@ -201,10 +216,10 @@ static void stop_workers(struct scheduler *scheduler)
 	store_seq_cst(&scheduler->working, UINT32_MAX);
 	futex_wake(&scheduler->working, INT_MAX);
 	for (uint32_t i = 0; i < scheduler->worker_count; i++)
-		wait_for_end(scheduler->workers[i].kthread);
+		wait_for_end(load_relaxed(&scheduler->workers[i].kthread));
 	blocking_stop(scheduler);
 	for (uint32_t i = 0; i < scheduler->worker_count; i++)
-		scheduler_join_kthread(&scheduler->workers[i].kthread);
+		scheduler_join_worker(&scheduler->workers[i]);
 }
 
 static void free_workers(struct scheduler *scheduler)
@@ -228,17 +243,16 @@ enum filar_status scheduler_make_worker(struct scheduler *scheduler)
 	return status;
 }
 
-enum filar_status scheduler_start_spare(struct scheduler *scheduler, struct worker *worker)
+enum filar_status scheduler_start_spare(struct worker *worker)
 {
-	uint32_t up = load_relaxed(&scheduler->workers_up);
 	enum filar_status status = start_worker(worker);
 
 	if (status != FILAR_OK)
 		return status;
-	wait_until_up(scheduler, up + 1);
+	wait_until_up(worker);
 	if (worker->status == FILAR_OK)
 		return FILAR_OK;
-	scheduler_join_kthread(&worker->kthread);
+	scheduler_join_worker(worker);
 	return worker->status;
 }
 
@@ -258,7 +272,6 @@ static void init_parts(struct scheduler *scheduler, const struct scheduler_optio
 	scheduler->serial = take_serial();
 	scheduler->worker_count = options->workers;
 	scheduler->worker_limit = options->workers + options->spares_max;
-	scheduler->spin = several_cpus();
 	scheduler->worker_begins = options->worker_begins;
 	scheduler->worker_ends = options->worker_ends;
 	scheduler->quiet = options->quiet;
@@ -295,6 +308,7 @@ enum filar_status scheduler_init(
 	if (status == FILAR_OK)
 		status = assign_cpus(scheduler, options);
 	if (status == FILAR_OK) {
+		scheduler->spin = several_cpus(scheduler);
 		status = start_workers(scheduler, load_relaxed(&scheduler->working));
 		if (status == FILAR_OK)
 			return FILAR_OK;
@@ -316,7 +330,7 @@ static enum filar_status start_one_more(struct scheduler *scheduler)
 		return status;
 	/* If it has begun, it could not set itself up, and ends. */
 	store_release(&scheduler->started, index);
-	scheduler_join_kthread(&worker->kthread);
+	scheduler_join_worker(worker);
 	return status;
 }
 
@@ -346,21 +360,28 @@ void scheduler_close(struct scheduler *scheduler)
 
 bool scheduler_is_forked(const struct scheduler *scheduler)
 {
-	return kthread_is_forked(scheduler->workers[0].kthread);
+	return kthread_is_forked(load_relaxed(&scheduler->workers[0].kthread));
 }
 
 void scheduler_deinit(struct scheduler *scheduler)
 {
+	struct idle_source *source;
+
 	if (!scheduler_is_forked(scheduler)) {
 		stop_workers(scheduler);
 	} else {
 		for (uint32_t i = 0; i < scheduler_made(scheduler); i++) {
-			if (scheduler->workers[i].kthread != NULL)
-				kthread_release(scheduler->workers[i].kthread);
+			struct kthread *kthread = load_relaxed(&scheduler->workers[i].kthread);
+
+			if (kthread != NULL)
+				kthread_release(kthread);
 		}
 		if (scheduler->blocking.watch.kthread != NULL)
 			kthread_release(scheduler->blocking.watch.kthread);
 	}
+	source = load_relaxed(&scheduler->idle.source);
+	if (source != NULL && source->destroy != NULL)
+		source->destroy(source);
 	free_workers(scheduler);
 }
 

@@ -71,15 +71,14 @@ struct scheduler {
 	struct deadlines deadlines;
 	struct idle idle;
 	struct blocking blocking;
-	char name[11];          /* I  of the kernel threads, cut */
-	int32_t preempt_signal; /* I  0: none */
-	int32_t *home;          /* I  the creator's CPUs if the workers are pinned, else NULL */
-	size_t home_count;      /* I */
-	_Atomic bool closing;   /* A  workers that run out of work call quiet() */
-	_Atomic bool stopping;  /* A  workers end as soon as they run out of what is at hand */
-	_Atomic uint32_t workers_up; /* A  futex: how many have begun */
-	_Atomic uint32_t started;    /* A  workers 0.. that have a kernel thread */
-	_Atomic uint32_t working;    /* A  futex: workers from this index on rest, but spares */
+	char name[11];            /* I  of the kernel threads, cut */
+	int32_t preempt_signal;   /* I  0: none */
+	int32_t *home;            /* I  the creator's CPUs if the workers are pinned, else NULL */
+	size_t home_count;        /* I */
+	_Atomic bool closing;     /* A  workers that run out of work call quiet() */
+	_Atomic bool stopping;    /* A  workers end as soon as they run out of what is at hand */
+	_Atomic uint32_t started; /* A  workers 0.. that have a kernel thread */
+	_Atomic uint32_t working; /* A  futex: workers from this index on rest, but spares */
 };
 
 /* Starts the workers, all or none: FILAR_LIMIT, FILAR_NO_MEMORY, FILAR_NO_CPU, ... */
@@ -146,10 +145,11 @@ static inline uint32_t scheduler_made(struct scheduler *scheduler)
 	return load_seq_cst(&scheduler->made);
 }
 
-/* From any thread, once, at any time: idle_source.h. */
-static inline void scheduler_attach_source(struct scheduler *scheduler, struct idle_source *source)
+/* From any thread, at any time: idle_source.h.  False: it has one already. */
+FILAR_MUST_USE static inline bool scheduler_attach_source(
+	struct scheduler *scheduler, struct idle_source *source)
 {
-	idle_attach_source(&scheduler->idle, source);
+	return idle_attach_source(&scheduler->idle, source);
 }
 
 static inline bool scheduler_has_spares(const struct scheduler *scheduler)
@@ -170,17 +170,18 @@ static inline bool watch_exists(struct scheduler *scheduler)
 }
 
 /* For worker.c. */
-void scheduler_worker_is_up(struct scheduler *scheduler);
+void scheduler_worker_is_up(struct worker *worker);
 /* For blocking.c and watch.c.  One worker more, without kernel thread. */
 enum filar_status scheduler_make_worker(struct scheduler *scheduler);
 /* Starts its kernel thread and waits until it is up, or has failed and is gone. */
-enum filar_status scheduler_start_spare(struct scheduler *scheduler, struct worker *worker);
+enum filar_status scheduler_start_spare(struct worker *worker);
 /* Name (at least FILAR_NAME_BYTES_MAX + 1 bytes) and CPUs of a kernel thread that serves the
  * scheduler. */
 void scheduler_thread_options(const struct scheduler *scheduler, filar_kthread_options *options,
 	char *name, const char *role);
-/* NULL inside is allowed, and left there. */
-void scheduler_join_kthread(struct kthread **kthread);
+/* Waits for its end and gives it back; NULL is allowed.  The second: of a worker that is joined. */
+void scheduler_join_kthread(struct kthread *kthread);
+void scheduler_join_worker(struct worker *worker);
 
 const char *worker_doing_name(uint32_t doing);
 /* Sum over the workers. */

@@ -11,7 +11,6 @@
  */
 #include "base/check.h"
 #include "kthread/kthread.h"
-#include "os/calls.h"
 #include "os/clock.h"
 #include "os/futex.h"
 #include "sched/scheduler.h"
@@ -26,7 +25,7 @@
 #define WATCH_SLOW_NS    (2 * NS_PER_MS)  /* from here on begin() may ask for a closer look */
 #define WATCH_LONGEST_NS (10 * NS_PER_MS) /* without watch_ns */
 #define WATCH_RETRY_NS   (100 * NS_PER_MS)
-#define WATCH_QUIET      2 /* looks at sleeping workers before it sleeps deeply itself */
+#define WATCH_QUIET      1 /* looks at sleeping workers before it sleeps deeply itself */
 
 /* What one look has found. */
 struct sight {
@@ -74,13 +73,13 @@ static void see_anew(struct worker *worker, uint32_t ticks, uint32_t section, in
 	store_relaxed(&worker->seen_since_ns, now_ns);
 	/* A system call: only for what may turn out to be stuck. */
 	if (now_ns != 0 && (section & 1) == 0 && worker->scheduler->blocking.watch.stuck_ns > 0)
-		worker->seen_cpu_ns = kthread_cpu_ns(worker->kthread);
+		worker->seen_cpu_ns = kthread_cpu_ns(load_relaxed(&worker->kthread));
 }
 
 /* Since it was first seen it has slept in the kernel most of the time, or computed. */
 static enum worker_relief kind_of_stuck(struct worker *worker, int64_t age_ns)
 {
-	int64_t used_ns = kthread_cpu_ns(worker->kthread) - worker->seen_cpu_ns;
+	int64_t used_ns = kthread_cpu_ns(load_relaxed(&worker->kthread)) - worker->seen_cpu_ns;
 
 	return used_ns < age_ns / 8 ? RELIEF_STUCK : RELIEF_COMPUTING;
 }
@@ -118,8 +117,17 @@ static void preempt(struct worker *worker, int64_t age_ns)
 	/* Real-time signals are queued: to a kernel thread that has no CPU they would come all at
 	 * once, each on top of the last. */
 	if (exchange_acq_rel(&worker->signalled, 1) == 0 &&
-		call_tgkill(load_relaxed(&worker->tid), scheduler->preempt_signal) != 0)
+		!kthread_signal(load_relaxed(&worker->kthread), scheduler->preempt_signal))
 		store_release(&worker->signalled, 0);
+}
+
+/* It is in its loop, and whoever has started it has said by which kernel thread: that one may come
+ * later than the worker's first steps.  Until then it is left alone. */
+static bool runs(struct worker *worker)
+{
+	/* K9: acquire; pairs with K8.  K11: acquire; pairs with K10. */
+	return load_acquire(&worker->doing) == WORKER_RUNNING &&
+	       load_acquire(&worker->kthread) != NULL;
 }
 
 static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
@@ -129,7 +137,7 @@ static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
 
 	if (ticks != worker->seen_ticks)
 		sight->quiet = false;
-	if (load_relaxed(&worker->doing) != WORKER_RUNNING) {
+	if (!runs(worker)) {
 		see_anew(worker, ticks, section, 0);
 		return;
 	}
@@ -157,18 +165,32 @@ static void see_to_source(struct scheduler *scheduler)
 		idle_wake_one(&scheduler->idle);
 }
 
-/* A spare that is one too many and sleeps does not hear of it: one for each look. */
+/* A spare that is one too many, does nothing, and could retire if it heard of it; or NULL. */
+static struct worker *idle_surplus(struct scheduler *scheduler)
+{
+	/* As for nobody_runs(). */
+	if (load_seq_cst(&scheduler->blocking.active) <= load_relaxed(&scheduler->working))
+		return NULL;
+	for (uint32_t i = scheduler->worker_count; i < scheduler_made(scheduler); i++) {
+		struct worker *spare = &scheduler->workers[i];
+		uint32_t doing = load_relaxed(&spare->doing);
+
+		if ((doing == WORKER_SLEEPING || doing == WORKER_SEARCHING) &&
+			load_relaxed(&spare->anchored) == 0)
+			return spare;
+	}
+	return NULL;
+}
+
+/* One for each look. */
 static void wake_surplus(struct scheduler *scheduler, struct sight *sight)
 {
-	if (!load_relaxed(&scheduler->blocking.watch.surplus))
+	struct worker *spare = idle_surplus(scheduler);
+
+	if (spare == NULL)
 		return;
-	for (uint32_t i = scheduler->worker_count; i < scheduler_made(scheduler); i++) {
-		if (load_relaxed(&scheduler->workers[i].doing) != WORKER_SLEEPING)
-			continue;
-		sight->quiet = false;
-		idle_wake_worker(&scheduler->idle, i);
-		return;
-	}
+	sight->quiet = false;
+	idle_wake_worker(&scheduler->idle, spare->index);
 }
 
 static struct sight look_around(struct scheduler *scheduler)
@@ -205,18 +227,18 @@ static bool doze(struct watch *watch, uint32_t *mood, uint32_t next, int64_t unt
 	return true;
 }
 
-/* Sleeps until somebody runs; false: somebody does already. */
-static bool sleep_deeply(struct scheduler *scheduler, uint32_t *mood)
+/* Sleeps until somebody runs; not at all if somebody does, or has since the last look made a
+ * sleeping spare one too many. */
+static void sleep_deeply(struct scheduler *scheduler, uint32_t *mood)
 {
 	struct watch *watch = &scheduler->blocking.watch;
 
 	/* K3: seq_cst, before the look at who sleeps.  Pairs with K4. */
 	if (!cas_seq_cst(&watch->mood, mood, WATCH_DEEP))
-		return false;
-	*mood = WATCH_DEEP;
-	while (nobody_runs(scheduler) && load_seq_cst(&watch->mood) == WATCH_DEEP)
+		return;
+	while (nobody_runs(scheduler) && idle_surplus(scheduler) == NULL &&
+		load_seq_cst(&watch->mood) == WATCH_DEEP)
 		(void)futex_wait_until(&watch->mood, WATCH_DEEP, DEADLINE_NEVER);
-	return true;
 }
 
 static int64_t longest_period(const struct watch *watch)
@@ -267,7 +289,7 @@ void watch_main(void *pointer)
 
 		quiet_looks = sight.quiet ? quiet_looks + 1 : 0;
 		if (quiet_looks >= WATCH_QUIET)
-			(void)sleep_deeply(scheduler, &mood);
+			sleep_deeply(scheduler, &mood);
 		else
 			(void)doze(watch, &mood,
 				wait_ns >= WATCH_SLOW_NS ? WATCH_SLOW : WATCH_ALERT,

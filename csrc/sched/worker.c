@@ -5,7 +5,6 @@
 #include "sched/worker.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "arch/cpu.h"
 #include "base/check.h"
@@ -150,6 +149,20 @@ static uint64_t fair_share(struct scheduler *scheduler)
 	return share < RUNQ_STEAL_MAX ? share : RUNQ_STEAL_MAX;
 }
 
+/* What comes from outside, in the order in which its submitter made it. */
+static struct work *take_submitted(struct worker *worker, bool on_time)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct work *work = mailbox_take(&scheduler->mailbox);
+
+	/* M4: acquire; pairs with M3. */
+	if (work != NULL || load_acquire(&scheduler->inject.count) == 0)
+		return work;
+	/* Who found the mailbox full with its first has put its second into the queue. */
+	work = mailbox_take(&scheduler->mailbox);
+	return work != NULL ? work : take_injected(worker, on_time ? 1 : fair_share(scheduler));
+}
+
 static void poll_source(struct worker *worker, enum idle_poll when)
 {
 	struct idle_source *source = load_acquire(&worker->scheduler->idle.source);
@@ -175,9 +188,7 @@ struct work *worker_pick_outside(struct worker *worker)
 		if (work != NULL)
 			return work;
 	}
-	work = mailbox_take(&scheduler->mailbox);
-	if (work == NULL && inject_count(&scheduler->inject) > 0)
-		work = take_injected(worker, on_time ? 1 : fair_share(scheduler));
+	work = take_submitted(worker, on_time);
 	if (work != NULL || on_time)
 		return work;
 	/* A deadline or the source may have put something there. */
@@ -319,9 +330,10 @@ static struct work *close_mailbox(struct worker *worker, struct work *found)
 }
 
 /*
- * Whether a search that has found nothing goes on.  One whose last search was answered while it
- * spun goes on for about as long as a wake-up would take: then a partner that runs on another CPU,
- * or was only interrupted, does not have to pay for one.  *until_ns is the search's, 0 before.
+ * Whether a search that has found nothing goes on.  One whose last search was answered from outside
+ * while it spun goes on for about as long as a wake-up would take: then a partner that runs on
+ * another CPU, or was only interrupted, does not have to pay for one.  What is stolen has no
+ * partner that waits.  *until_ns is the search's, 0 before.
  */
 static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 {
@@ -336,8 +348,8 @@ static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 	return clock_now_ns() < *until_ns;
 }
 
-/* Searches for a while. */
-static struct work *search(struct worker *worker)
+/* Searches for a while; *stolen: what is returned was in another worker's queue. */
+static struct work *search(struct worker *worker, bool *stolen)
 {
 	struct scheduler *scheduler = worker->scheduler;
 	struct work *work = NULL;
@@ -350,8 +362,10 @@ static struct work *search(struct worker *worker)
 		if (round > 0)
 			pause_until_submitted(worker);
 		work = worker_pick(worker);
-		if (work == NULL && worker->runq.shared)
+		if (work == NULL && worker->runq.shared) {
 			work = steal_round(worker);
+			*stolen = work != NULL;
+		}
 		if (load_relaxed(&scheduler->stopping))
 			break;
 	}
@@ -393,6 +407,18 @@ static int64_t become_keeper(struct scheduler *scheduler, bool *keeper)
 	return *keeper ? load_seq_cst(&scheduler->deadlines.earliest) : DEADLINE_NEVER;
 }
 
+/* What the source has given it is made ready before anybody else can wait there; it counts as a
+ * searcher again, so whoever finds the role taken meanwhile relies on its next look. */
+static void stop_keeping(struct worker *worker)
+{
+	struct idle *idle = &worker->scheduler->idle;
+	struct idle_source *source = load_acquire(&idle->source);
+
+	if (source != NULL)
+		source->poll(source, worker, IDLE_POLL_SLEPT);
+	store_seq_cst(&idle->keeper, 0);
+}
+
 static void sleep_once(struct worker *worker, bool was_searching)
 {
 	struct scheduler *scheduler = worker->scheduler;
@@ -412,10 +438,10 @@ static void sleep_once(struct worker *worker, bool was_searching)
 		TRACE(TRACE_WORKER_WAKE, 0, 0, worker->place);
 	}
 	pinned_end_sleep(&worker->pinned);
-	if (keeper)
-		store_seq_cst(&scheduler->idle.keeper, 0);
 	idle_get_up(&scheduler->idle);
 	store_relaxed(&worker->doing, WORKER_SEARCHING);
+	if (keeper)
+		stop_keeping(worker);
 }
 
 /* Found something; the last searcher sees to it that somebody searches if there is more, or keeps
@@ -470,7 +496,7 @@ static struct work *worker_find_work(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 	struct work *work = worker->handed;
-	bool searching;
+	bool searching, stolen = false;
 
 	worker->handed = NULL;
 	if (FILAR_UNLIKELY(is_surplus(worker)) && work == NULL)
@@ -485,8 +511,8 @@ static struct work *worker_find_work(struct worker *worker)
 	searching = idle_begin_search(&scheduler->idle, (scheduler->worker_count + 1) / 2);
 	for (bool slept = false;; slept = true) {
 		if (searching)
-			work = search(worker);
-		worker->eager = work != NULL && !slept;
+			work = search(worker, &stolen);
+		worker->eager = work != NULL && !slept && !stolen;
 		if (work != NULL || load_relaxed(&scheduler->stopping) || is_surplus(worker))
 			break;
 		sleep_once(worker, searching);
@@ -551,10 +577,15 @@ static bool begin(struct worker *worker, struct self *self)
 		worker->status = worker->scheduler->worker_begins(worker);
 	if (worker->status != FILAR_OK)
 		return false;
-	store_relaxed(&worker->tid, gettid());
 	self->worker = worker;
 	context_init_running(&worker->loop);
 	return true;
+}
+
+static void say_running(struct worker *worker)
+{
+	/* K8: release; pairs with K9: this start came after whatever an earlier one left. */
+	store_release(&worker->doing, WORKER_RUNNING);
 }
 
 void worker_main(void *pointer)
@@ -565,14 +596,14 @@ void worker_main(void *pointer)
 	bool begun = begin(worker, self);
 	struct work *work;
 
-	scheduler_worker_is_up(scheduler);
+	scheduler_worker_is_up(worker);
 	if (begun) {
-		store_relaxed(&worker->doing, WORKER_RUNNING);
+		say_running(worker);
 		while ((work = worker_find_work(worker)) != NULL ||
 			!load_relaxed(&scheduler->stopping)) {
 			if (work == NULL)
 				continue;
-			store_relaxed(&worker->doing, WORKER_RUNNING);
+			say_running(worker);
 			if (FILAR_UNLIKELY(work == &worker->retirement))
 				blocking_retire(worker);
 			else

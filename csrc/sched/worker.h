@@ -67,10 +67,10 @@ struct worker {
 	uint32_t impatience;            /* W  searches that found nothing: worker.c */
 	uint32_t spawner_streak;        /* W  picks of spawners since the last look at the queue */
 	bool has_spawners;              /* W  there may be some */
-	bool eager;                     /* W  its last search was answered without a sleep */
-	uint32_t anchored;              /* W  pieces of work that can only run here (pinned.h) */
-	void *local;                    /* I  the upper layer's part of this worker */
-	void *carrier;                  /* W  the part of the layer above that one */
+	bool eager; /* W  its last search was answered from outside, without a sleep */
+	_Atomic uint32_t anchored; /* A  owner writes: work that can only run here (pinned.h) */
+	void *local;               /* I  the upper layer's part of this worker */
+	void *carrier;             /* W  the part of the layer above that one */
 
 	/* For the layer that switches stacks: who was left, and what to do with it on the next
 	 * stack. */
@@ -99,11 +99,12 @@ struct worker {
 	struct deque spawners;                          /* A  whose children run first */
 	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
-	struct kthread *kthread;                        /* I */
+	/* A  of whoever starts and joins it, by K10; NULL: it is not known there yet */
+	_Atomic(struct kthread *) kthread;
+	_Atomic uint32_t up;         /* A  futex: 1 when it has begun or could not */
 	_Atomic uint32_t signalled;  /* A  watcher sets, handler clears: one signal at a time */
-	_Atomic int32_t tid;         /* A  the kernel's; for signals */
 	int32_t cpu;                 /* I  pinned to; -1: not */
-	enum filar_status status;    /* S  the worker's until it runs its loop */
+	enum filar_status status;    /* S  the worker's until it is up */
 	bool spare;                  /* I  stands in for blocked workers */
 	bool retired;                /* L */
 	struct worker *retired_next; /* L */
@@ -240,7 +241,7 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 		if (work != NULL)
 			return work;
 	}
-	if (FILAR_UNLIKELY(worker->anchored > 0))
+	if (FILAR_UNLIKELY(load_relaxed(&worker->anchored) > 0))
 		work = worker_pick_with_pinned(worker);
 	else
 		work = worker_pick_shared(worker);
@@ -253,12 +254,12 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 static inline void worker_pin(struct worker *worker, struct work *work)
 {
 	work->home = worker;
-	worker->anchored++;
+	store_relaxed(&worker->anchored, load_relaxed(&worker->anchored) + 1);
 }
 static inline void worker_unpin(struct worker *worker, struct work *work)
 {
 	work->home = NULL;
-	worker->anchored--;
+	store_relaxed(&worker->anchored, load_relaxed(&worker->anchored) - 1);
 }
 
 /* Owner.  The loop will run it as soon as it is switched to. */

@@ -7,6 +7,7 @@
     filar.Lock(), RLock, Condition, ...     what threads wait for, with the shapes of `threading` and `queue`
     filar.Channel(16), filar.select(...)    items from sender to receiver, and waiting for the first of several
     with filar.trace() as t: ...            what ran where, who waited, who woke whom; t.plot(), t.to_perfetto(path)
+    filar.wait_readable(fd), ...            until a file descriptor is ready, without holding up other green threads
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
     from filar import lab                   experiments: lab.run("kthread-create", quick=True)
@@ -69,6 +70,7 @@ from filar.sync import (
 )
 from filar.threads import KernelThread, ThreadStatistics
 from filar.topology import Topology, topology
+from filar.waiting import close_fd, forget_fd, wait_fd, wait_readable, wait_writable
 
 __version__: str
 
@@ -124,9 +126,11 @@ __all__ = [
     "WrongStateError",
     "__version__",
     "blocking",
+    "close_fd",
     "current",
     "doctor",
     "dump",
+    "forget_fd",
     "run",
     "select",
     "sleep",
@@ -134,6 +138,9 @@ __all__ = [
     "timeout",
     "topology",
     "trace",
+    "wait_fd",
+    "wait_readable",
+    "wait_writable",
     "why_not",
     "yield_",
 ]

@@ -79,7 +79,10 @@ timeout = _border["timeout"]
 # ---- runtimes --------------------------------------------------------------------------------------------------
 
 _PINS = {None: lib.FILAR_WORKERS_NOT_PINNED, "compact": lib.FILAR_WORKERS_COMPACT, "scatter": lib.FILAR_WORKERS_SCATTER}
-_COUNTERS = ("yields", "parks", "steals", "stolen", "worker_sleeps", "worker_wakes", "deadlines_fired")
+_COUNTERS = (
+    *("yields", "parks", "steals", "stolen", "worker_sleeps", "worker_wakes", "deadlines_fired"),
+    *("blocking_calls", "workers_relieved", "workers_stuck", "spares_started", "spares_refused", "preemptions"),
+)
 # Seconds: how long a runtime that is asked to end waits before it names what never ends; and how long the
 # interpreter's exit waits for it.
 _PATIENCE = 5.0
@@ -140,6 +143,12 @@ class RuntimeStatistics:
     worker_sleeps: int
     worker_wakes: int
     deadlines_fired: int
+    blocking_calls: int  # of filar_blocking_begin(), nested ones not counted
+    workers_relieved: int  # times somebody stood in for a worker that was blocked or stuck
+    workers_stuck: int  # of these, for `watch_ms`
+    spares_started: int
+    spares_refused: int  # times one was wanted and could not be had
+    preemptions: int  # of native green threads
 
 
 class GreenRuntime:
@@ -147,6 +156,15 @@ class GreenRuntime:
 
     `workers`: kernel threads. `pin`: None, "compact", "scatter", or a list of CPUs. `stack_size`: bytes of each green
     thread's stack (address space; only what is used costs memory), None: as Python's version needs.
+
+    `spares`: how many workers may stand in for blocked ones, made when needed; None: 64, but none with one worker. A
+    worker counts as blocked between filar_blocking_begin() and _end() of native code, and after `watch_ms`
+    milliseconds in one green thread without a wait or yield while others wait; None: never, since a worker that waits
+    for the GIL looks like that. A spare runs what has not been started yet and native green threads; started Python
+    ones stay where they are. (`blocking()` needs neither: it runs its call elsewhere.)
+
+    `native_preempt_ms`: a green thread of `spawn_native(..., preemptible=True)` that runs for so long is made to
+    yield, by a signal; at least 0.1; None: never. It does nothing to green threads that run Python.
 
     Leaving the block waits until every green thread has ended; if an exception leaves it, they are all
     cancelled first. Ctrl-C works while it waits. Blocks; not allowed on a green thread.
@@ -159,10 +177,17 @@ class GreenRuntime:
         pin: str | Iterable[int] | None = None,
         stack_size: int | None = None,
         name: str | None = None,
+        spares: int | None = None,
+        watch_ms: float | None = None,
+        native_preempt_ms: float | None = None,
     ) -> None:
         self._pointer: Any = None
         self._address = 0
         options, keep = _runtime_options(workers, pin, stack_size, name)
+        if spares is not None:
+            options.spare_workers_max = _spares(spares)
+        options.watch_ns = _nanoseconds("watch_ms", watch_ms)
+        options.preempt_ns = _nanoseconds("native_preempt_ms", native_preempt_ms)
         if _import_guard not in sys.meta_path:
             sys.meta_path.insert(0, _import_guard)
         place = ffi.new("filar_runtime **")
@@ -189,14 +214,17 @@ class GreenRuntime:
         stack_bytes = 0 if stack_size is None else _stack_bytes(stack_size)
         return _border["_spawn_on"](self._alive(), stack_bytes, name, callable, *args, **(kwargs or {}))
 
-    def spawn_native(self, function: Any, argument: Any = None, *, name: str | None = None) -> "NativeGreenThread":
+    def spawn_native(
+        self, function: Any, argument: Any = None, *, name: str | None = None, preemptible: bool = False
+    ) -> "NativeGreenThread":
         """Runs the C function `void function(void *argument)` on a green thread: no thread state, no GIL.
 
         `function` and `argument` as for `KernelThread.native`. It may wait in filar's C functions; it must not call
-        Python code that waits.
+        Python code that waits. `preemptible`: it may be stopped between any two instructions of its own, where the
+        runtime has `native_preempt_ms`; filar.h (`filar_preempt_disable`) says what such a body must not do.
         """
         self._alive()
-        return NativeGreenThread(self, function, argument, name)
+        return NativeGreenThread(self, function, argument, name, preemptible)
 
     def cancel(self) -> None:
         """Cancels every green thread of this runtime that has not ended. Does not block."""
@@ -296,6 +324,21 @@ def _runtime_options(
     return options, keep
 
 
+def _spares(spares: int) -> int:
+    number = operator.index(spares)
+    if not 0 <= number <= 1024:
+        raise InvalidArgumentError(f"a runtime has 0 to 1024 spare workers, not {spares}")
+    return number
+
+
+def _nanoseconds(name: str, milliseconds: float | None) -> int:
+    if milliseconds is None:
+        return 0
+    if not 0 < milliseconds < 1e9:  # not a number is refused, too
+        raise InvalidArgumentError(f"{name} is a positive number of milliseconds or None, not {milliseconds}")
+    return max(1, round(milliseconds * 1e6))
+
+
 def _stack_bytes(stack_size: int) -> int:
     number = operator.index(stack_size)
     if number < lib.FILAR_PY_GREEN_STACK_BYTES_MIN:
@@ -355,11 +398,14 @@ def run(main: Callable[..., Any], /, *args: Any, workers: int = 1, stack_size: i
 class NativeGreenThread:
     """A C function on a green thread; `GreenRuntime.spawn_native()` makes it."""
 
-    def __init__(self, runtime: GreenRuntime, function: Any, argument: Any, name: str | None) -> None:
+    def __init__(
+        self, runtime: GreenRuntime, function: Any, argument: Any, name: str | None, preemptible: bool = False
+    ) -> None:
         address, pointer = function_address(function), argument_pointer(argument)
         options = ffi.new("filar_green_options *")
         text_name = ffi.new("char[]", (name or "native").encode())
         options.name = text_name
+        options.preemptible = preemptible
         self._runtime = runtime
         self._keep = (function, argument, pointer)
         self._joining = threading.Lock()

@@ -1115,6 +1115,14 @@ int64_t kthread_cpu_ns(struct kthread *kthread)
 	return 0;
 }
 
+/* Nobody is preempted here. */
+bool kthread_signal(struct kthread *kthread, int signal)
+{
+	(void)kthread;
+	(void)signal;
+	return false;
+}
+
 bool kthread_is_forked(const struct kthread *kthread)
 {
 	(void)kthread;

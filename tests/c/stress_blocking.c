@@ -185,4 +185,102 @@ TEST(runtimes_end_whatever_their_spares_are_doing)
 	} while (stress_goes_on());
 }
 
+/* ---- a scheduler that grows while its spares come and go ---- */
+
+static struct scheduler scheduler;
+static _Atomic uint64_t begin_seed;
+
+static void quiet(struct scheduler *unused)
+{
+	(void)unused;
+}
+
+/* Sooner or later, and now and then not at all. */
+static enum filar_status begin_perhaps(struct worker *worker)
+{
+	uint64_t draw = random_mix(fetch_add_relaxed(&begin_seed, 1));
+
+	(void)worker;
+	if (draw % 4 == 0)
+		usleep((useconds_t)(draw >> 8) % 100);
+	return draw >> 32 & 1 ? FILAR_OK : FILAR_NO_MEMORY;
+}
+
+struct step {
+	struct work work;
+	_Atomic bool reached;
+	struct step *next;
+};
+
+static void wait_for_next_step(struct worker *worker, struct work *work)
+{
+	struct step *step = FILAR_CONTAINER_OF(work, struct step, work);
+
+	if (step->next != NULL) {
+		scheduler_ready(worker, &step->next->work);
+		blocking_begin();
+		while (!load_acquire(&step->next->reached))
+			usleep(10);
+		blocking_end();
+	}
+	store_release(&step->reached, true);
+}
+
+static const struct work_class step_class = { .name = "step", .run = wait_for_next_step };
+
+static void *grow(void *unused)
+{
+	enum filar_status status;
+
+	(void)unused;
+	for (uint32_t working = 2; working <= 3; working++) {
+		do
+			status = scheduler_set_working(&scheduler, working);
+		while (status == FILAR_NO_MEMORY);
+		CHECK_EQ(status, FILAR_OK);
+	}
+	return NULL;
+}
+
+/* Each step but the last blocks a worker: all that there may be are needed. */
+static void climb(void)
+{
+	enum { STEPS = 6 };
+	struct step steps[STEPS] = { 0 };
+
+	for (int i = 0; i < STEPS; i++) {
+		steps[i].work.class = &step_class;
+		steps[i].next = i + 1 < STEPS ? &steps[i + 1] : NULL;
+	}
+	scheduler_submit(&scheduler, &steps[0].work);
+	while (!load_acquire(&steps[0].reached))
+		usleep(10);
+}
+
+/* Hunts: a worker that cannot begin is taken for another that can, and counts for ever; the watcher
+ * looks at one whose starter has not said yet which kernel thread it is (B1, K8 to K11). */
+TEST(workers_and_spares_are_started_at_once_and_each_may_fail)
+{
+	struct scheduler_options options = { .workers = 3,
+		.working = 1,
+		.spares_max = 3,
+		.watch_ns = NS_PER_MS / 5,
+		.quiet = quiet,
+		.worker_begins = begin_perhaps };
+	pthread_t grower;
+
+	store_relaxed(&begin_seed, random_mix(check_seed()));
+	stress_end_ns = clock_now_ns() + (int64_t)(stress_seconds() * 3e8);
+	alarm((unsigned)stress_seconds() + test_seconds_max());
+	do {
+		while (scheduler_init(&scheduler, &options, NULL) == FILAR_NO_MEMORY)
+			;
+		CHECK_EQ(pthread_create(&grower, NULL, grow, NULL), 0);
+		climb();
+		CHECK_EQ(pthread_join(grower, NULL), 0);
+		climb();
+		scheduler_deinit(&scheduler);
+	} while (stress_goes_on());
+}
+
 TEST_MAIN()

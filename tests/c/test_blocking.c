@@ -264,6 +264,22 @@ TEST(a_watch_of_zero_notices_only_what_is_marked)
 
 /* ---- coming back, retiring ---- */
 
+static void nothing(void *argument)
+{
+	(void)argument;
+}
+
+/* The watcher's look is old when it acts: it may relieve one that is back already, which notices
+ * when it looks for work the next time (sched/README.md, "Blocking": wrong guesses).  So how often
+ * somebody came back or retired cannot be told, but what it comes to. */
+static bool all_are_back(void)
+{
+	if (load_relaxed(&blocking()->resumed) == load_relaxed(&blocking()->relieved))
+		return true;
+	join(spawn(nothing, NULL));
+	return false;
+}
+
 TEST(when_the_blocked_one_is_back_the_spare_retires_and_is_used_again)
 {
 	start_with(1, 3, 0);
@@ -276,11 +292,12 @@ TEST(when_the_blocked_one_is_back_the_spare_retires_and_is_used_again)
 		WAIT_UNTIL(load_acquire(&ran) == (uint32_t)i + 1);
 		open_gate(&gate);
 		join(ref);
-		CHECK_EQ(load_relaxed(&blocking()->resumed), i + 1);
+		CHECK_GE(load_relaxed(&blocking()->resumed), i + 1);
 		/* A surplus spare that sleeps is woken for that. */
-		WAIT_UNTIL(load_relaxed(&blocking()->retired_count) == (uint64_t)i + 1);
-		WAIT_UNTIL(load_relaxed(&runtime->scheduler.workers[1].doing) == WORKER_RETIRED);
-		CHECK_EQ(load_relaxed(&blocking()->active), 1);
+		WAIT_UNTIL(all_are_back() &&
+			   load_relaxed(&runtime->scheduler.workers[1].doing) == WORKER_RETIRED &&
+			   load_relaxed(&blocking()->active) == 1 &&
+			   load_relaxed(&blocking()->retired_count) > (uint64_t)i);
 	}
 	CHECK_EQ(load_relaxed(&blocking()->started), 1);
 	stop();
@@ -538,7 +555,7 @@ TEST(a_shutdown_notices_the_end_wherever_it_comes)
 /* As if a green thread were pinned here. */
 static void anchor_here(void *argument)
 {
-	worker_here()->anchored++;
+	store_relaxed(&worker_here()->anchored, 1);
 	run(argument);
 }
 
@@ -558,8 +575,8 @@ TEST(the_end_may_come_while_a_spare_is_surplus)
 		open_gate(&gates[i]);
 		join(refs[i]);
 	}
-	WAIT_UNTIL(load_relaxed(&blocking()->retired_count) == 1);
-	CHECK_EQ(load_relaxed(&blocking()->active), 2);
+	WAIT_UNTIL(all_are_back() && load_relaxed(&blocking()->retired_count) >= 1 &&
+		   load_relaxed(&blocking()->active) == 2);
 	stop();
 }
 

@@ -76,7 +76,8 @@ static void start(uint32_t workers, bool spares)
 
 static void attach(void)
 {
-	scheduler_attach_source(&runtime->scheduler, &pipe_source.source);
+	CHECK(scheduler_attach_source(&runtime->scheduler, &pipe_source.source));
+	CHECK(!scheduler_attach_source(&runtime->scheduler, &pipe_source.source));
 }
 
 static void stop(void)

@@ -295,6 +295,54 @@ TEST(if_one_worker_cannot_begin_none_stays)
 	CHECK_TEXT_HAS(filar_status_detail(), "worker 1");
 }
 
+/* ---- two that start workers at once ---- */
+
+static _Atomic uint32_t spares_begun;
+static _Atomic bool spare_may_fail, told;
+
+static enum filar_status refuse_the_first_spare(struct worker *worker)
+{
+	if (!worker->spare || fetch_add_acq_rel(&spares_begun, 1) > 0)
+		return FILAR_OK;
+	WAIT_UNTIL(load_acquire(&spare_may_fail));
+	return FILAR_NO_MEMORY;
+}
+
+static void block_until_told(struct worker *worker, struct work *work)
+{
+	(void)worker;
+	(void)work;
+	blocking_begin();
+	WAIT_UNTIL(load_acquire(&told));
+	blocking_end();
+	fetch_add_acq_rel(&done, 1);
+}
+
+static const struct work_class blocking_class = { .name = "blocking", .run = block_until_told };
+
+/* The watcher waits for its spare when a worker that somebody else has started comes up.  Taken for
+ * the spare, it would make one that has failed count as active for ever. */
+TEST(who_starts_a_worker_waits_for_that_one)
+{
+	struct scheduler_options options = { .workers = 2,
+		.working = 1,
+		.spares_max = 1,
+		.quiet = quiet,
+		.worker_begins = refuse_the_first_spare };
+	struct work blocker = { .class = &blocking_class };
+
+	CHECK_EQ(scheduler_init(&scheduler, &options, NULL), FILAR_OK);
+	scheduler_submit(&scheduler, &blocker);
+	WAIT_UNTIL(load_acquire(&spares_begun) == 1);
+	CHECK_EQ(scheduler_set_working(&scheduler, 2), FILAR_OK);
+	store_release(&spare_may_fail, true);
+	WAIT_UNTIL(load_relaxed(&scheduler.blocking.refused) == 1);
+	WAIT_UNTIL(load_acquire(&spares_begun) == 2); /* it is tried again */
+	store_release(&told, true);
+	WAIT_UNTIL(load_acquire(&done) == 1);
+	scheduler_deinit(&scheduler);
+}
+
 #if FILAR_FAIL
 static int attempt_scheduler(void)
 {

@@ -5,13 +5,17 @@ import contextvars
 import gc
 import io
 import logging
+import math
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -681,6 +685,75 @@ def test_native_bodies_run_without_python() -> None:
             one.join()
             one.join()
         del buffer
+
+
+# ---- workers that block, native bodies that compute ----------------------------------------------------------------
+
+
+def test_a_spare_runs_what_stands_behind_one_that_blocks() -> None:
+    released = threading.Event()
+    with filar.GreenRuntime(1, spares=1, watch_ms=2) as runtime:
+        blocked = runtime.spawn(released.wait, 60)
+        runtime.spawn(released.set)
+        assert blocked.result()
+        found = runtime.statistics()
+        assert found.workers_stuck >= 1
+        assert found.workers_relieved >= found.workers_stuck
+        assert found.spares_started == 1
+
+
+def test_without_spares_one_that_blocks_stops_all() -> None:
+    inside, released = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def block() -> None:
+        inside.set()
+        released.wait(60)
+        order.append("blocked")
+
+    with filar.GreenRuntime(1, spares=0, watch_ms=2) as runtime:
+        runtime.spawn(block)
+        runtime.spawn(order.append, "behind")
+        assert inside.wait(60)
+        released.set()
+    assert order == ["blocked", "behind"]
+
+
+def test_a_native_body_that_never_ends_is_preempted(tmp_path: Path) -> None:
+    import ctypes
+
+    source, library = tmp_path / "bodies.c", tmp_path / "bodies.so"
+    source.write_text(
+        "void spin(void *word) { while (*(volatile int *)word == 0) ; }\n"
+        "void release(void *word) { *(volatile int *)word = 1; }\n"
+    )
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    code, word = ctypes.CDLL(str(library)), ctypes.create_string_buffer(8)
+    with filar.GreenRuntime(1, native_preempt_ms=1) as runtime:
+        spinning = runtime.spawn_native(code.spin, word, preemptible=True)
+        runtime.spawn_native(code.release, word).join()
+        spinning.join()
+        assert runtime.statistics().preemptions >= 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"spares": -1},
+        {"spares": 1025},
+        {"watch_ms": 0},
+        {"watch_ms": -1},
+        {"watch_ms": math.nan},
+        {"native_preempt_ms": 0.01},
+        {"pin": [4096]},
+    ],
+)
+def test_bad_options_of_runtimes_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(filar.NoSuchCPUError if "pin" in options else filar.InvalidArgumentError):
+        filar.GreenRuntime(1, **options)
 
 
 # ---- what is each green thread's own ------------------------------------------------------------------------------

@@ -8,7 +8,11 @@ overrides `measure()`.
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import math
+import os
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +24,7 @@ from numpy.typing import NDArray
 
 from filar._tables import Column, clean, html_table, text_table
 from filar.chart import format_quantity
+from filar.errors import InvalidArgumentError
 from filar.lab import stats
 
 if TYPE_CHECKING:
@@ -61,6 +66,7 @@ FAMILIES = (
     "Pools",
     "Speedup",
     "Python",
+    "Python on green threads",
     "Sharing",
     "Scheduling",
     "Locks and races",
@@ -363,6 +369,33 @@ class Experiment:
 
 
 _registry: dict[str, Experiment] = {}
+_loaded: set[str] = set()
+
+
+def _load_named() -> None:
+    """Imports the files of FILAR_EXPERIMENTS, each once: their decorators make the experiments known."""
+    for path in filter(None, os.environ.get("FILAR_EXPERIMENTS", "").split(os.pathsep)):
+        whole = os.path.abspath(path)
+        if whole in _loaded:
+            continue
+        before = dict(_registry)
+        try:
+            _import_file(whole)
+        except Exception as error:
+            _registry.clear()
+            _registry.update(before)
+            why = f"{type(error).__name__}: {error}"
+            raise InvalidArgumentError(f"FILAR_EXPERIMENTS names {path}, which cannot be loaded ({why})") from error
+        _loaded.add(whole)
+
+
+def _import_file(path: str) -> None:
+    """As a module of the name of the file, so that its functions can be pickled and its tracebacks read."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))  # type: ignore[arg-type]
+    sys.modules.setdefault(name, module)
+    loader.exec_module(module)
 
 
 def experiment(kind: type[Experiment]) -> type[Experiment]:
@@ -374,6 +407,11 @@ def experiment(kind: type[Experiment]) -> type[Experiment]:
 
 
 def experiments() -> dict[str, Experiment]:
-    """All experiments by name, family by family in the order of `FAMILIES`; families not named there come last."""
+    """All experiments by name, family by family in the order of `FAMILIES`; families not named there come last.
+
+    Those in the files that the environment names in FILAR_EXPERIMENTS (Python files, separated as in PATH) belong to
+    them. InvalidArgumentError says why such a file cannot be loaded.
+    """
+    _load_named()
     order = {family: place for place, family in enumerate(FAMILIES)}
     return dict(sorted(_registry.items(), key=lambda item: order.get(item[1].family, len(order))))
