@@ -16,7 +16,7 @@ from filar import chart, lab
 from filar.lab import watched
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Rows
 from filar.watching import kernel, pictures
-from filar.watching.lives import ELSEWHERE, EXECUTE, IDLE, PREEMPTED, READY, SLEEP, SYNCHRONISE, Lives
+from filar.watching.lives import ELSEWHERE, EXECUTE, IDLE, IO, PREEMPTED, READY, SLEEP, SYNCHRONISE, Lives
 from filar.watching.records import EVENT, EVENT_NAMES, RECORD, WAIT_NAMES
 from once import run_once
 from programs import run_program
@@ -86,7 +86,9 @@ def test_a_green_threads_states_follow_its_records():
     assert found.latencies_ns().tolist() == [10]
 
 
-@pytest.mark.parametrize(("name", "state"), [("sleep", SLEEP), ("mutex", SYNCHRONISE), ("receive", SYNCHRONISE)])
+@pytest.mark.parametrize(
+    ("name", "state"), [("sleep", SLEEP), ("mutex", SYNCHRONISE), ("receive", SYNCHRONISE), ("readable fd", IO)]
+)
 def test_what_it_waits_for_decides_the_state(name, state):
     found = lives(
         (10, WORKER, "green-run", green(1), 0, PLACE),

@@ -37,23 +37,16 @@ ELSEWHERE = "not waiting in filar"  # a kernel thread that is no worker: it runs
 STATES = (EXECUTE, READY, PREEMPTED, SYNCHRONISE, IO, SLEEP, GIL, BLOCKED, IDLE, ELSEWHERE)
 _LEFT = "left"
 
-# Waits by the name that the C core gives them; all others are synchronisation.
-_STATE_OF_WAIT = {
-    "sleep": SLEEP,
-    "io": IO,
-    "i/o": IO,
-    "read": IO,
-    "write": IO,
-    "readable": IO,
-    "writable": IO,
-    "file": IO,
-    "poll": IO,
-    "connect": IO,
-    "accept": IO,
-}
 _WOKEN, _TIMED_OUT, _CANCELLED, _POSTED, _EARLY = range(5)
 _HOW = ("woken", "timed out", "cancelled", "woken", "woken")
 _NUMBER_MASK = (1 << 48) - 1
+
+
+def _state_of_wait(why: str) -> str:
+    """By the name that the C core gives to a wait."""
+    if why == "sleep":
+        return SLEEP
+    return IO if why.endswith("fd") else SYNCHRONISE
 
 
 class Span(NamedTuple):
@@ -219,7 +212,7 @@ class Lives:
 
     def _park(self, t: int, _address: int, _object: int, reason: int, tid: int) -> None:
         why = WAIT_NAMES[reason] if 0 < reason < len(WAIT_NAMES) else ""
-        state = _STATE_OF_WAIT.get(why, SYNCHRONISE)
+        state = _state_of_wait(why)
         self._thread(tid, t).change(state, t, why)
         if self._on_thread[tid]:
             self._on_thread[tid][-1].change(state, t, why, self._on_thread[tid][-1].worker)
@@ -316,7 +309,7 @@ class Lives:
     def _green_park(self, t: int, key: int, _object: int, reason: int, _tid: int) -> None:
         one, since = self._off(key, t)
         why = WAIT_NAMES[reason] if reason < len(WAIT_NAMES) else ""
-        one.change(_STATE_OF_WAIT.get(why, SYNCHRONISE), since, why)
+        one.change(_state_of_wait(why), since, why)
 
     def _green_yield(self, _t: int, key: int, _object: int, _place: int, _tid: int) -> None:
         one, since = self._off(key, _t)
