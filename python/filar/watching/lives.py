@@ -182,8 +182,10 @@ class Lives:
         for life in self.all:
             life.name = life.name or f"{life.kind} {life.number}"
             count[life.name] += 1
+        seen: dict[str, int] = defaultdict(int)
         for life in self.all:
-            life.label = life.name if count[life.name] == 1 else f"{life.name} #{life.number}"
+            seen[life.name] += 1
+            life.label = life.name if count[life.name] == 1 else f"{life.name} #{seen[life.name]}"
 
     def _born(self, kind: str, number: int, t: int, name: str = "") -> Life:
         life = Life(kind, number, name, t)
