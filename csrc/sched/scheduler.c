@@ -276,6 +276,7 @@ static void init_parts(struct scheduler *scheduler, const struct scheduler_optio
 	scheduler->worker_ends = options->worker_ends;
 	scheduler->quiet = options->quiet;
 	scheduler->preempt_signal = options->preempt_ns > 0 ? options->preempt_signal : 0;
+	scheduler->preempt = options->preempt_ns > 0 ? options->preempt : NULL;
 	scheduler->find = options->find;
 	scheduler->has_more = options->has_more;
 	scheduler->rests = options->rests;

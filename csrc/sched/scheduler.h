@@ -35,6 +35,8 @@ struct scheduler_options {
 	 * wait, is sent the signal.  0: nothing is. */
 	int64_t preempt_ns;
 	int32_t preempt_signal;
+	/* Instead: the watcher calls this for whatever runs for so long; it must not wait. */
+	void (*preempt)(struct worker *worker);
 	int64_t watch_ns; /* one piece of work for so long is stuck; 0: only what is marked */
 	/* On each worker's kernel thread, at its beginning and end; NULL: nothing to do. */
 	enum filar_status (*worker_begins)(struct worker *worker);
@@ -66,6 +68,7 @@ struct scheduler {
 	struct work *(*find)(struct worker *worker);               /* I */
 	bool (*has_more)(struct worker *worker);                   /* I */
 	void (*rests)(struct worker *worker, bool begins);         /* I */
+	void (*preempt)(struct worker *worker);                    /* I  NULL: the signal */
 	struct mailbox mailbox;
 	struct inject inject;
 	struct deadlines deadlines;
@@ -159,7 +162,7 @@ static inline bool scheduler_has_spares(const struct scheduler *scheduler)
 
 static inline bool scheduler_preempts(const struct scheduler *scheduler)
 {
-	return scheduler->preempt_signal != 0;
+	return scheduler->preempt_signal != 0 || scheduler->preempt != NULL;
 }
 
 static inline bool watch_exists(struct scheduler *scheduler)
