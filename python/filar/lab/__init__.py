@@ -24,6 +24,7 @@ from filar.lab import (
     speedups,
     switching,
     timers,
+    watched,
 )
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
@@ -67,5 +68,6 @@ __all__ = [
     "speedups",
     "switching",
     "timers",
+    "watched",
     "ways",
 ]
