@@ -824,14 +824,18 @@ typedef struct {
 	uint32_t threads; /* at most so many, the caller included; 0: as many as the pool's workers
 			   */
 	filar_token *token; /* or NULL */
+	/* NULL; or asked by the calling thread between two pieces, and while it waits for the last
+	 * ones, some 25 times a second: true ends the loop with FILAR_INTERRUPTED. */
+	bool (*interrupted)(void *argument);
+	void *interrupted_argument;
 } filar_loop_options;
 
 void filar_loop_options_init(filar_loop_options *options);
 /*
  * Does body(b, e, ctx) for pieces [b, e) that make up [begin, end), on the calling thread and on
  * idle workers; returns when all is done.  end <= begin: nothing to do.  FILAR_CANCELLED,
- * FILAR_TIMED_OUT: the token; some pieces were not done.  From any thread, also nested.  options
- * NULL: the defaults.
+ * FILAR_TIMED_OUT: the token; FILAR_INTERRUPTED; some pieces were not done.  From any thread, also
+ * nested.  options NULL: the defaults.
  */
 int filar_parallel_for(filar_pool *pool, const filar_loop_options *options, int64_t begin,
 	int64_t end, filar_range_body body, void *ctx);
