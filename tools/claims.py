@@ -46,7 +46,8 @@ def page(kept: dict[str, object]) -> str:
     cited = {name for one in SENTENCES for name in one.experiments}
     lines += ["## Beyond the sentences\n", "| experiment | its claim | verdict | figure |", "|---|---|---|---|"]
     for name, each in lab.experiments().items():
-        if name not in cited and type(each).__module__.startswith("filar."):
+        # Only what was measured: so a new experiment makes the page stale with the next report, not before.
+        if name not in cited and name in told:
             lines.append(f"| `{name}` | {each.claim.text} | {' | '.join(said(told, name))} |")
     return "\n".join(lines) + "\n"
 
