@@ -371,7 +371,7 @@ def test_sigterm_during_load_loses_nothing(workers):
     command = [sys.executable, "-c", TERMINATED, str(workers)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         address = ("127.0.0.1", int(process.stdout.readline()))
-        answered = []
+        answered, told = [], []
 
         def client(number):
             while True:
@@ -383,8 +383,9 @@ def test_sigterm_during_load_loses_nothing(workers):
                 with contextlib.suppress(ConnectionError), sock, sock.makefile("rb") as lines:
                     sock.sendall(b"question\n")
                     answered.append(lines.readline())
-                if number == 0 and len(answered) > 100:
-                    process.terminate()
+                # Once: a second one might meet an interpreter that is past its handlers.
+                if number == 0 and len(answered) > 100 and not told:
+                    told.append(process.terminate())
 
         def body():
             with filar.TaskGroup() as group:
