@@ -650,9 +650,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description="Green threads, pools, executors, web servers beside their peers."
-    )
+    parser = argparse.ArgumentParser(description="Green threads, pools, executors, web servers beside their peers.")
     parser.add_argument("--suite", choices=sorted(SUITES), default="green", help="which lines: G, P, X, Y, S, or N")
     parser.add_argument("--programs", type=Path, default=ROOT / "build/peers", help="where build.sh put them")
     parser.add_argument("--rounds", type=int, default=11, help="at most (1 to 99; below 6 no 95 %% interval)")
