@@ -29,8 +29,8 @@ static const struct setting usual = { SERVER_EVENTS, 2, 4, 0, 0, 10 * MS, 0, 100
 
 static struct once run(struct setting setting)
 {
-	return once_run("serve-http", (const int64_t *)&setting, sizeof setting / sizeof(int64_t),
-		1, -1);
+	return once_run(
+		"serve-http", (const int64_t *)&setting, sizeof setting / sizeof(int64_t), 1, -1);
 }
 
 /* ---- the service ---- */
