@@ -598,11 +598,39 @@ static void g14(void)
 	stop(runtime);
 }
 
+/* ---- G15: at rest ---- */
+
+enum { RESTING = 1000 };
+
+static void wait_for_token(void *argument)
+{
+	(void)argument;
+	chan_take(&ping_chan);
+}
+
+/* As users get it: two workers, spares allowed, so there is a watcher, too. */
+static void g15(void)
+{
+	struct green_ref ref[RESTING];
+
+	make_channels();
+	runtime = start(2, NULL);
+	for (int i = 0; i < RESTING; i++)
+		spawn(&ref[i], wait_for_token, NULL);
+	peer_report_idle_share();
+	for (int i = 0; i < RESTING; i++)
+		chan_put(&ping_chan);
+	for (int i = 0; i < RESTING; i++)
+		join(ref[i]);
+	stop(runtime);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct peer_line lines[] = { { "G1", g1 }, { "G2", g2 }, { "G3", g3 },
 		{ "G4", g4 }, { "G5", g5 }, { "G6", g6 }, { "G7", g7 }, { "G8", g8 }, { "G9", g9 },
-		{ "G10", g10 }, { "G11", g11 }, { "G13", g13 }, { "G14", g14 }, { NULL, NULL } };
+		{ "G10", g10 }, { "G11", g11 }, { "G13", g13 }, { "G14", g14 }, { "G15", g15 },
+		{ NULL, NULL } };
 
 	return peer_main(lines, argc, argv);
 }

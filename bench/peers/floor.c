@@ -221,10 +221,15 @@ static void g14(void)
 	peer_report_idle_burn();
 }
 
+static void g15(void)
+{
+	peer_report_idle_share();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct peer_line lines[] = { { "G1", g1 }, { "G8", g8 }, { "G14", g14 },
-		{ NULL, NULL } };
+		{ "G15", g15 }, { NULL, NULL } };
 
 	return peer_main(lines, argc, argv);
 }

@@ -131,6 +131,20 @@ static inline void peer_report_idle_burn(void)
 	peer_value("G14", "burnt_next_300ms", (peer_cpu_ns() - soon) / 1e6, "ms");
 }
 
+/* What a process takes that has come to rest, per cent of one CPU. */
+static inline void peer_report_idle_share(void)
+{
+	struct peer_watch watch;
+	double cpu_ns, wall_ns;
+
+	peer_sleep_us(100000); /* what is burnt at first is G14's */
+	watch = peer_begin();
+	peer_sleep_us(1500000);
+	cpu_ns = peer_cpu_ns() - watch.cpu_ns;
+	wall_ns = peer_now_ns() - watch.wall_ns;
+	peer_value("G15", "idle_share", 100 * cpu_ns / wall_ns, "%");
+}
+
 struct peer_line {
 	const char *name;
 	void (*measure)(void);

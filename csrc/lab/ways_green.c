@@ -342,21 +342,29 @@ static enum filar_status create_errand(void *pointer)
 	return status;
 }
 
-static enum filar_status setup_create(struct way_run *run)
+static enum filar_status begin_creating(
+	struct creating **state, struct way_run *run, int64_t at_once_max)
 {
-	int64_t at_once = run->params[CREATE_AT_ONCE];
-	enum filar_status status = param_check("at_once", at_once, 1, GROVE_MEMBERS_MAX);
-	struct creating *state;
+	enum filar_status status =
+		param_check("at_once", run->params[CREATE_AT_ONCE], 1, at_once_max);
 
 	if (status != FILAR_OK)
 		return status;
-	state = way_acquire_state(run, sizeof *state);
-	if (state == NULL)
+	*state = way_acquire_state(run, sizeof **state);
+	if (*state == NULL)
 		return FILAR_NO_MEMORY;
-	state->run = run;
-	if (run->params[CREATE_FRESH] != 0)
-		return FILAR_OK;
-	return grove_open(&state->grove, run, 1, -1, at_once, state);
+	(*state)->run = run;
+	return FILAR_OK;
+}
+
+static enum filar_status setup_create(struct way_run *run)
+{
+	struct creating *state;
+	enum filar_status status = begin_creating(&state, run, GROVE_MEMBERS_MAX);
+
+	if (status != FILAR_OK || run->params[CREATE_FRESH] != 0)
+		return status;
+	return grove_open(&state->grove, run, 1, -1, run->params[CREATE_AT_ONCE], state);
 }
 
 /* Counts what is claimed. */
@@ -426,15 +434,11 @@ static enum filar_status create_and_join(struct creating *state, uint32_t at_onc
 static enum filar_status setup_many(struct way_run *run)
 {
 	int64_t at_once = run->params[CREATE_AT_ONCE];
-	enum filar_status status = param_check("at_once", at_once, 1, CREW_MAX);
 	struct creating *state;
+	enum filar_status status = begin_creating(&state, run, CREW_MAX);
 
 	if (status != FILAR_OK)
 		return status;
-	state = way_acquire_state(run, sizeof *state);
-	if (state == NULL)
-		return FILAR_NO_MEMORY;
-	state->run = run;
 	state->threads = memory_acquire((size_t)at_once, sizeof *state->threads);
 	return state->threads != NULL ? FILAR_OK
 				      : status_detail(FILAR_NO_MEMORY, "no memory for %lld handles",

@@ -327,7 +327,15 @@ static void teardown_gaps(struct way_run *run)
 
 /* ---- waiters ---- */
 
-enum { WAIT_TASKS, WAIT_KERNEL, WAIT_SLEEPS, WAIT_SLEEP_NS, WAIT_WORKERS, WAIT_OTHER_CPU };
+enum {
+	WAIT_TASKS,
+	WAIT_KERNEL,
+	WAIT_SLEEPS,
+	WAIT_SLEEP_NS,
+	WAIT_WORKERS,
+	WAIT_OTHER_CPU,
+	WAIT_MACHINES
+};
 enum { VALUE_WALL, VALUE_CPU, VALUE_MEMORY, VALUE_LATE, VALUE_LATE_P99, VALUE_LATE_WORST };
 
 #define WAITERS_MAX 200000
@@ -462,6 +470,67 @@ static enum filar_status wait_with_threads(struct waiters *state)
 				    created + 1, state->count, error);
 }
 
+/*
+ * The same as state machines: a task is the number of its sleep and the time when that is over, in
+ * a heap by time; one loop takes the earliest, sleeps until then, and makes its next step.  What
+ * async/await compiles to, without a language around it.
+ */
+struct machine {
+	int64_t due_ns;
+	uint32_t number, step;
+};
+
+static void machine_sift_down(struct machine *heap, uint32_t count, struct machine moving)
+{
+	uint32_t place = 0, child;
+
+	while ((child = 2 * place + 1) < count) {
+		if (child + 1 < count && heap[child + 1].due_ns < heap[child].due_ns)
+			child++;
+		if (moving.due_ns <= heap[child].due_ns)
+			break;
+		heap[place] = heap[child];
+		place = child;
+	}
+	heap[place] = moving;
+}
+
+static void run_machines(struct waiters *state, struct machine *heap, uint32_t count)
+{
+	while (count > 0 && !way_cancelled(state->run)) {
+		struct machine first = heap[0];
+		int64_t now = clock_now_ns();
+
+		if (now < first.due_ns) {
+			sleep_once(true, first.due_ns);
+			now = clock_now_ns();
+		}
+		state->late_ns[(size_t)first.number * state->sleeps + first.step] =
+			(double)(now - first.due_ns);
+		first.due_ns = now + state->sleep_ns;
+		if (++first.step == state->sleeps)
+			first = heap[--count];
+		if (count > 0)
+			machine_sift_down(heap, count, first);
+	}
+}
+
+static enum filar_status wait_with_machines(struct waiters *state)
+{
+	struct machine *heap = memory_acquire(state->count, sizeof *heap);
+
+	if (heap == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory for %u machines", state->count);
+	/* All begin one after the other, so the array is a heap as it stands. */
+	for (uint32_t i = 0; i < state->count; i++)
+		heap[i] = (struct machine){ clock_now_ns() + state->sleep_ns, i, 0 };
+	/* Exactly: what is resident grows by whole pages, and perhaps by none. */
+	state->memory_bytes = (double)sizeof *heap;
+	run_machines(state, heap, state->count);
+	memory_release(heap);
+	return FILAR_OK;
+}
+
 static enum filar_status check_waiters_params(const int64_t *params)
 {
 	enum filar_status status = param_check("tasks", params[WAIT_TASKS], 1, WAITERS_MAX);
@@ -512,6 +581,8 @@ static enum filar_status run_waiters(struct way_run *run, struct waiters *state)
 
 	if (run->params[WAIT_KERNEL] != 0)
 		return wait_with_threads(state);
+	if (run->params[WAIT_MACHINES] != 0)
+		return wait_with_machines(state);
 	status = grove_open(&state->grove, run, run->params[WAIT_WORKERS],
 		run->params[WAIT_OTHER_CPU], state->count, state);
 	if (status == FILAR_OK)
@@ -724,7 +795,8 @@ const struct way ways_green_wait[] = {
 			"`tasks` tasks, created, asleep `sleeps` times, and joined; points: x sleeps "
 			"of the round were less late than y",
 		.params = { { "tasks", 1000 }, { "kernel", 0 }, { "sleeps", 5 },
-			{ "sleep_ns", 50 * NS_PER_MS }, { "workers", 1 }, { "other_cpu", -1 } },
+			{ "sleep_ns", 50 * NS_PER_MS }, { "workers", 1 }, { "other_cpu", -1 },
+			{ "machines", 0 } },
 		.metrics = { { "wall", "ns" }, { "CPU time", "ns" }, { "memory", "B" },
 			{ "late", "ns" }, { "late, p99", "ns" }, { "late, worst", "ns" } },
 		.batch_max = 1,

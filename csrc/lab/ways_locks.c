@@ -283,50 +283,22 @@ static enum filar_status sample_lock(struct way_run *run, lock_loop *loop)
 	return status;
 }
 
-static enum filar_status sample_pthread(struct way_run *run)
-{
-	return sample_lock(run, loop_pthread);
-}
-
-static enum filar_status sample_spin(struct way_run *run)
-{
-	return sample_lock(run, loop_spin);
-}
-
-static enum filar_status sample_ticket(struct way_run *run)
-{
-	return sample_lock(run, loop_ticket);
-}
-
-static enum filar_status sample_mcs(struct way_run *run)
-{
-	return sample_lock(run, loop_mcs);
-}
-
-static enum filar_status sample_atomic(struct way_run *run)
-{
-	return sample_lock(run, loop_atomic);
-}
-
-static enum filar_status sample_cas(struct way_run *run)
-{
-	return sample_lock(run, loop_cas);
-}
-
-static enum filar_status sample_own(struct way_run *run)
-{
-	return sample_lock(run, loop_own);
-}
-
-static enum filar_status sample_plain(struct way_run *run)
-{
-	return sample_lock(run, loop_plain);
-}
-
-static enum filar_status sample_filar(struct way_run *run)
-{
-	return sample_lock(run, loop_filar);
-}
+/* A way's sample is its loop's. */
+#define X(kind)                                                                                    \
+	static enum filar_status sample_##kind(struct way_run *run)                                \
+	{                                                                                          \
+		return sample_lock(run, loop_##kind);                                              \
+	}
+X(pthread)
+X(spin)
+X(ticket)
+X(mcs)
+X(atomic)
+X(cas)
+X(own)
+X(plain)
+X(filar)
+#undef X
 
 /* ---- lock-filar-green: the same mutex, by a green thread on each worker ---- */
 

@@ -157,6 +157,8 @@ struct limit_report {
 
 #define UID_NOBODY 65534
 #define MAPS_LEFT  1000
+/* A fork of a program with more threads than this is counted a little too well. */
+#define KEPT_STACKS_MAX 5000
 
 static double map_count_max(void)
 {
@@ -230,16 +232,37 @@ static void *sleeper(void *unused)
 	return unused;
 }
 
+/*
+ * After a fork glibc keeps the stacks of the parent's other threads for new ones: so many threads
+ * would cost neither a map nor address space.  They are used up by threads that are not counted,
+ * until one takes memory.  RLIMIT_NPROC counts tasks, whatever their stacks are.
+ */
+static void use_up_kept_stacks(const pthread_attr_t *attributes, int64_t stack_bytes)
+{
+	double before, now = 0;
+	pthread_t thread;
+
+	for (int kept = 0; kept < KEPT_STACKS_MAX; kept++) {
+		if (procfile_read_bytes("/proc/self/status", "VmSize", &before) != FILAR_OK ||
+			pthread_create(&thread, attributes, sleeper, NULL) != 0 ||
+			procfile_read_bytes("/proc/self/status", "VmSize", &now) != FILAR_OK ||
+			now - before >= (double)stack_bytes)
+			return;
+	}
+}
+
 FILAR_NORETURN static void count_threads(struct limit_report *report, const int64_t *params)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
 	int error = 0;
 
-	if (!tighten((enum limit_kind)params[0], params[1]))
-		child_exit(2);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, (size_t)params[2]);
+	if (params[0] != LIMIT_NPROC)
+		use_up_kept_stacks(&attributes, params[2]);
+	if (!tighten((enum limit_kind)params[0], params[1]))
+		child_exit(2);
 	for (int64_t i = 0; i < params[3] && error == 0; i++) {
 		error = pthread_create(&thread, &attributes, sleeper, NULL);
 		if (error == 0)

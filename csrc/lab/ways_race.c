@@ -159,25 +159,16 @@ static enum filar_status sample_race(struct way_run *run, race_loop *loop)
 	return FILAR_OK;
 }
 
-static enum filar_status sample_race_plain(struct way_run *run)
-{
-	return sample_race(run, loop_plain);
-}
-
-static enum filar_status sample_race_atomic(struct way_run *run)
-{
-	return sample_race(run, loop_atomic);
-}
-
-static enum filar_status sample_race_mutex(struct way_run *run)
-{
-	return sample_race(run, loop_mutex);
-}
-
-static enum filar_status sample_race_own(struct way_run *run)
-{
-	return sample_race(run, loop_own);
-}
+#define X(kind)                                                                                    \
+	static enum filar_status sample_race_##kind(struct way_run *run)                           \
+	{                                                                                          \
+		return sample_race(run, loop_##kind);                                              \
+	}
+X(plain)
+X(atomic)
+X(mutex)
+X(own)
+#undef X
 
 /* ---- race-torn: two words that belong together, written by one thread, read by the other ---- */
 

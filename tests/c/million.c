@@ -16,6 +16,7 @@
 #include "block/event.h"
 #include "check.h"
 #include "green/runtime.h"
+#include "greens.h"
 #include "os/clock.h"
 #include "os/textfile.h"
 
@@ -23,7 +24,6 @@
 #define BYTES_EACH     INT64_C(6000) /* resident, page tables included: 6 GB for a million */
 #define BYTES_AT_LEAST (INT64_C(7) << 30)
 
-static struct runtime *runtime;
 static struct event gate;        /* all but the victim wait for it */
 static struct event victim_gate; /* the victim waits for this one */
 static int64_t victim;
@@ -104,12 +104,6 @@ static void start(enum stack_guard guard)
 	event_init(&gate, false);
 	event_init(&victim_gate, false);
 	store_relaxed(&parked_soon, 0);
-}
-
-static void stop(void)
-{
-	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
-	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
 }
 
 static void park_all(int64_t count)

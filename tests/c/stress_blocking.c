@@ -5,27 +5,10 @@
 #include <unistd.h>
 
 #include "green/runtime.h"
+#include "greens.h"
 #include "stress.h"
 
-static struct runtime *runtime;
 static _Atomic uint64_t bodies_run;
-
-static void start(uint32_t workers, int32_t spares, int64_t watch_ns)
-{
-	struct runtime_options options;
-
-	runtime_options_init(&options);
-	options.workers = workers;
-	options.spares_max = spares;
-	options.watch_ns = watch_ns;
-	CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
-}
-
-static void stop(void)
-{
-	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
-	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
-}
 
 /* Around the length at which the watcher acts, and far from it. */
 static void block_for_a_while(struct random *random)
@@ -103,7 +86,8 @@ static void spawn_and_join(struct stress_thread *self)
 TEST(nothing_is_lost_while_workers_block_come_back_and_retire)
 {
 	for (int round = 0; round < 9; round++) {
-		start((uint32_t)round % 3 + 1, round / 3 + 1, round % 2 == 0 ? NS_PER_MS / 5 : 0);
+		start_watched(
+			(uint32_t)round % 3 + 1, round / 3 + 1, round % 2 == 0 ? NS_PER_MS / 5 : 0);
 		stress_run(spawn_and_join, 2, NULL, 0.1);
 		stop();
 	}
@@ -153,7 +137,7 @@ static void chain(struct stress_thread *self)
 TEST(whoever_blocks_for_what_is_behind_it_is_relieved_every_time)
 {
 	for (uint32_t workers = 1; workers <= 3; workers++) {
-		start(workers, 8, 0);
+		start_watched(workers, 8, 0);
 		stress_run(chain, 2, NULL, 0.15);
 		stop();
 	}
@@ -172,7 +156,7 @@ TEST(runtimes_end_whatever_their_spares_are_doing)
 		struct link links[3] = { { .next = &links[1] }, { .next = &links[2] }, { 0 } };
 		struct green_ref ref;
 
-		start(random_below(&random, 3) + 1, 3, 0);
+		start_watched(random_below(&random, 3) + 1, 3, 0);
 		for (uint32_t i = random_below(&random, 3); i > 0; i--) {
 			links[0].reached = links[1].reached = links[2].reached = false;
 			CHECK_EQ(green_spawn(&ref, runtime, NULL, wait_for_next, &links[0]),

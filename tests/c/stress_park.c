@@ -3,9 +3,9 @@
  */
 #include "green/runtime.h"
 #include "green/waiter.h"
+#include "greens.h"
 #include "stress.h"
 
-static struct runtime *runtime;
 static int64_t end_ns;
 
 static void start(uint32_t workers)
@@ -16,12 +16,6 @@ static void start(uint32_t workers)
 	options.workers = workers;
 	CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
 	alarm((unsigned)stress_seconds() + test_seconds_max());
-}
-
-static void stop(void)
-{
-	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
-	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
 }
 
 static bool goes_on(void)

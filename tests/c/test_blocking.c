@@ -10,33 +10,14 @@
 #include "base/memory.h"
 #include "check.h"
 #include "green/runtime.h"
+#include "greens.h"
 #include "os/affinity.h"
 #include "os/clock.h"
 #include "os/futex.h"
 
-static struct runtime *runtime;
-
 static struct blocking *blocking(void)
 {
 	return &runtime->scheduler.blocking;
-}
-
-static void start_with(uint32_t workers, int32_t spares_max, int64_t watch_ns)
-{
-	struct runtime_options options;
-
-	runtime_options_init(&options);
-	options.workers = workers;
-	options.spares_max = spares_max;
-	options.watch_ns = watch_ns;
-	CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
-}
-
-static void stop(void)
-{
-	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
-	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
-	runtime = NULL;
 }
 
 static struct green_ref spawn_named(const char *name, green_body *body, void *argument)
@@ -46,16 +27,6 @@ static struct green_ref spawn_named(const char *name, green_body *body, void *ar
 
 	CHECK_EQ(green_spawn(&ref, runtime, &options, body, argument), FILAR_OK);
 	return ref;
-}
-
-static struct green_ref spawn(green_body *body, void *argument)
-{
-	return spawn_named(NULL, body, argument);
-}
-
-static void join(struct green_ref ref)
-{
-	CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
 }
 
 static void dump(char *text, size_t bytes)
@@ -134,7 +105,7 @@ TEST(with_one_worker_and_no_spares_one_that_blocks_stops_all)
 	struct gate gate = { .marked = true };
 	struct green_ref ref;
 
-	start_with(1, RUNTIME_SPARES_DEFAULT, RUNTIME_WATCH_NS_DEFAULT);
+	start_watched(1, RUNTIME_SPARES_DEFAULT, RUNTIME_WATCH_NS_DEFAULT);
 	ref = spawn(block, &gate);
 	spawn_run();
 	WAIT_UNTIL(load_acquire(&gate.inside) == 1);
@@ -157,7 +128,7 @@ TEST(what_is_queued_behind_a_blocked_one_runs_on_a_spare)
 		struct green_ref refs[3];
 
 		store_relaxed(&ran, 0);
-		start_with(workers, 4, 0);
+		start_watched(workers, 4, 0);
 		for (uint32_t i = 0; i < workers; i++)
 			refs[i] = spawn(block, &gates[i]);
 		for (uint32_t i = 0; i < workers; i++)
@@ -184,7 +155,7 @@ TEST(one_that_blocks_for_what_stands_behind_it_comes_to_an_end)
 		struct gate gate = { .marked = true };
 		struct green_ref ref;
 
-		start_with(1, 1, 0);
+		start_watched(1, 1, 0);
 		ref = spawn(block, &gate);
 		CHECK_EQ(green_spawn(NULL, runtime, NULL, run_then_open, &gate), FILAR_OK);
 		join(ref);
@@ -198,7 +169,7 @@ TEST(one_that_blocks_unmarked_is_noticed_and_named)
 	static char text[8192];
 	struct green_ref ref;
 
-	start_with(1, 2, NS_PER_MS);
+	start_watched(1, 2, NS_PER_MS);
 	ref = spawn_named("sleeper", block, &gate);
 	WAIT_UNTIL(load_acquire(&gate.inside) == 1);
 	spawn_run();
@@ -229,7 +200,7 @@ TEST(one_that_computes_for_ever_is_noticed_when_others_wait)
 	struct gate gate = { .marked = false };
 	struct green_ref ref;
 
-	start_with(1, 2, NS_PER_MS);
+	start_watched(1, 2, NS_PER_MS);
 	ref = spawn(compute_until_open, &gate);
 	WAIT_UNTIL(load_acquire(&gate.inside) == 1);
 	spawn_run();
@@ -245,7 +216,7 @@ TEST(a_watch_of_zero_notices_only_what_is_marked)
 	struct gate unmarked = { .marked = false }, marked = { .marked = true };
 	struct green_ref refs[2];
 
-	start_with(2, 4, 0);
+	start_watched(2, 4, 0);
 	refs[0] = spawn(block, &unmarked);
 	WAIT_UNTIL(load_acquire(&unmarked.inside) == 1);
 	refs[1] = spawn(block, &marked);
@@ -282,7 +253,7 @@ static bool all_are_back(void)
 
 TEST(when_the_blocked_one_is_back_the_spare_retires_and_is_used_again)
 {
-	start_with(1, 3, 0);
+	start_watched(1, 3, 0);
 	for (int i = 0; i < 5; i++) {
 		struct gate gate = { .marked = true };
 		struct green_ref ref = spawn(block, &gate);
@@ -332,7 +303,7 @@ TEST(all_that_is_queued_behind_a_blocked_one_runs_not_half_of_it)
 {
 	uint32_t many = 20;
 
-	start_with(1, 1, 0);
+	start_watched(1, 1, 0);
 	join(spawn(spawn_many_then_block, &many));
 	stop();
 }
@@ -353,7 +324,7 @@ TEST(one_that_blocks_again_and_again_is_relieved_again_and_again)
 	uint32_t wanted = 1;
 	struct green_ref refs[3];
 
-	start_with(1, 2, 0);
+	start_watched(1, 2, 0);
 	refs[0] = spawn(block_often, NULL);
 	for (int i = 1; i < 3; i++)
 		refs[i] = spawn(yield_until_ran, &wanted);
@@ -395,7 +366,7 @@ TEST(sections_nest_and_one_end_too_many_does_nothing)
 {
 	blocking_begin(); /* no worker: nothing */
 	blocking_end();
-	start_with(1, 0, 0);
+	start_watched(1, 0, 0);
 	join(spawn(nest, NULL));
 	CHECK_EQ(load_relaxed(&runtime->scheduler.workers[0].counters.sections), 1);
 	stop();
@@ -403,7 +374,7 @@ TEST(sections_nest_and_one_end_too_many_does_nothing)
 
 TEST(a_wait_inside_ends_the_section)
 {
-	start_with(2, 2, 0);
+	start_watched(2, 2, 0);
 	for (int i = 0; i < 50; i++)
 		join(spawn(leave_the_section_by_waiting, NULL));
 	CHECK_EQ(load_relaxed(&ran), 50);
@@ -418,7 +389,7 @@ TEST(at_the_limit_others_wait_and_the_dump_says_so)
 	static char text[8192];
 	struct green_ref refs[2];
 
-	start_with(1, 1, 0);
+	start_watched(1, 1, 0);
 	for (int i = 0; i < 2; i++) {
 		refs[i] = spawn(block, &gates[i]);
 		WAIT_UNTIL(load_acquire(&gates[i].inside) == 1);
@@ -497,7 +468,7 @@ TEST(the_watcher_sleeps_while_nobody_runs_and_wakes_when_somebody_does)
 	struct gate gate = { .marked = true };
 	struct green_ref ref;
 
-	start_with(2, 4, NS_PER_MS);
+	start_watched(2, 4, NS_PER_MS);
 	for (uint32_t i = 1; i <= 10; i++) {
 		spawn_run();
 		WAIT_UNTIL(load_acquire(&ran) == i);
@@ -521,7 +492,7 @@ TEST(a_shutdown_names_who_blocks_and_goes_through_later)
 	struct gate gate = { .marked = true };
 	struct green_ref ref;
 
-	start_with(2, 4, 0);
+	start_watched(2, 4, 0);
 	ref = spawn_named("stubborn", block, &gate);
 	WAIT_UNTIL(load_relaxed(&blocking()->relieved) == 1);
 	CHECK_EQ(runtime_shutdown_until(runtime, clock_now_ns() + NS_PER_MS), FILAR_TIMED_OUT);
@@ -539,7 +510,7 @@ TEST(a_shutdown_notices_the_end_wherever_it_comes)
 		struct gate gate = { .marked = true }, other = { .marked = true };
 		struct green_ref refs[2];
 
-		start_with(1, 3, 0);
+		start_watched(1, 3, 0);
 		refs[0] = spawn(block, &gate);
 		WAIT_UNTIL(load_acquire(&gate.inside) == 1);
 		refs[1] = spawn(block, &other);
@@ -565,7 +536,7 @@ TEST(the_end_may_come_while_a_spare_is_surplus)
 	struct gate gates[2] = { { .marked = true }, { .marked = true } };
 	struct green_ref refs[2];
 
-	start_with(1, 2, 0);
+	start_watched(1, 2, 0);
 	for (int i = 0; i < 2; i++) {
 		refs[i] = spawn(block, &gates[i]);
 		WAIT_UNTIL(load_acquire(&gates[i].inside) == 1);
@@ -609,7 +580,7 @@ TEST(the_child_of_a_fork_in_a_section_goes_on)
 {
 	if (under_qemu())
 		return;
-	start_with(1, 1, 0);
+	start_watched(1, 1, 0);
 	join(spawn(fork_inside, NULL));
 	stop();
 }
@@ -623,7 +594,7 @@ TEST(a_child_can_destroy_a_runtime_with_a_relieved_worker)
 
 	if (under_qemu())
 		return;
-	start_with(1, 2, 0);
+	start_watched(1, 2, 0);
 	ref = spawn(block, &gate);
 	WAIT_UNTIL(load_relaxed(&blocking()->started) == 1);
 	child = fork();
@@ -651,7 +622,7 @@ TEST(a_spare_that_cannot_be_had_is_tried_again)
 		struct green_ref ref;
 
 		store_relaxed(&ran, 0);
-		start_with(1, 2, 0);
+		start_watched(1, 2, 0);
 		ref = spawn(block, &gate);
 		failpoint_arm(FAILPOINT_ANY, nth);
 		WAIT_UNTIL(load_acquire(&gate.inside) == 1);
@@ -671,7 +642,7 @@ TEST(threads_that_fail_are_counted_and_shown)
 	static char text[8192];
 	struct green_ref ref;
 
-	start_with(1, 2, 0);
+	start_watched(1, 2, 0);
 	join(spawn(run, NULL)); /* the watcher is up */
 	failpoint_arm(FAILPOINT_THREAD_CREATE, 1);
 	ref = spawn(block, &gate);

@@ -9,6 +9,7 @@
 
 #include "arch/context.h"
 #include "check.h"
+#include "child_says.h"
 
 #define STACK_BYTES ((size_t)64 * 1024)
 
@@ -168,30 +169,6 @@ static void return_at_once(void *transfer, void *argument)
 {
 	(void)transfer;
 	(void)argument;
-}
-
-/* Runs `body` in a child with stderr in a pipe; the text it left. */
-static int child_says(void (*body)(void), char *text, size_t max)
-{
-	int fds[2], status;
-	size_t used = 0;
-	ssize_t got;
-	pid_t child;
-
-	CHECK_EQ(pipe(fds), 0);
-	child = fork();
-	if (child == 0) {
-		dup2(fds[1], STDERR_FILENO);
-		body();
-		_exit(0);
-	}
-	close(fds[1]);
-	while (used + 1 < max && (got = read(fds[0], text + used, max - 1 - used)) > 0)
-		used += (size_t)got;
-	text[used] = '\0';
-	close(fds[0]);
-	CHECK_EQ(waitpid(child, &status, 0), child);
-	return status;
 }
 
 static void let_a_body_return(void)

@@ -8,12 +8,12 @@
 
 #include "base/memory.h"
 #include "check.h"
+#include "child_says.h"
 #include "fail.h"
 #include "green/runtime.h"
 #include "green/waiter.h"
+#include "greens.h"
 #include "os/clock.h"
-
-static struct runtime *runtime;
 
 static void start(uint32_t workers)
 {
@@ -22,26 +22,6 @@ static void start(uint32_t workers)
 	runtime_options_init(&options);
 	options.workers = workers;
 	CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
-}
-
-static void stop(void)
-{
-	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
-	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
-	runtime = NULL;
-}
-
-static struct green_ref spawn(green_body *body, void *argument)
-{
-	struct green_ref ref;
-
-	CHECK_EQ(green_spawn(&ref, runtime, NULL, body, argument), FILAR_OK);
-	return ref;
-}
-
-static void join(struct green_ref ref)
-{
-	CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
 }
 
 /* Runs a body on a green thread of a fresh runtime of one and of three workers. */
@@ -357,30 +337,6 @@ TEST(a_larger_stack_is_given_when_asked_for)
 	CHECK_EQ(green_spawn(&ref, runtime, &options, use_stack, &count), FILAR_INVALID);
 	CHECK_TEXT_HAS(filar_status_detail(), "at most");
 	stop();
-}
-
-/* Runs `body` in a child with stderr in a pipe; the text it left. */
-static int child_says(void (*body)(void), char *text, size_t max)
-{
-	int fds[2], status;
-	size_t used = 0;
-	ssize_t got;
-	pid_t child;
-
-	CHECK_EQ(pipe(fds), 0);
-	child = fork();
-	if (child == 0) {
-		dup2(fds[1], STDERR_FILENO);
-		body();
-		_exit(0);
-	}
-	close(fds[1]);
-	while (used + 1 < max && (got = read(fds[0], text + used, max - 1 - used)) > 0)
-		used += (size_t)got;
-	text[used] = '\0';
-	close(fds[0]);
-	CHECK_EQ(waitpid(child, &status, 0), child);
-	return status;
 }
 
 static int recurse(volatile int depth)

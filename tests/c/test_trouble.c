@@ -21,11 +21,10 @@
 #include "block/recursive.h"
 #include "check.h"
 #include "green/runtime.h"
+#include "greens.h"
 #include "kthread/kthread.h"
 #include "os/clock.h"
 #include "os/textfile.h"
-
-static struct runtime *runtime;
 
 static void start_with(uint32_t workers, enum stack_guard guard)
 {
@@ -40,26 +39,6 @@ static void start_with(uint32_t workers, enum stack_guard guard)
 static void start(uint32_t workers)
 {
 	start_with(workers, STACK_GUARD_BEST);
-}
-
-static void stop(void)
-{
-	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
-	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
-	runtime = NULL;
-}
-
-static struct green_ref spawn(green_body *body, void *argument)
-{
-	struct green_ref ref;
-
-	CHECK_EQ(green_spawn(&ref, runtime, NULL, body, argument), FILAR_OK);
-	return ref;
-}
-
-static void join(struct green_ref ref)
-{
-	CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
 }
 
 static int64_t count_maps(void)

@@ -181,6 +181,16 @@ TEST(waiters_wait)
 	}
 }
 
+TEST(state_machines_wait_as_often_as_threads_do)
+{
+	struct once once = RUN("waiters", 1, 100, 0, 3, 2 * MS, 1, -1, 1);
+
+	check_time(&once);
+	CHECK(once.values[0] >= 6 * MS);
+	/* Each of the 300 sleeps was noted, and none ended early. */
+	CHECK(once.values[3] >= 0 && once.values[5] >= once.values[4]);
+}
+
 TEST(a_core_is_shared)
 {
 	for (int64_t kernel = 0; kernel <= 1; kernel++) {
@@ -286,6 +296,7 @@ TEST(the_nth_failure_leaves_nothing_behind)
 	FAIL_EACH("green-gaps", 4, 1, 1, 1, 1, -1, 2 * MS, 200 * NS_PER_US);
 	FAIL_EACH("waiters", 4, 0, 1, 100 * NS_PER_US);
 	FAIL_EACH("waiters", 4, 1, 1, 100 * NS_PER_US);
+	FAIL_EACH("waiters", 4, 0, 1, 100 * NS_PER_US, 1, -1, 1);
 	FAIL_EACH("n1-share", 2, 0, MS);
 	FAIL_EACH("n1-share", 2, 1, MS);
 }

@@ -316,6 +316,27 @@ func g14() {
 	value("G14", "burnt_next_300ms", (cpuNs()-soon)/1e6, "ms")
 }
 
+// Two Ps, as many goroutines waiting for what never comes.
+func g15() {
+	runtime.GOMAXPROCS(2)
+	token := make(chan struct{})
+	var all sync.WaitGroup
+	all.Add(1000)
+	for i := 0; i < 1000; i++ {
+		go func() {
+			<-token
+			all.Done()
+		}()
+	}
+	time.Sleep(100 * time.Millisecond)
+	started, before := time.Now(), cpuNs()
+	time.Sleep(1500 * time.Millisecond)
+	share := 100 * (cpuNs() - before) / float64(time.Since(started).Nanoseconds())
+	value("G15", "idle_share", share, "%")
+	close(token)
+	all.Wait()
+}
+
 // ---- P: pools.  Goroutines are the pool; GOMAXPROCS is workers plus the one that submits. ----
 
 const (
@@ -412,10 +433,10 @@ func p10() {
 }
 
 func main() {
-	names := []string{"G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11", "G13", "G14",
+	names := []string{"G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11", "G13", "G14", "G15",
 		"P1", "P2", "P3", "P8", "P10"}
 	lines := map[string]func(){"G2": g2, "G3": g3, "G4": g4, "G5": g5, "G6": g6, "G7": g7, "G8": g8, "G9": g9,
-		"G10": g10, "G11": g11, "G13": g13, "G14": g14, "P1": p1, "P2": p2, "P3": p3, "P8": p8, "P10": p10}
+		"G10": g10, "G11": g11, "G13": g13, "G14": g14, "G15": g15, "P1": p1, "P2": p2, "P3": p3, "P8": p8, "P10": p10}
 	for _, name := range os.Args[1:] {
 		if name == "--lines" {
 			fmt.Println(strings.Join(names, "\n"))

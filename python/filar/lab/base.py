@@ -66,6 +66,7 @@ FAMILIES = (
     "Pools",
     "Speedup",
     "Python",
+    "Python on green threads",
     "Sharing",
     "Scheduling",
     "Locks and races",

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from filar.errors import FilarError
-from filar.lab.base import Measured, Row, Rows
-from filar.lab.bench import Bench
+from filar.lab.base import Measured, Row, Rows, Way
+from filar.lab.bench import Bench, find_way
 
-__all__ = ["Task", "run_rounds"]
+__all__ = ["Task", "run_rounds", "timed", "way_task"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,50 @@ class Task:
     run: Callable[[], Mapping[str, ArrayLike]]
     units: Mapping[str, str]
     params: Mapping[str, Any] = field(default_factory=dict)
+
+
+# As long as a sample of a plan in C.
+_TARGET_NS = 200_000
+
+
+def timed(variant: str, body: Callable[[], object], *, metric: str = "per call", **params: Any) -> Task:
+    """A task whose metric is the time of one call of `body()` in ns, from batches of about 0.2 ms.
+
+    What is measured holds an empty turn of a Python loop, some 20 ns, and the call of `body` itself.
+    """
+    batch = 1
+    while (taken := _batch_ns(body, batch)) < _TARGET_NS / 2 and batch < 1 << 20:
+        batch = min(4 * batch, max(batch + 1, int(batch * _TARGET_NS / max(taken, 1))))
+    return Task(variant, lambda: {metric: _batch_ns(body, batch) / batch}, {metric: "ns"}, {"batch": batch, **params})
+
+
+def _batch_ns(body: Callable[[], object], batch: int) -> int:
+    begun = time.perf_counter_ns()
+    for _ in range(batch):
+        body()
+    return time.perf_counter_ns() - begun
+
+
+def way_task(bench: Bench, way: Way, *, switches: str = "") -> Task:
+    """A way of the C lab among tasks of Python: one sample of it, by a plan of its own, whenever it is its turn.
+
+    With `switches` the context switches that the kernel counted are a metric of that name. A way that cannot run
+    raises FilarError, as tasks may.
+    """
+    units = {way.metrics.get(name, name): unit for name, unit in find_way(way.way).metrics.items()}
+
+    def run() -> Mapping[str, ArrayLike]:
+        outcome = bench.run([way], rounds_max=1, rounds_min=1, warmup_rounds=0)
+        if way.variant in outcome.failures:
+            raise FilarError(outcome.failures[way.variant])
+        found: dict[str, ArrayLike] = {row.metric: row.samples for row in outcome.rows()}
+        if switches:
+            names = ("switches_voluntary", "switches_involuntary")
+            found[switches] = float(sum(outcome.samples[name].sum() for name in names))
+        return found
+
+    known = {name: unit for name, unit in units.items() if name is not None}
+    return Task(way.variant, run, {**known, switches: "count"}, way.params)
 
 
 @contextmanager
@@ -58,11 +102,13 @@ def run_rounds(
     seconds: float | None = None,
     rounds_max: int | None = None,
     rounds_min: int | None = None,
+    warmup_rounds: int = 1,
 ) -> Measured:
     """Runs all tasks in shuffled rounds until the time or `rounds_max` is reached; blocks the caller.
 
-    Defaults are the budget's. A task that fails with trouble from outside (FilarError, OSError) is left out from then
-    on, with a note. Ctrl-C raises KeyboardInterrupt between or inside tasks.
+    Defaults are the budget's; the first `warmup_rounds` (1 or 0) are dropped. A task that fails with trouble from
+    outside (FilarError, OSError) is left out from then on, with a note. Ctrl-C raises KeyboardInterrupt between or
+    inside tasks.
     """
     limit_s = bench.budget.seconds if seconds is None else seconds
     most = bench.budget.rounds_max if rounds_max is None else rounds_max
@@ -71,8 +117,8 @@ def run_rounds(
     found: dict[tuple[str, str], tuple[list[float], list[int]]] = {}
     shuffle = random.Random(bench.seed).shuffle
     with _without_collector():
-        begun = math.nan
-        for number in range(-1, most):
+        begun = math.nan if warmup_rounds else time.monotonic()
+        for number in range(-warmup_rounds, most):
             if number >= least and time.monotonic() - begun >= limit_s:
                 break
             if bench.deadline is not None and time.monotonic() > bench.deadline:

@@ -35,8 +35,8 @@ from filar.lab.base import (
 )
 from filar.lab.bench import Bench
 from filar.lab.interpreters import Interpreter, free_threaded, gil_is_on, interpreters
+from filar.lab.pymodels import count, on_threads
 from filar.lab.pyrounds import Task, run_rounds
-from filar.lab.pyworker import count, on_threads
 from filar.lab.result import Result
 from filar.lab.stats import N_MIN, Interval
 from filar.pool import ThreadPoolExecutor
@@ -104,7 +104,7 @@ def _native_work(steps: int) -> Callable[[], object]:
     return body
 
 
-def _native_steps(target_ns: int) -> int:
+def native_steps(target_ns: int) -> int:
     """Steps of it that take about so long here."""
     return max(1, 2_000 * target_ns // _fastest_ns(_native_work(2_000)))
 
@@ -122,7 +122,7 @@ def _divided(threads: int, share: Callable[[], object]) -> dict[str, float]:
     return _wall(on_threads(threads, share))
 
 
-def _together(helpers: list[Interpreter], steps: int) -> dict[str, float]:
+def together(helpers: list[Interpreter], steps: int) -> dict[str, float]:
     """Each of the processes does its share; from the first start to the last end."""
     for one in helpers:
         one.order(1, steps // len(helpers))
@@ -163,7 +163,7 @@ class Gil(Experiment):
     def measure(self, bench: Bench) -> Measured:
         """Rounds of Python; other interpreters wait in processes of their own."""
         cores = len(bench.cpus)
-        steps, turns, spins = steps_in(self.work_ns), _numpy_turns(self.work_ns), _native_steps(self.work_ns)
+        steps, turns, spins = steps_in(self.work_ns), _numpy_turns(self.work_ns), native_steps(self.work_ns)
         notes: list[str] = []
         tasks: list[Task] = []
 
@@ -180,7 +180,7 @@ class Gil(Experiment):
                 add(NATIVE_THREADS, n, partial(_divided, n, _native_work(spins // n)))
                 add(NUMPY_THREADS, n, partial(_divided, n, _numpy_work(max(1, turns // n))))
                 if n <= len(helpers):
-                    add(PYTHON_PROCESSES, n, partial(_together, helpers[:n], steps))
+                    add(PYTHON_PROCESSES, n, partial(together, helpers[:n], steps))
                 if free is not None:
                     add(PYTHON_FREE, n, partial(_ordered, free, n, steps))
             measured = run_rounds(bench, tasks)
