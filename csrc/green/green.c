@@ -278,13 +278,12 @@ uint64_t trace_runner(struct worker *worker)
 	return trace_green(worker->scheduler, GREEN_OF(current));
 }
 
-static FILAR_NOINLINE void trace_spawn(
-	struct green *green, struct runtime *runtime, struct worker *worker, const char *name)
+static FILAR_NOINLINE void trace_spawn(struct green *green, struct runtime *runtime,
+	struct worker *worker, uint64_t spawner, const char *name)
 {
 	uint64_t id = trace_green(&runtime->scheduler, green);
 
-	tracepoint_emit_slow(TRACE_GREEN_SPAWN, id, trace_runner(worker_current()),
-		worker != NULL ? worker->place : 0);
+	tracepoint_emit_slow(TRACE_GREEN_SPAWN, id, spawner, worker != NULL ? worker->place : 0);
 	if (name != NULL)
 		tracepoint_emit_text_slow(TRACE_GREEN_NAME, id, name);
 }
@@ -307,13 +306,19 @@ static enum filar_status spawn_inside(struct green_ref *ref, struct worker *work
 		return status;
 	give_ref(ref, green);
 	if (tracepoint_is_on())
-		trace_spawn(green, runtime, worker, options->name);
+		trace_spawn(green, runtime, worker, trace_runner(worker), options->name);
 	COUNTER_ADD(worker, spawns, 1);
 	if (options->run_first && current != NULL && current->class == &green_work_class)
 		switch_away(worker, GREEN_OF(current), &green->work, LEAVING_FORK);
 	else
 		scheduler_ready(worker, &green->work);
 	return FILAR_OK;
+}
+
+static enum filar_status check_open_locked(const struct runtime *runtime)
+{
+	return runtime->closed ? status_detail(FILAR_WRONG_STATE, "the runtime is shut down")
+			       : FILAR_OK;
 }
 
 static enum filar_status spawn_outside(struct green_ref *ref, struct runtime *runtime,
@@ -323,21 +328,27 @@ static enum filar_status spawn_outside(struct green_ref *ref, struct runtime *ru
 	enum filar_status status;
 
 	spinlock_lock(&runtime->outside_lock);
-	if (runtime->closed) {
-		status = status_detail(FILAR_WRONG_STATE, "the runtime is shut down");
+	status = check_open_locked(runtime);
+	if (status != FILAR_OK)
 		goto unlock;
-	}
 	status = make(&green, runtime, &runtime->outside, options, body, argument);
 	if (status != FILAR_OK)
 		goto unlock;
 	give_ref(ref, green);
 	if (tracepoint_is_on())
-		trace_spawn(green, runtime, NULL, options->name);
+		trace_spawn(green, runtime, NULL, trace_runner(worker_current()), options->name);
 	fetch_add_relaxed(&runtime->outside_spawns, 1);
 	scheduler_submit(&runtime->scheduler, &green->work);
 unlock:
 	spinlock_unlock(&runtime->outside_lock);
 	return status;
+}
+
+static enum filar_status too_large(size_t stack_bytes)
+{
+	return status_detail(FILAR_INVALID,
+		"a stack of %zu bytes is too large: a green thread has at most %zu", stack_bytes,
+		STACK_BYTES_LARGEST);
 }
 
 enum filar_status green_spawn(struct green_ref *ref, struct runtime *runtime,
@@ -351,9 +362,7 @@ enum filar_status green_spawn(struct green_ref *ref, struct runtime *runtime,
 		plain = *options;
 	plain.detached |= ref == NULL;
 	if (plain.stack_bytes > STACK_BYTES_LARGEST)
-		return status_detail(FILAR_INVALID,
-			"a stack of %zu bytes is too large: a green thread has at most %zu",
-			plain.stack_bytes, STACK_BYTES_LARGEST);
+		return too_large(plain.stack_bytes);
 	if (worker != NULL && worker->scheduler == &runtime->scheduler)
 		return spawn_inside(ref, worker, runtime, &plain, body, argument);
 	if (runtime_is_forked(runtime))
@@ -382,6 +391,12 @@ static void release(struct green *green)
 	spinlock_unlock(&runtime->outside_lock);
 }
 
+/* R2: release; pairs with R3 in runtime.c.  The last thing: see "Shutdown". */
+static void count_end(struct worker *worker)
+{
+	store_release(&worker->counters.ends, load_relaxed(&worker->counters.ends) + 1);
+}
+
 static void settle_end(struct worker *worker, struct green *green)
 {
 	struct waiter *joiner;
@@ -401,9 +416,67 @@ static void settle_end(struct worker *worker, struct green *green)
 		else if (joiner != NULL)
 			waiter_wake(joiner);
 	}
-	/* R2: release; pairs with R3 in runtime.c.  The last thing: see "Shutdown". */
-	store_release(&worker->counters.ends, load_relaxed(&worker->counters.ends) + 1);
+	count_end(worker);
 }
+
+/* ---- those that get their stack when they begin ---- */
+
+/* On the worker's own stack. */
+static void run_late(struct worker *worker, struct work *work)
+{
+	struct green_late *late = FILAR_CONTAINER_OF(work, struct green_late, work);
+	struct runtime *runtime = late->runtime;
+	struct green_options options = { .stack_bytes = late->stack_bytes, .detached = true };
+	struct green *green;
+	enum filar_status status =
+		make(&green, runtime, worker->local, &options, runtime->attendant->late_body, late);
+
+	if (FILAR_UNLIKELY(status != FILAR_OK)) {
+		runtime->attendant->late_failed(late, status);
+		count_end(worker);
+		return;
+	}
+	if (tracepoint_is_on())
+		trace_spawn(green, runtime, worker, late->spawner, NULL);
+	run_on_worker(worker, &green->work);
+}
+
+static const struct work_class late_class = { .name = "green to be", .run = run_late };
+
+static enum filar_status spawn_late_outside(struct green_late *late)
+{
+	struct runtime *runtime = late->runtime;
+	enum filar_status status;
+
+	if (runtime_is_forked(runtime))
+		return status_detail(FILAR_FORKED, "the runtime runs in the parent process");
+	spinlock_lock(&runtime->outside_lock);
+	status = check_open_locked(runtime);
+	if (status == FILAR_OK) {
+		fetch_add_relaxed(&runtime->outside_spawns, 1);
+		scheduler_submit(&runtime->scheduler, &late->work);
+	}
+	spinlock_unlock(&runtime->outside_lock);
+	return status;
+}
+
+enum filar_status green_spawn_late(struct green_late *late)
+{
+	struct worker *worker = worker_current();
+
+	FILAR_ASSERT(late->runtime->attendant != NULL);
+	if (late->stack_bytes > STACK_BYTES_LARGEST)
+		return too_large(late->stack_bytes);
+	late->work = (struct work){ .class = &late_class };
+	late->spawner = tracepoint_is_on() ? trace_runner(worker) : 0;
+	if (worker == NULL || worker->scheduler != &late->runtime->scheduler)
+		return spawn_late_outside(late);
+	COUNTER_ADD(worker, spawns, 1);
+	scheduler_ready(worker, &late->work);
+	return FILAR_OK;
+}
+
+/* ---- joining ---- */
 
 static enum filar_status check_ref(struct green_ref ref)
 {

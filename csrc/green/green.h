@@ -120,6 +120,21 @@ enum filar_status green_spawn(struct green_ref *ref, struct runtime *runtime,
 	const struct green_options *options, green_body *body, void *argument);
 
 /*
+ * A green thread to be: queued and stolen as any other, but it has no stack before a worker begins
+ * it.  So those that wait for their turn cost no more than this struct.  In memory of the caller's;
+ * from green_spawn_late() on the queue's, then the attendant's (runtime.h): it is given to
+ * late_body() on the new stack, or to late_failed() where there is none to be had.  Detached.
+ */
+struct green_late {
+	struct work work;        /* S */
+	struct runtime *runtime; /* I  has an attendant */
+	size_t stack_bytes;      /* I  0: the runtime's default */
+	uint64_t spawner;        /* I  for the trace, which has no number of it before it begins */
+};
+/* As green_spawn(); lack of memory shows when it begins. */
+enum filar_status green_spawn_late(struct green_late *late);
+
+/*
  * Waits for the end and gives the green thread back.  FILAR_TIMED_OUT, FILAR_CANCELLED (the caller
  * was cancelled), FILAR_INTERRUPTED (kernel threads: a signal): it may be tried again.
  * FILAR_DEADLOCK: itself.  FILAR_BUSY: somebody else is joining it.  FILAR_WRONG_STATE: it was

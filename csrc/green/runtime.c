@@ -199,6 +199,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		.watch_ns = options->watch_ns,
 		.preempt_ns = options->preempt_ns,
 		.preempt_signal = options->preempt_signal,
+		.preempt = options->preempt,
 		.worker_begins = worker_begins,
 		.worker_ends = worker_ends,
 		.quiet = check_drained };
@@ -216,6 +217,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 	spinlock_init_ranked(&runtime->outside_lock, RANK_OUTSIDE);
 	eventcount_init(&runtime->drained_event);
 	runtime->attendant = options->attendant;
+	runtime->attended = options->attended;
 	atomic_init(&runtime->next_number, 1);
 	runtime->class_index = stack_class_index(
 		options->stack_bytes > 0 ? options->stack_bytes : GREEN_STACK_BYTES_DEFAULT);
@@ -226,7 +228,7 @@ enum filar_status runtime_create(struct runtime **result, const struct runtime_o
 		&runtime->pool, sizeof(struct green), options->guard, describe_slot);
 	if (status != FILAR_OK)
 		goto free_locals;
-	runtime->preempts = options->preempt_ns > 0;
+	runtime->preempts = options->preempt_ns > 0 && options->preempt == NULL;
 	if (runtime->preempts) {
 		status = preempt_begin(&scheduler_options.preempt_signal);
 		if (status != FILAR_OK)

@@ -27,6 +27,10 @@ struct attendant {
 	void (*arrive)(struct green *green);
 	/* Before it parks in a wait that may end without a wake: FILAR_OK, or why it must not. */
 	enum filar_status (*may_wait)(struct green *green);
+	/* For green_spawn_late(): what runs on the stack that was found, and on the worker's own if
+	 * none was, with the reason. */
+	void (*late_body)(void *late);
+	void (*late_failed)(struct green_late *late, enum filar_status status);
 };
 
 struct runtime_options {
@@ -38,10 +42,13 @@ struct runtime_options {
 	enum stack_guard guard; /* BEST unless tests or the lab want another */
 	const char *name;       /* of the workers' kernel threads; NULL: "filar" */
 	const struct attendant *attendant; /* NULL: none */
+	void *attended;                    /* the attendant's, for this runtime */
 	int32_t spares_max;                /* RUNTIME_SPARES_DEFAULT, or at most SPARES_MAX */
 	int64_t watch_ns;       /* one piece of work for so long is stuck; 0: only what is marked */
 	int64_t preempt_ns;     /* a preemptible one that runs for so long is preempted; 0: never */
 	int32_t preempt_signal; /* 0: any that is free */
+	/* Instead of the signal: called by the watcher, of whatever runs for so long. */
+	void (*preempt)(struct worker *worker);
 };
 
 /* None with one worker: N:1, where one that blocks stops all.  Else RUNTIME_SPARES. */
@@ -66,6 +73,7 @@ struct runtime {
 	struct green_local *locals; /* I  one for each regular worker; spares make their own */
 	void **local_pointers;      /* I */
 	const struct attendant *attendant; /* I  NULL: none */
+	void *attended;                    /* I */
 	_Atomic uint64_t next_number;      /* A */
 	struct spinlock outside_lock;
 	struct green_local outside;      /* L */

@@ -56,9 +56,13 @@ size_t filar_py_green_stack_bytes(void);
  * Like filar_runtime_create(), for green threads that run Python: each worker gets a thread state
  * of its own.  options->stack_bytes 0: filar_py_green_stack_bytes(); options->watch_ns should be 0,
  * since a worker that waits for the GIL looks stuck.  FILAR_NOT_SUPPORTED: not on this Python, the
- * detail says why.
+ * detail says why.  python_preempt_ns greater than 0: Python bodies are preempted (preemption.h;
+ * green.py has prepared that), and native ones are not: options->preempt_ns is 0.
  */
-int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options *options);
+int filar_py_runtime_create(
+	filar_runtime **runtime, const filar_runtime_options *options, int64_t python_preempt_ns);
+/* filar_runtime_destroy() of such a one. */
+int filar_py_runtime_destroy(filar_runtime *runtime);
 
 /*
  * Once: `namespace` is a dict, as PyObject *.  It holds what C needs of Python (error_for,
@@ -67,6 +71,13 @@ int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options
  */
 int filar_py_install(void *namespace_dict);
 void filar_py_after_fork_in_child(void);
+
+/*
+ * For filar_loop_options.interrupted: runs Python's signal handlers, if this is the main thread and
+ * a signal has come.  True: one has raised; the exception is kept for raise_interrupt(), a function
+ * of the extension module.  Called without the GIL.
+ */
+bool filar_py_interrupted(void *unused);
 
 /*
  * Adds the types of this folder (Lock, Queue, ...) to the extension module, once.  All are PyObject

@@ -14,6 +14,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/atomic.h"
 #include "base/status.h"
@@ -28,6 +29,7 @@ enum call_start { CALL_PENDING, CALL_READY, CALL_NO_MEMORY, CALL_SHUTTING_DOWN }
 struct call {
 	PyObject *callable;     /* I */
 	size_t stack_bytes;     /* I  0: the default */
+	sigset_t signals;       /* I  what the creator had blocked */
 	_Atomic uint32_t start; /* A  enum call_start, futex */
 };
 
@@ -124,10 +126,14 @@ static void call_body(void *argument)
 	struct call *creators = argument;
 	PyObject *callable = creators->callable, *result;
 	size_t stack_bytes = creators->stack_bytes;
+	sigset_t signals = creators->signals;
 	PyThreadState *state = make_thread_state(creators);
 
 	if (state == NULL)
 		return;
+	/* As threads of Python do.  With all blocked, as kernel threads of ours begin, processes
+	 * that the callable starts would not hear of Ctrl-C. */
+	(void)pthread_sigmask(SIG_SETMASK, &signals, NULL);
 	PyEval_RestoreThread(state);
 	bound_recursion(state, stack_bytes);
 	Py_INCREF(callable);
@@ -179,6 +185,7 @@ int filar_py_kthread_create(
 
 	if (status != FILAR_OK)
 		return status;
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &call.signals);
 	status = kthread_create(&created, options, call_body, &call);
 	if (status != FILAR_OK)
 		return status;

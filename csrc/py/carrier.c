@@ -24,6 +24,8 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "green/switch.h"
+#include "os/calls.h"
+#include "py/held.h"
 #include "py/internal.h"
 
 #define HANDS_OVER (PY_VERSION_HEX < 0x030C0000)
@@ -31,14 +33,13 @@
 /* Shells a carrier keeps: what a burst of green threads needs again at once. */
 #define POOL_MAX 1024u
 
-green_body *carrier_body;
-
 /* ---- per process ---- */
 
 static bool prepared;
 static struct cxx_globals *(*cxx_get_globals)(void);
 static void (*cffi_restore_errno)(void), (*cffi_save_errno)(void);
 static PyThreadState *forked_state; /* of the green thread that forked, in the child */
+static green_body *python_body;     /* so that the one that leaves knows what comes next */
 
 #if PY_VERSION_HEX < 0x030C0000
 static pthread_key_t state_key;
@@ -69,7 +70,7 @@ static enum filar_status find_state_key(void)
 		"this build of Python 3.11 keeps its thread states where they cannot be found");
 }
 
-static void bind(PyThreadState *state)
+static void bind_state(PyThreadState *state)
 {
 	(void)pthread_setspecific(state_key, state);
 }
@@ -79,7 +80,7 @@ static enum filar_status find_state_key(void)
 	return FILAR_OK;
 }
 
-static void bind(PyThreadState *state)
+static void bind_state(PyThreadState *state)
 {
 	(void)state;
 }
@@ -244,10 +245,36 @@ static void shell_release(struct shell *shell)
 
 /* ---- a worker's life ---- */
 
+/*
+ * Workers begin with every signal blocked.  Processes that Python code starts would inherit that,
+ * and not hear of Ctrl-C or SIGTERM: so it runs with what the runtime's creator had blocked.  The
+ * kernel prefers the main thread for what is sent to the process; should a worker get it,
+ * Python's own handler only leaves a note for the main thread.
+ */
+static enum filar_status take_signals(struct worker *worker)
+{
+	sigset_t blocked = carrier_runtime_of(runtime_of_worker(worker))->signals;
+	int error;
+
+	/* Overflows of stacks are told of by a handler (green/stack.h). */
+	sigdelset(&blocked, SIGSEGV);
+	sigdelset(&blocked, SIGBUS);
+	sigdelset(&blocked, SIGFPE);
+	sigdelset(&blocked, SIGILL);
+	if (worker->scheduler->preempt_signal != 0)
+		sigdelset(&blocked, worker->scheduler->preempt_signal);
+	error = call_sigmask(SIG_SETMASK, &blocked, NULL);
+	return error == 0 ? FILAR_OK : status_from_errno(error, "pthread_sigmask");
+}
+
 static enum filar_status carrier_starts(struct worker *worker)
 {
-	struct carrier *carrier = memory_acquire(1, sizeof *carrier);
+	struct carrier *carrier;
+	enum filar_status status = take_signals(worker);
 
+	if (status != FILAR_OK)
+		return status;
+	carrier = memory_acquire(1, sizeof *carrier);
 	if (carrier == NULL)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a carrier of Python");
 	/* Made here, so that it is bound to this kernel thread.  Needs no GIL. */
@@ -270,11 +297,11 @@ static void carrier_ends(struct worker *worker)
 	FILAR_CHECK(!carrier->held);
 	while ((shell = carrier->pool) != NULL) {
 		carrier->pool = shell->next;
-		bind(shell->state);
+		bind_state(shell->state);
 		PyEval_RestoreThread(shell->state);
 		shell_destroy(shell);
 	}
-	bind(carrier->home);
+	bind_state(carrier->home);
 	PyEval_RestoreThread(carrier->home);
 	border_forget_kernel_thread();
 	PyThreadState_Clear(carrier->home);
@@ -298,7 +325,7 @@ static bool wants_lock(struct work *next)
 		return false;
 	green = GREEN_OF(next);
 	if (green->work.home == NULL)
-		return green->body == carrier_body;
+		return green->body == python_body;
 	return ((struct shell *)green->attended)->attached;
 }
 
@@ -311,7 +338,8 @@ static void carrier_leave(struct green *green, struct work *next)
 		cffi_restore_errno(); /* as cffi itself does before a call */
 	shell->error = errno;
 	if (carrier->cxx != NULL) {
-		shell->cxx = *carrier->cxx;
+		shell->cxx_caught = carrier->cxx->caught;
+		shell->cxx_uncaught = carrier->cxx->uncaught;
 		*carrier->cxx = (struct cxx_globals){ 0 };
 	}
 	if (!shell->attached)
@@ -327,7 +355,7 @@ static void attach(struct shell *shell)
 {
 	struct carrier *carrier = shell->carrier;
 
-	bind(shell->state);
+	bind_state(shell->state);
 	if (carrier->held) {
 		carrier->held = false;
 		(void)PyThreadState_Swap(shell->state);
@@ -343,14 +371,24 @@ static void carrier_arrive(struct green *green)
 	struct shell *shell = green->attended;
 
 	if (shell->carrier->cxx != NULL)
-		*shell->carrier->cxx = shell->cxx;
+		*shell->carrier->cxx =
+			(struct cxx_globals){ shell->cxx_caught, shell->cxx_uncaught };
 	if (shell->attached)
 		attach(shell);
 	else
-		bind(shell->state); /* cffi is about to attach it */
+		bind_state(shell->state); /* cffi is about to attach it */
 	errno = shell->error;
 	if (shell->attached)
 		cffi_save_errno();
+}
+
+static void carrier_arrive_noted(struct green *green)
+{
+	struct shell *shell = green->attended;
+
+	/* Y3: release, the shell's making; pairs with Y4 in preemption.c. */
+	store_release(&shell->carrier->running, shell);
+	carrier_arrive(green);
 }
 
 /*
@@ -362,26 +400,45 @@ static enum filar_status carrier_may_wait(struct green *green)
 {
 	const struct shell *shell = green->attended;
 
-	if (FILAR_LIKELY(shell->importing[0] == '\0'))
+	if (FILAR_LIKELY(shell->importing == NULL))
 		return FILAR_OK;
 	return status_detail(FILAR_WRONG_STATE,
-		"a green thread cannot wait while it imports a module (%s): import it before",
-		shell->importing);
+		"a green thread cannot wait while it imports a module (%.80s): import it before",
+		PyUnicode_AsUTF8(shell->importing));
 }
 
-const struct attendant carrier_attendant = {
+static struct attendant plain = {
 	.begins = carrier_starts,
 	.ends = carrier_ends,
 	.leave = carrier_leave,
 	.arrive = carrier_arrive,
 	.may_wait = carrier_may_wait,
 };
+static struct attendant noting;
+const struct attendant *carrier_attendant = &plain, *carrier_noting_attendant = &noting;
+
+void carrier_set_bodies(
+	green_body *body, void (*failed)(struct green_late *late, enum filar_status status))
+{
+	python_body = body;
+	plain.late_body = body;
+	plain.late_failed = failed;
+	noting = plain;
+	noting.arrive = carrier_arrive_noted;
+}
+
+struct py_runtime *carrier_runtime_of(struct runtime *runtime)
+{
+	return runtime != NULL && (runtime->attendant == &plain || runtime->attendant == &noting)
+		       ? runtime->attended
+		       : NULL;
+}
 
 /* ---- a green thread's life ---- */
 
 static void attach_home(struct carrier *carrier)
 {
-	bind(carrier->home);
+	bind_state(carrier->home);
 	if (carrier->held) {
 		carrier->held = false;
 		(void)PyThreadState_Swap(carrier->home);
@@ -401,23 +458,32 @@ struct shell *carrier_begin(struct green *green)
 	}
 	bound_stack(shell->state, green);
 	shell->attached = false;
-	shell->importing[0] = '\0';
-	shell->cxx = (struct cxx_globals){ 0 };
+	shell->owner = NULL;
+	store_release(&carrier->running, shell); /* Y3, again */
 	green_pin(green, shell);
 	attach(shell);
 	return shell;
 }
 
-void carrier_abandon(struct green *green)
+void carrier_attach_home(void)
 {
-	(void)green;
+	attach_home(carrier_here());
+}
+
+void carrier_abandon(void)
+{
 	(void)PyEval_SaveThread();
 }
 
 void carrier_finish(struct green *green, struct shell *shell)
 {
 	shell->owner = NULL;
+	Py_CLEAR(shell->importing); /* a generator was left in the middle of an import */
 	clear_state(shell->state);
+	held_forget_shell(shell);
+	/* While we have the GIL: who holds it next must not find a shell that may be gone. */
+	store_relaxed(&shell->carrier->running, NULL);
+	shell->carrier->asked = NULL;
 	/* In the child of a fork there is no worker any more. */
 	if (worker_current() == NULL) {
 		(void)PyEval_SaveThread();

@@ -14,6 +14,8 @@
 
 #include <Python.h>
 
+#include <signal.h>
+
 #include "green/runtime.h"
 
 /* The C++ ABI's: what __cxa_get_globals() points to. */
@@ -25,14 +27,18 @@ struct cxx_globals {
 struct shell {
 	PyThreadState *state;    /* I */
 	struct carrier *carrier; /* I */
-	struct shell *next;      /* W  in the pool */
-	PyObject *owner;         /* W  whose green thread it is now; borrowed */
+	union {
+		struct shell *next; /* W  in the pool */
+		PyObject *owner;    /* W  lent: whose green thread it is now; borrowed; or NULL */
+	};
+	PyObject *importing; /* L  of the GIL: name of the module whose body it executes, or NULL */
+	/* While it is not running; as struct cxx_globals. */
+	void *cxx_caught;          /* W */
+	unsigned int cxx_uncaught; /* W */
+	int error;                 /* W  errno, likewise */
 	/* It waits with its state attached: carrier_leave() lets the lock go or hands it over.
 	 * False: cffi has detached the state around the call, and will attach it again. */
-	bool attached;          /* W */
-	int error;              /* W  errno while it is not running */
-	char importing[80];     /* W  the module whose body it executes, or "" */
-	struct cxx_globals cxx; /* W  likewise */
+	bool attached; /* W */
 };
 
 struct carrier {
@@ -40,14 +46,28 @@ struct carrier {
 	struct shell *pool;  /* W */
 	uint32_t pooled;     /* W */
 	/* The GIL is on its way from one green thread to the next. */
-	bool held;                    /* W */
-	struct cxx_globals *cxx;      /* I  of this kernel thread; NULL without libstdc++ */
-	_Atomic uint64_t states_made; /* A  for statistics */
+	bool held;               /* W */
+	struct cxx_globals *cxx; /* I  of this kernel thread; NULL without libstdc++ */
+	/* For preemption.c; kept up only where the runtime preempts. */
+	_Atomic(struct shell *) running; /* A  W writes, the GIL's holder reads: who came last */
+	struct shell *asked;             /* L  of the GIL: asked to give up the worker, or NULL */
+	_Atomic uint32_t overdue;        /* A  1: on the preempter's list */
+	struct carrier *next_overdue;    /* S  there */
+	_Atomic uint64_t states_made;    /* A  for statistics */
 };
 
-extern const struct attendant carrier_attendant;
-/* The body of every Python green thread: so that the one that leaves knows what comes next. */
-extern green_body *carrier_body;
+/* The second, for runtimes that preempt, notes who runs. */
+extern const struct attendant *carrier_attendant, *carrier_noting_attendant;
+/* Once: the body of every Python green thread, and what is called if there is no stack for it. */
+void carrier_set_bodies(
+	green_body *body, void (*failed)(struct green_late *late, enum filar_status status));
+/* What the border keeps for each runtime. */
+struct py_runtime {
+	sigset_t signals;            /* I  what its creator had blocked: so do its green threads */
+	struct preempter *preempter; /* I  NULL: it does not preempt */
+};
+/* NULL: not a runtime for Python. */
+struct py_runtime *carrier_runtime_of(struct runtime *runtime);
 
 /* With the GIL, once per process before the first runtime.  FILAR_NOT_SUPPORTED with the reason. */
 enum filar_status carrier_prepare(void);
@@ -55,7 +75,9 @@ enum filar_status carrier_prepare(void);
 /* On a fresh green thread: pins it and attaches a shell's state.  NULL: no memory; then the home
  * state is attached, and carrier_abandon() ends that. */
 struct shell *carrier_begin(struct green *green);
-void carrier_abandon(struct green *green);
+void carrier_abandon(void);
+/* On a worker's own stack; carrier_abandon() ends it. */
+void carrier_attach_home(void);
 /* The end: what Python code left in the state is cleared, the state detached. */
 void carrier_finish(struct green *green, struct shell *shell);
 

@@ -49,7 +49,7 @@ void scopes_end(struct pygreen *green);
 
 /* ---- pygreen.c ---- */
 
-/* A Python green thread's handle.  All fields under the GIL, but for `done` and `ref`. */
+/* A Python green thread's handle.  All fields under the GIL, but for `done` and `late`. */
 struct pygreen {
 	PyObject_HEAD PyObject *callable; /* until it runs */
 	PyObject *arguments;              /* tuple: positional, then the values of the keywords */
@@ -62,15 +62,22 @@ struct pygreen {
 	PyObject *callbacks; /* list, or NULL */
 	PyObject *attributes;
 	PyObject *weak;
-	struct list link;     /* live ones */
-	struct green_ref ref; /* I */
-	struct shell *shell;  /* while its body runs */
-	struct scope *scopes; /* innermost first */
+	struct list link; /* live ones */
+	union {
+		struct green_late late; /* until it has started: the queue's */
+		struct {
+			struct green_ref ref;
+			struct shell *shell;  /* while its body runs */
+			struct scope *scopes; /* innermost first */
+		};
+	};
 	struct event done;
 	uint64_t serial;
 	uint32_t fork_generation;
-	bool seen;      /* somebody was told of its failure */
-	bool cancelled; /* cancel() was called */
+	bool started;
+	bool seen;           /* somebody was told of its failure */
+	bool cancelled;      /* cancel() was called */
+	uint8_t preemptible; /* enum preemptible (preemption.h) */
 };
 
 extern PyTypeObject *border_green_type;

@@ -10,12 +10,15 @@
 #include "py/arguments.h"
 #include "py/internal.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <structmember.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "green/switch.h"
 #include "os/clock.h"
+#include "py/preemption.h"
 #include "py/traced.h"
 
 PyTypeObject *border_green_type;
@@ -43,6 +46,12 @@ static bool any_reason(const struct pygreen *green)
 	for (struct scope *scope = green->scopes; scope != NULL && !found; scope = scope->outer)
 		found = load_seq_cst(&scope->fired) != 0;
 	return found;
+}
+
+/* NULL: its body does not run yet, or no more. */
+static struct shell *shell_of(const struct pygreen *self)
+{
+	return self->started ? self->shell : NULL;
 }
 
 void pygreen_settle_cancel(struct pygreen *green)
@@ -83,7 +92,8 @@ static PyObject *green_cancel_method(PyObject *object, PyObject *unused)
 	if (is_done(self))
 		Py_RETURN_FALSE;
 	self->cancelled = true;
-	(void)green_cancel(self->ref);
+	if (self->started)
+		(void)green_cancel(self->ref);
 	Py_RETURN_TRUE;
 }
 
@@ -120,6 +130,7 @@ static PyObject *call_callable(struct pygreen *self)
 
 	/* Not the handle's any more: what they hold should go when the body drops it. */
 	self->callable = self->arguments = self->keywords = NULL;
+	self->preemptible = (uint8_t)preemption_kind(callable);
 	if (set_hook(trace_hook_name, settrace) == 0 &&
 		set_hook(profile_hook_name, setprofile) == 0)
 		result = PyObject_Vectorcall(
@@ -177,21 +188,32 @@ static void end(struct pygreen *self)
 	Py_DECREF(self);
 }
 
+/* With the GIL: `late` is no more, what it shares its place with begins. */
+static void become_started(struct pygreen *self, struct green *green, struct shell *shell)
+{
+	self->ref = green != NULL ? green_ref_of(green) : (struct green_ref){ 0 };
+	self->shell = shell;
+	self->scopes = NULL;
+	self->started = true;
+	if (self->cancelled && green != NULL)
+		(void)green_cancel(self->ref);
+}
+
 static void body(void *argument)
 {
-	struct pygreen *self = argument;
+	struct pygreen *self = FILAR_CONTAINER_OF(argument, struct pygreen, late);
 	struct green *green = green_self();
 	struct shell *shell = carrier_begin(green);
 
+	become_started(self, green, shell);
 	if (shell == NULL) {
 		PyErr_NoMemory();
 		keep_failure(self, border_take_exception());
 		end(self);
-		carrier_abandon(green);
+		carrier_abandon();
 		return;
 	}
 	shell->owner = (PyObject *)self;
-	self->shell = shell;
 	if (tracepoint_is_on())
 		traced_name(
 			TRACE_GREEN_NAME, trace_runner(worker_here()), self->name, self->callable);
@@ -199,6 +221,19 @@ static void body(void *argument)
 	shell->owner = NULL;
 	end(self);
 	carrier_finish(green, shell);
+}
+
+/* No stack.  On the worker's own, with its home state. */
+static void could_not_begin(struct green_late *late, enum filar_status status)
+{
+	struct pygreen *self = FILAR_CONTAINER_OF(late, struct pygreen, late);
+
+	carrier_attach_home();
+	become_started(self, NULL, NULL);
+	border_raise(status);
+	keep_failure(self, border_take_exception());
+	end(self);
+	carrier_abandon();
 }
 
 /* ---- spawn ---- */
@@ -239,23 +274,30 @@ static struct pygreen *make(PyObject *callable, PyObject *const *values, Py_ssiz
 	return self;
 }
 
+/* It runs now; the spawner is left here for it. */
+static enum filar_status spawn_at_once(struct pygreen *self, struct shell *spawner)
+{
+	struct green_options options = { .detached = true, .run_first = true };
+	enum filar_status status;
+
+	spawner->attached = true;
+	status = green_spawn(NULL, self->late.runtime, &options, body, &self->late);
+	spawner->attached = false;
+	return status;
+}
+
 static PyObject *start(
 	struct pygreen *self, struct runtime *runtime, size_t stack_bytes, struct shell *first)
 {
-	struct green_options options = {
-		.stack_bytes = stack_bytes, .detached = true, .run_first = first != NULL
-	};
 	enum filar_status status;
 
 	if (self == NULL)
 		return NULL;
 	Py_INCREF(self); /* the body's */
 	list_push_back(&live, &self->link);
-	if (first != NULL)
-		first->attached = true; /* the spawner is left here for the one it spawns */
-	status = green_spawn(&self->ref, runtime, &options, body, self);
-	if (first != NULL)
-		first->attached = false;
+	self->late.runtime = runtime;
+	self->late.stack_bytes = stack_bytes;
+	status = first != NULL ? spawn_at_once(self, first) : green_spawn_late(&self->late);
 	if (FILAR_LIKELY(status == FILAR_OK))
 		return (PyObject *)self;
 	list_remove(&self->link);
@@ -270,7 +312,7 @@ static PyObject *spawn_here(
 {
 	struct runtime *runtime = runtime_of_worker(worker_current());
 
-	if (runtime == NULL || runtime->attendant != &carrier_attendant)
+	if (carrier_runtime_of(runtime) == NULL)
 		return border_raise(status_detail(FILAR_WRONG_STATE,
 			"no runtime here: filar.spawn() is for green threads that run Python; start with"
 			" filar.run() or GreenRuntime.spawn()"));
@@ -299,7 +341,7 @@ static PyObject *spawn_first(
 	(void)module;
 	if (shell == NULL && PyErr_Occurred())
 		return NULL;
-	if (shell != NULL && shell->importing[0] != '\0')
+	if (shell != NULL && shell->importing != NULL)
 		shell = NULL;
 	return spawn_here(arguments, count, keywords, shell);
 }
@@ -350,11 +392,11 @@ static int wait_for_end(struct pygreen *self, PyObject *timeout)
 		return 0;
 	if (check_fork(self) < 0 || !py_deadline(timeout, &deadline_ns))
 		return -1;
-	if (self->shell != NULL && self->shell->state == PyThreadState_Get()) {
+	if (shell_of(self) != NULL && self->shell->state == PyThreadState_Get()) {
 		border_raise(status_detail(FILAR_DEADLOCK, "a green thread cannot join itself"));
 		return -1;
 	}
-	status = py_wait_leaving(wait_done, self, deadline_ns);
+	status = py_wait_staying(wait_done, self, deadline_ns);
 	if (status == FILAR_OK)
 		return 0;
 	if (status != FILAR_INTERRUPTED)
@@ -508,7 +550,7 @@ static PyObject *green_get_state(PyObject *object, void *closure)
 								    : "failed");
 	if (self->fork_generation != fork_generation)
 		return PyUnicode_FromString("in the parent process");
-	if (self->shell == NULL)
+	if (shell_of(self) == NULL)
 		return PyUnicode_FromString("not started");
 	state = load_relaxed(&self->ref.green->state);
 	if (state != GREEN_PARKED)
@@ -525,7 +567,7 @@ static PyObject *green_get_frame(PyObject *object, void *closure)
 	PyObject *frame = NULL;
 
 	(void)closure;
-	if (self->shell != NULL && self->fork_generation == fork_generation)
+	if (shell_of(self) != NULL && self->fork_generation == fork_generation)
 		frame = (PyObject *)PyThreadState_GetFrame(self->shell->state);
 	return frame != NULL ? frame : Py_NewRef(Py_None);
 }
@@ -535,7 +577,7 @@ static PyObject *green_get_worker(PyObject *object, void *closure)
 	struct pygreen *self = (struct pygreen *)object;
 
 	(void)closure;
-	if (self->shell == NULL || self->fork_generation != fork_generation)
+	if (shell_of(self) == NULL || self->fork_generation != fork_generation)
 		Py_RETURN_NONE;
 	return PyLong_FromUnsignedLong(self->ref.green->work.home->index);
 }
@@ -545,7 +587,9 @@ static PyObject *green_get_runtime(PyObject *object, void *closure)
 	struct pygreen *self = (struct pygreen *)object;
 
 	(void)closure;
-	return PyLong_FromVoidPtr(is_done(self) ? NULL : self->ref.green->runtime);
+	if (is_done(self))
+		return PyLong_FromVoidPtr(NULL);
+	return PyLong_FromVoidPtr(self->started ? self->ref.green->runtime : self->late.runtime);
 }
 
 static PyObject *green_repr(PyObject *object)
@@ -737,7 +781,7 @@ int border_make_green_type(void)
 	setprofile = PyObject_GetAttrString(sys, "setprofile");
 	Py_DECREF(sys);
 	border_green_type = (PyTypeObject *)PyType_FromSpec(&green_spec);
-	carrier_body = body;
+	carrier_set_bodies(body, could_not_begin);
 	return border_green_type != NULL && settrace != NULL && setprofile != NULL ? 0 : -1;
 }
 
@@ -758,7 +802,7 @@ static PyObject *yield_(PyObject *module, PyObject *unused)
 		Py_RETURN_NONE;
 	}
 	/* While it imports it does not wait (carrier_may_wait), and a yield is only an offer. */
-	if (FILAR_LIKELY(shell->importing[0] == '\0')) {
+	if (FILAR_LIKELY(shell->importing == NULL)) {
 		shell->attached = true;
 		green_yield();
 		shell->attached = false;
@@ -794,27 +838,28 @@ static PyObject *sleep_(PyObject *module, PyObject *seconds)
 		if (number == 0)
 			return yield_(module, NULL);
 	}
-	status = py_wait_leaving(sleep_call, NULL, deadline_ns);
+	status = py_wait_staying(sleep_call, NULL, deadline_ns);
 	if (status == FILAR_OK)
 		Py_RETURN_NONE;
 	return status != FILAR_INTERRUPTED ? border_raise(status) : NULL;
 }
 
-/* importing(name or ""): the module whose body this green thread executes; returns the one before.
- */
+/* importing(name or None): the module whose body this green thread executes; returns the one
+ * before. */
 static PyObject *importing(PyObject *module, PyObject *name)
 {
 	struct shell *shell = carrier_shell_here();
-	const char *text = PyUnicode_AsUTF8(name);
 	PyObject *before;
 
 	(void)module;
-	if (shell == NULL || text == NULL)
-		return PyErr_Occurred() ? NULL : Py_NewRef(name);
-	before = PyUnicode_DecodeUTF8(
-		shell->importing, (Py_ssize_t)strlen(shell->importing), "replace");
-	snprintf(shell->importing, sizeof shell->importing, "%s", text);
-	return before;
+	if (shell == NULL)
+		return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+	/* It keeps its UTF-8 from now on: carrier_may_wait() reads that without the GIL. */
+	if (name != Py_None && PyUnicode_AsUTF8(name) == NULL)
+		return NULL;
+	before = shell->importing;
+	shell->importing = name != Py_None ? Py_NewRef(name) : NULL;
+	return before != NULL ? before : Py_NewRef(Py_None);
 }
 
 static PyObject *current(PyObject *module, PyObject *unused)
@@ -876,6 +921,9 @@ PyMethodDef border_functions[] = {
 		PyDoc_STR("current()\n--\n\nThe GreenThread that is calling, or None.") },
 	{ "_all_green", all_green, METH_NOARGS, NULL },
 	{ "_importing", importing, METH_O, NULL },
+	{ "_preemption_prepare", preemption_prepare, METH_NOARGS, NULL },
+	{ "_preemption_done", preemption_done, METH_NOARGS, NULL },
+	{ "_preemption_sample", preemption_sample, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -898,7 +946,7 @@ bool border_is_green_state(PyThreadState *state)
 	{
 		struct pygreen *one = FILAR_CONTAINER_OF(link, struct pygreen, link);
 
-		if (one->shell != NULL && one->shell->state == state)
+		if (shell_of(one) != NULL && one->shell->state == state)
 			return true;
 	}
 	return false;
@@ -947,6 +995,7 @@ void filar_py_after_fork_in_child(void)
 	PyGILState_STATE state = PyGILState_Ensure();
 
 	carrier_after_fork();
+	preemption_after_fork();
 	list_init(&live);
 	fork_generation++;
 	PyGILState_Release(state);
@@ -973,31 +1022,89 @@ static enum filar_status prepare(void)
 	return status;
 }
 
-int filar_py_runtime_create(filar_runtime **runtime, const filar_runtime_options *options)
+static enum filar_status take_options(struct runtime_options *inside,
+	const filar_runtime_options *options, int64_t python_preempt_ns)
 {
-	struct runtime_options inside;
-	enum filar_status status = prepare();
-
-	if (status != FILAR_OK)
-		return status;
-	runtime_options_init(&inside);
-	inside.workers = options->workers;
-	inside.pin = (enum worker_pin)options->pin;
-	inside.cpus = options->cpus;
-	inside.cpu_count = options->cpu_count;
-	inside.name = options->name;
-	inside.attendant = &carrier_attendant;
-	inside.spares_max = options->spare_workers_max;
-	inside.watch_ns = options->watch_ns;
-	inside.preempt_ns = options->preempt_ns;
-	inside.preempt_signal = options->preempt_signal;
-	inside.stack_bytes = options->stack_bytes;
-	if (inside.stack_bytes == 0)
-		inside.stack_bytes = filar_py_green_stack_bytes();
-	if (inside.stack_bytes < FILAR_PY_GREEN_STACK_BYTES_MIN)
+	runtime_options_init(inside);
+	inside->workers = options->workers;
+	inside->pin = (enum worker_pin)options->pin;
+	inside->cpus = options->cpus;
+	inside->cpu_count = options->cpu_count;
+	inside->name = options->name;
+	inside->spares_max = options->spare_workers_max;
+	inside->watch_ns = options->watch_ns;
+	inside->preempt_ns = options->preempt_ns;
+	inside->preempt_signal = options->preempt_signal;
+	inside->attendant = carrier_attendant;
+	if (python_preempt_ns > 0) {
+		inside->preempt_ns = python_preempt_ns;
+		inside->preempt = preemption_is_due;
+		inside->attendant = carrier_noting_attendant;
+	}
+	inside->stack_bytes = options->stack_bytes;
+	if (inside->stack_bytes == 0)
+		inside->stack_bytes = filar_py_green_stack_bytes();
+	if (inside->stack_bytes < FILAR_PY_GREEN_STACK_BYTES_MIN)
 		return status_detail(FILAR_INVALID,
 			"a stack of %zu bytes is too small: a green thread that runs Python needs at"
 			" least %d",
-			inside.stack_bytes, FILAR_PY_GREEN_STACK_BYTES_MIN);
-	return runtime_create((struct runtime **)runtime, &inside);
+			inside->stack_bytes, FILAR_PY_GREEN_STACK_BYTES_MIN);
+	return FILAR_OK;
+}
+
+int filar_py_runtime_create(
+	filar_runtime **result, const filar_runtime_options *options, int64_t python_preempt_ns)
+{
+	struct runtime_options inside;
+	struct runtime *runtime;
+	struct py_runtime *ours;
+	enum filar_status status = prepare();
+
+	if (status == FILAR_OK)
+		status = take_options(&inside, options, python_preempt_ns);
+	if (status != FILAR_OK)
+		return status;
+	ours = memory_acquire(1, sizeof *ours);
+	if (ours == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory for a runtime");
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &ours->signals);
+	inside.attended = ours;
+	if (inside.preempt != NULL)
+		status = preemption_create(&ours->preempter, inside.preempt_ns);
+	if (status != FILAR_OK)
+		goto free_ours;
+	status = runtime_create(&runtime, &inside);
+	if (status != FILAR_OK)
+		goto free_preempter;
+	if (inside.preempt != NULL)
+		status = preemption_begin(ours->preempter);
+	if (status != FILAR_OK)
+		goto destroy_runtime;
+	*result = (filar_runtime *)runtime;
+	return FILAR_OK;
+destroy_runtime:
+	(void)runtime_shutdown_until(runtime, DEADLINE_NEVER);
+	(void)runtime_destroy(runtime);
+free_preempter:
+	preemption_free(ours->preempter);
+free_ours:
+	memory_release(ours);
+	return status;
+}
+
+int filar_py_runtime_destroy(filar_runtime *handle)
+{
+	struct runtime *runtime = (struct runtime *)handle;
+	struct py_runtime *ours = carrier_runtime_of(runtime);
+	enum filar_status status;
+
+	if (ours->preempter != NULL && !runtime_is_forked(runtime) &&
+		load_acquire(&runtime->drained))
+		preemption_end(ours->preempter);
+	status = runtime_destroy(runtime);
+	if (status != FILAR_OK)
+		return status;
+	preemption_free(ours->preempter);
+	memory_release(ours);
+	return FILAR_OK;
 }

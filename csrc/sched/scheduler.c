@@ -276,8 +276,10 @@ static void init_parts(struct scheduler *scheduler, const struct scheduler_optio
 	scheduler->worker_ends = options->worker_ends;
 	scheduler->quiet = options->quiet;
 	scheduler->preempt_signal = options->preempt_ns > 0 ? options->preempt_signal : 0;
+	scheduler->preempt = options->preempt_ns > 0 ? options->preempt : NULL;
 	scheduler->find = options->find;
 	scheduler->has_more = options->has_more;
+	scheduler->peek = options->peek;
 	scheduler->rests = options->rests;
 	scheduler->stack_bytes = options->stack_bytes;
 	store_relaxed(

@@ -35,6 +35,8 @@ struct scheduler_options {
 	 * wait, is sent the signal.  0: nothing is. */
 	int64_t preempt_ns;
 	int32_t preempt_signal;
+	/* Instead: the watcher calls this for whatever runs for so long; it must not wait. */
+	void (*preempt)(struct worker *worker);
 	int64_t watch_ns; /* one piece of work for so long is stuck; 0: only what is marked */
 	/* On each worker's kernel thread, at its beginning and end; NULL: nothing to do. */
 	enum filar_status (*worker_begins)(struct worker *worker);
@@ -43,10 +45,11 @@ struct scheduler_options {
 	void (*quiet)(struct scheduler *scheduler);
 	/* For a layer with queues of its own (README.md, "Queues of the layer above"); NULL: none.
 	 * find: the next piece of work from them; has_more: whether they hold any for this worker;
-	 * rests: before and after a worker rests because it is one too many; it must not keep what
+	 * peek: a guess at it, cheap enough to be asked again and again; rests: before and after a worker rests because it is one too many; it must not keep what
 	 * only it would find. */
 	struct work *(*find)(struct worker *worker);
 	bool (*has_more)(struct worker *worker);
+	bool (*peek)(struct worker *worker);
 	void (*rests)(struct worker *worker, bool begins);
 	uint32_t working;   /* of the workers, how many are started and work; 0: all */
 	size_t stack_bytes; /* of the workers' kernel threads; 0: the process's default */
@@ -65,7 +68,9 @@ struct scheduler {
 	void (*quiet)(struct scheduler *scheduler);                /* I */
 	struct work *(*find)(struct worker *worker);               /* I */
 	bool (*has_more)(struct worker *worker);                   /* I */
+	bool (*peek)(struct worker *worker);                       /* I */
 	void (*rests)(struct worker *worker, bool begins);         /* I */
+	void (*preempt)(struct worker *worker);                    /* I  NULL: the signal */
 	struct mailbox mailbox;
 	struct inject inject;
 	struct deadlines deadlines;
@@ -159,7 +164,7 @@ static inline bool scheduler_has_spares(const struct scheduler *scheduler)
 
 static inline bool scheduler_preempts(const struct scheduler *scheduler)
 {
-	return scheduler->preempt_signal != 0;
+	return scheduler->preempt_signal != 0 || scheduler->preempt != NULL;
 }
 
 static inline bool watch_exists(struct scheduler *scheduler)

@@ -111,8 +111,13 @@ static void preempt(struct worker *worker, int64_t age_ns)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (age_ns < scheduler->blocking.watch.preempt_ns ||
-		load_relaxed(&worker->preemptible_ticks) != worker->seen_ticks)
+	if (age_ns < scheduler->blocking.watch.preempt_ns)
+		return;
+	if (scheduler->preempt != NULL) {
+		scheduler->preempt(worker);
+		return;
+	}
+	if (load_relaxed(&worker->preemptible_ticks) != worker->seen_ticks)
 		return;
 	/* Real-time signals are queued: to a kernel thread that has no CPU they would come all at
 	 * once, each on top of the last. */

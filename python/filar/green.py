@@ -11,7 +11,7 @@ A green thread has a stack and a Python thread state of its own, so any code run
 of any call. Those of one runtime take turns on its workers (kernel threads, `workers=`, 1 by default: with the GIL,
 more of them add parallelism only to native code). One that has started stays on its worker. Scheduling is
 cooperative: a green thread runs until it waits for something of filar's, calls `yield_()`, or ends; what blocks its
-kernel thread (`time.sleep`, a socket, `threading.Lock`) blocks its worker, which is what `blocking()` is for.
+kernel thread (`time.sleep`, a standard socket, `threading.Lock`) blocks its worker, which is what `blocking()` is for.
 
 `docs/green_threads.md` says what is promised and what is not.
 """
@@ -31,7 +31,14 @@ from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from typing import IO, Any, Self
 
 from filar._lib import check, error_for, ffi, lib, wait
-from filar.errors import CancelledError, DeadlineError, InvalidArgumentError, JoinCancelledError, WrongStateError
+from filar.errors import (
+    CancelledError,
+    DeadlineError,
+    InvalidArgumentError,
+    JoinCancelledError,
+    NotSupportedHereError,
+    WrongStateError,
+)
 from filar.threads import argument_pointer, function_address
 
 __all__ = [
@@ -148,14 +155,16 @@ class RuntimeStatistics:
     workers_stuck: int  # of these, for `watch_ms`
     spares_started: int
     spares_refused: int  # times one was wanted and could not be had
-    preemptions: int  # of native green threads
+    preemptions: int
 
 
 class GreenRuntime:
     """Workers that take turns to run green threads; a context manager that ends when all of those have.
 
     `workers`: kernel threads. `pin`: None, "compact", "scatter", or a list of CPUs. `stack_size`: bytes of each green
-    thread's stack (address space; only what is used costs memory), None: as Python's version needs.
+    thread's stack (address space; only what is used costs memory), None: as Python's version needs. `preempt_ms`:
+    a body that computes for about so long gives up its worker to those that wait for it; None: it keeps it until it
+    waits, yields or ends. On Python 3.11 a RuntimeWarning, and as None: it has no `sys.monitoring`, which this needs.
 
     `spares`: how many workers may stand in for blocked ones, made when needed; None: 64, but none with one worker. A
     worker counts as blocked between filar_blocking_begin() and _end() of native code, and after `watch_ms`
@@ -164,7 +173,8 @@ class GreenRuntime:
     ones stay where they are. (`blocking()` needs neither: it runs its call elsewhere.)
 
     `native_preempt_ms`: a green thread of `spawn_native(..., preemptible=True)` that runs for so long is made to
-    yield, by a signal; at least 0.1; None: never. It does nothing to green threads that run Python.
+    yield, by a signal; at least 0.1; None: never. It does nothing to green threads that run Python; for those there is
+    `preempt_ms`, in another runtime.
 
     Leaving the block waits until every green thread has ended; if an exception leaves it, they are all
     cancelled first. Ctrl-C works while it waits. Blocks; not allowed on a green thread.
@@ -180,22 +190,41 @@ class GreenRuntime:
         spares: int | None = None,
         watch_ms: float | None = None,
         native_preempt_ms: float | None = None,
+        preempt_ms: float | None = None,
     ) -> None:
         self._pointer: Any = None
         self._address = 0
+        self._preempts = False
         options, keep = _runtime_options(workers, pin, stack_size, name)
         if spares is not None:
             options.spare_workers_max = _spares(spares)
         options.watch_ns = _nanoseconds("watch_ms", watch_ms)
         options.preempt_ns = _nanoseconds("native_preempt_ms", native_preempt_ms)
+        preempt_ns = _preempt_ns(preempt_ms)
+        if preempt_ns > 0 and options.preempt_ns > 0:
+            raise InvalidArgumentError("a runtime preempts Python (preempt_ms) or native bodies (native_preempt_ms)")
         if _import_guard not in sys.meta_path:
             sys.meta_path.insert(0, _import_guard)
+        if preempt_ns > 0:
+            _border["_preemption_prepare"]()
+            self._preempts = True
         place = ffi.new("filar_runtime **")
-        check(lib.filar_py_runtime_create(place, options))
+        try:
+            check(lib.filar_py_runtime_create(place, options, preempt_ns))
+        except BaseException:
+            self._end_preemption()
+            raise
         del keep
         self._pointer = place[0]
         self._address = int(ffi.cast("uintptr_t", place[0]))
         _open.add(self)
+        if self._preempts:
+            _measure_bodies(self)
+
+    def _end_preemption(self) -> None:
+        if self._preempts:
+            self._preempts = False
+            _border["_preemption_done"]()
 
     def spawn(self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Runs `callable(*args, **kwargs)` on a green thread, from any thread; returns its GreenThread."""
@@ -270,7 +299,8 @@ class GreenRuntime:
         pointer, self._pointer = self._pointer, None
         _open.discard(self)
         if pointer is not None:
-            check(lib.filar_runtime_destroy(pointer))
+            check(lib.filar_py_runtime_destroy(pointer))
+        self._end_preemption()
 
     def __enter__(self) -> Self:
         self._alive()
@@ -322,6 +352,58 @@ def _runtime_options(
         keep.append(ffi.new("char[]", name.encode()))
         options.name = keep[-1]
     return options, keep
+
+
+_PREEMPT_MS_MIN = 1.0  # below that, asking takes longer than what is asked for
+
+
+def _preempt_ns(preempt_ms: float | None) -> int:
+    """0: it does not preempt."""
+    if preempt_ms is None:
+        return 0
+    number = float(preempt_ms)
+    if not number >= _PREEMPT_MS_MIN:  # NaN, too
+        raise InvalidArgumentError(f"preempt_ms is at least {_PREEMPT_MS_MIN:g}, not {preempt_ms!r}")
+    if sys.version_info < (3, 12):
+        level = 2
+        while sys._getframe(level - 1).f_code.co_filename == __file__:
+            level += 1
+        warnings.warn(
+            "preempt_ms has no effect: preemption needs sys.monitoring, which Python has from 3.12 on",
+            RuntimeWarning,
+            stacklevel=level,
+        )
+        return 0
+    return int(min(number, 3.6e6) * 1e6)
+
+
+class _Samples:
+    """Bodies whose use of the C stack is measured: how much one takes that calls Python from Python only."""
+
+    def method(self, *args: Any, **kwargs: Any) -> None:
+        """A method is called with one step more."""
+        for _ in range(2):
+            pass
+
+
+def _sample_function(*args: Any, **kwargs: Any) -> None:
+    """A function."""
+    for _ in range(2):
+        pass
+
+
+def _measure_bodies(runtime: GreenRuntime) -> None:
+    """Once per process; with and without arguments, since these ways differ in C. Others may be at it, too."""
+    sample = _border["_preemption_sample"]
+    for _ in range(10):
+        if sample(None):
+            return
+        for body in (_sample_function, _Samples().method):
+            sample(body.__code__)
+            runtime.spawn(body).join()
+            runtime.spawn(body, 1, 2, named=3).join()
+    runtime.close()
+    raise NotSupportedHereError("preemption: this Python's sys.monitoring does not report jumps and calls")
 
 
 def _spares(spares: int) -> int:
@@ -377,16 +459,24 @@ class _Watch:
             )
 
 
-def run(main: Callable[..., Any], /, *args: Any, workers: int = 1, stack_size: int | None = None, **kwargs: Any) -> Any:
+def run(
+    main: Callable[..., Any],
+    /,
+    *args: Any,
+    workers: int = 1,
+    stack_size: int | None = None,
+    preempt_ms: float | None = None,
+    **kwargs: Any,
+) -> Any:
     """Runs `main(*args, **kwargs)` on a green thread of a runtime of its own; returns what it returns.
 
     What main raises comes out, SystemExit too. When main has ended, the green threads that are left are cancelled
     and waited for. Ctrl-C cancels all of them and comes out as KeyboardInterrupt when they have ended. Blocks the
-    calling kernel thread; not allowed on a green thread.
+    calling kernel thread; not allowed on a green thread. The options are those of GreenRuntime.
     """
     if current() is not None:
         raise WrongStateError("run() on a green thread would block its worker: spawn() instead")
-    runtime = GreenRuntime(workers, stack_size=stack_size)
+    runtime = GreenRuntime(workers, stack_size=stack_size, preempt_ms=preempt_ms)
     try:
         handle = runtime.spawn(main, *args, **kwargs)
         # A second Ctrl-C, while those cancelled by the first one end, comes out of close().

@@ -973,9 +973,173 @@ TEST(a_dump_shows_workers_and_green_threads_with_their_reason)
 	stop();
 }
 
+/* ---- stacks at the beginning ---- */
+
+struct later {
+	struct green_late late;
+	bool ran;
+	enum filar_status status; /* of one that had no stack */
+	char detail[120];
+};
+
+static enum filar_status nothing_begins(struct worker *worker)
+{
+	(void)worker;
+	return FILAR_OK;
+}
+
+static void nothing_ends(struct worker *worker)
+{
+	(void)worker;
+}
+
+static _Atomic uint32_t laters_over;
+
+static void later_runs(void *argument)
+{
+	struct later *later = FILAR_CONTAINER_OF(argument, struct later, late);
+
+	CHECK(green_self() != NULL);
+	green_yield();
+	later->ran = true;
+	fetch_add_acq_rel(&laters_over, 1);
+}
+
+static void later_fails(struct green_late *late, enum filar_status status)
+{
+	struct later *later = FILAR_CONTAINER_OF(late, struct later, late);
+
+	CHECK(green_self() == NULL);
+	later->status = status;
+	snprintf(later->detail, sizeof later->detail, "%s", filar_status_detail());
+	fetch_add_acq_rel(&laters_over, 1);
+}
+
+static const struct attendant later_attendant = { .begins = nothing_begins,
+	.ends = nothing_ends,
+	.late_body = later_runs,
+	.late_failed = later_fails };
+
+static void start_attended(uint32_t workers)
+{
+	struct runtime_options options;
+
+	runtime_options_init(&options);
+	options.workers = workers;
+	options.attendant = &later_attendant;
+	CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
+	store_relaxed(&laters_over, 0);
+}
+
+#define LATERS 500
+static struct later laters[LATERS];
+
+static uint64_t stacks_made(void)
+{
+	struct runtime_stats stats;
+
+	runtime_read_stats(runtime, &stats);
+	return stats.stacks;
+}
+
+static void spawn_laters(void *argument)
+{
+	uint64_t stacks = stacks_made();
+
+	(void)argument;
+	for (int i = 0; i < LATERS; i++) {
+		laters[i] = (struct later){ .late.runtime = runtime };
+		CHECK_EQ(green_spawn_late(&laters[i].late), FILAR_OK);
+	}
+	if (runtime->scheduler.worker_count == 1)
+		CHECK_EQ(stacks_made(), stacks);
+	YIELD_UNTIL(load_acquire(&laters_over) == LATERS);
+}
+
+TEST(those_that_have_not_begun_have_no_stack)
+{
+	for (uint32_t workers = 1; workers <= 3; workers += 2) {
+		start_attended(workers);
+		join(spawn(spawn_laters, NULL));
+		for (int i = 0; i < LATERS; i++)
+			CHECK(laters[i].ran);
+		stop();
+	}
+}
+
+TEST(a_runtime_does_not_end_before_those_that_have_not_begun)
+{
+	start_attended(2);
+	for (int i = 0; i < LATERS; i++) {
+		laters[i] = (struct later){ .late.runtime = runtime };
+		CHECK_EQ(green_spawn_late(&laters[i].late), FILAR_OK);
+	}
+	stop();
+	for (int i = 0; i < LATERS; i++)
+		CHECK(laters[i].ran);
+}
+
+TEST(a_stack_that_is_too_large_is_refused_at_once)
+{
+	struct later huge = { .late.stack_bytes = SIZE_MAX / 2 };
+
+	start_attended(1);
+	huge.late.runtime = runtime;
+	CHECK_EQ(green_spawn_late(&huge.late), FILAR_INVALID);
+	CHECK_TEXT_HAS(filar_status_detail(), "too large");
+	stop();
+}
+
+TEST(a_closed_runtime_refuses_those_that_would_begin_later)
+{
+	struct later late = { 0 };
+
+	start_attended(1);
+	late.late.runtime = runtime;
+	CHECK_EQ(runtime_shutdown_until(runtime, DEADLINE_NEVER), FILAR_OK);
+	CHECK_EQ(green_spawn_late(&late.late), FILAR_WRONG_STATE);
+	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
+}
+
 /* ---- failures ---- */
 
 #if FILAR_FAIL
+/* Whoever gets no stack is told; whatever else fails, all of them come to an end. */
+static int attempt_laters(void)
+{
+	struct runtime_options options;
+	enum filar_status status;
+
+	runtime_options_init(&options);
+	options.workers = 2;
+	options.attendant = &later_attendant;
+	status = runtime_create(&runtime, &options);
+	if (status != FILAR_OK)
+		return status;
+	store_relaxed(&laters_over, 0);
+	for (int i = 0; i < 20; i++) {
+		laters[i] = (struct later){ .late.runtime = runtime };
+		CHECK_EQ(green_spawn_late(&laters[i].late), FILAR_OK);
+	}
+	while (runtime_shutdown_until(runtime, DEADLINE_NEVER) == FILAR_INTERRUPTED)
+		;
+	CHECK_EQ(load_relaxed(&laters_over), 20);
+	for (int i = 0; i < 20; i++) {
+		CHECK(laters[i].ran != (laters[i].status != FILAR_OK));
+		if (!laters[i].ran)
+			CHECK(laters[i].detail[0] != '\0');
+		if (!laters[i].ran)
+			status = laters[i].status;
+	}
+	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
+	return status;
+}
+
+TEST(each_call_may_fail_and_those_that_have_not_begun_come_to_an_end)
+{
+	CHECK_GE(fail_each(attempt_laters), 10);
+}
+
 static int attempt_runtime(void)
 {
 	struct runtime_options options;

@@ -290,6 +290,45 @@ def test_thousands_wait_at_once(workers: int) -> None:
     assert filar.run(main, workers=workers) == 3000
 
 
+def test_those_that_have_not_started_have_no_stack() -> None:
+    with filar.GreenRuntime() as runtime:
+
+        def main() -> int:
+            before = runtime.statistics().stacks
+            children = [filar.spawn(int) for _ in range(1000)]
+            assert {child.state for child in children} == {"not started"}
+            assert runtime.statistics().stacks == before
+            assert runtime.statistics().live == 1001
+            return sum(child.result() for child in children)
+
+        assert runtime.spawn(main).result() == 0
+
+
+def test_one_that_gets_no_stack_says_so_to_whoever_joins_it() -> None:
+    done = run_program(
+        """
+        import filar, resource
+        told = []
+        with filar.GreenRuntime() as runtime:
+            runtime.spawn(int).join()
+            size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + 2**28, size + 2**28))
+            huge = [runtime.start(int, stack_size=2**29) for _ in range(3)]
+            for green in huge:
+                green.add_done_callback(told.append)
+            for green in huge:
+                try:
+                    green.join()
+                except filar.LimitError as error:
+                    print(type(error).__name__, "RLIMIT_AS" in str(error), green.state)
+            assert runtime.spawn(int).result() == 0
+        assert set(told) == set(huge)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["LimitError True failed"] * 3
+
+
 def test_spawn_first_runs_the_child_before_the_spawner_goes_on(workers: int) -> None:
     def main() -> list[str]:
         order: list[str] = []
