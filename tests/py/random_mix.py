@@ -59,9 +59,8 @@ class Outcome:
     def check(self) -> None:
         """AssertionError if something is left behind."""
         assert not self.unexpected, self.unexpected
-        assert self.states_after <= self.states_before, (
-            f"{self.states_after} thread states, {self.states_before} before"
-        )
+        more = self.states_after - self.states_before
+        assert more <= 0, f"{more} thread states are left over"
         if self.resident[-1][0] < SECONDS_JUDGED:
             return
         early, late = self.quarter(2), self.quarter(4)
