@@ -23,7 +23,7 @@ for folder in build/python3.*/; do
 	[ -x "$folder/bin/python" ] && start "$(basename "$folder")" "$top/${folder}bin/python" "$top"
 done
 for folder in build/debug-pythons/3.*/; do
-	[ -x "$folder/python" ] && start "debug-$(basename "$folder")" "$top/${folder}python" "$top/${folder}source"
+	[ -x "$folder/python" ] && [ -d "$folder/site" ] && start "debug-$(basename "$folder")" "$top/${folder}python" "$top/${folder}source"
 done
 trap 'kill "${jobs[@]}" 2>/dev/null || true' INT TERM
 
