@@ -35,6 +35,7 @@ PYTHON_LAYERS = [
     "joblib",
     "doctor",
     "chart",
+    "watching",
     "lab",
     "report",
     "cli",

@@ -234,14 +234,16 @@ static void pool_p3(void)
 
 /* ---- P4 to P6, P9: loops ---- */
 
-/* Small enough to stay in the cache: the loop is to be measured, not the memory. */
+/* Small enough to stay in the cache, and each thread's own: the loop is to be measured, not the
+ * memory, nor how two CPUs take lines from each other. */
 enum { POOL_DATA = 2048 };
-static float pool_data[POOL_DATA];
+static __thread float pool_data[POOL_DATA];
 
 static void pool_trivial(int64_t begin, int64_t end, void *ctx)
 {
-	float *data = (float *)ctx;
+	float *data = pool_data;
 
+	(void)ctx;
 	for (int64_t i = begin; i < end; i++)
 		data[i & (POOL_DATA - 1)] = data[i & (POOL_DATA - 1)] * 1.0000001F + 0.5F;
 }
@@ -282,12 +284,12 @@ static void pool_loops(const char *line, int64_t steps, int repeats, double divi
 	for (int kind = 0; kind < 3; kind++) {
 		if (pool_peer->names[kind] == NULL)
 			continue;
-		pool_peer->loop((enum pool_loop)kind, steps, body, pool_data);
+		pool_peer->loop((enum pool_loop)kind, steps, body, NULL);
 		for (int sample = 0; sample < PEER_SAMPLES; sample++) {
 			struct peer_watch watch = peer_begin();
 
 			for (int i = 0; i < repeats; i++)
-				pool_peer->loop((enum pool_loop)kind, steps, body, pool_data);
+				pool_peer->loop((enum pool_loop)kind, steps, body, NULL);
 			pool_name(name, sizeof name, pool_peer->names[kind], "", 2);
 			peer_end(watch, line, name, repeats * divisor, unit);
 		}
@@ -353,7 +355,7 @@ static void pool_p10(void)
 		pool_peer->wait();
 	} else {
 		for (int i = 0; i < 200; i++)
-			pool_peer->loop(POOL_LOOP_STATIC, POOL_LONG / 10, pool_trivial, pool_data);
+			pool_peer->loop(POOL_LOOP_STATIC, POOL_LONG / 10, pool_trivial, NULL);
 	}
 	start = peer_cpu_ns();
 	peer_sleep_us(100000);

@@ -333,7 +333,9 @@ enum filar_status pool_convert_loop(
 	*inner_options = (struct loop_options){ .grain = options->grain,
 		.schedule = (enum loop_schedule)options->schedule,
 		.threads = options->threads,
-		.token = inner_token(options->token) };
+		.token = inner_token(options->token),
+		.interrupted = options->interrupted,
+		.interrupted_argument = options->interrupted_argument };
 	return FILAR_OK;
 }
 

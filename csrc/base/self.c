@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "base/atomic.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "base/tracepoint.h"
@@ -34,6 +35,16 @@ FILAR_NOINLINE struct self *self_get(void)
 	return self_pointer;
 }
 
+static struct self *acquire(void)
+{
+	static _Atomic uint32_t numbers;
+	struct self *self = memory_acquire(1, sizeof *self);
+
+	if (self != NULL)
+		self->number = fetch_add_relaxed(&numbers, 1);
+	return self;
+}
+
 struct self *self_get_or_create(void)
 {
 	struct self *self = self_get();
@@ -41,7 +52,7 @@ struct self *self_get_or_create(void)
 	if (FILAR_LIKELY(self != NULL))
 		return self;
 	pthread_once(&self_key_once, self_create_key);
-	self = memory_acquire(1, sizeof *self);
+	self = acquire();
 	if (self == NULL)
 		return NULL;
 	if (pthread_setspecific(self_key, self) != 0) {
@@ -55,7 +66,7 @@ struct self *self_get_or_create(void)
 struct self *self_create(void)
 {
 	pthread_once(&self_key_once, self_create_key);
-	return memory_acquire(1, sizeof(struct self));
+	return acquire();
 }
 
 void self_adopt(struct self *self)

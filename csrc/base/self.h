@@ -19,6 +19,7 @@ struct self {
 	struct kthread *kthread;       /* W  NULL on a thread that filar did not create */
 	struct worker *worker;         /* W  NULL on a thread that is no worker */
 	struct trace_ring *trace_ring; /* W  NULL until the first record while tracing */
+	uint32_t number;               /* I  in order of creation, for spreading over queues */
 	uint32_t trace_session;        /* W  the one that trace_ring, or its lack, belongs to */
 	int32_t tid;                   /* W  the kernel's number, 0 until block/owner.c asked */
 	struct wait_around *around;    /* W  NULL, or what goes on around waits: green/waiter.h */

@@ -121,7 +121,8 @@ struct trace_totals {
 
 struct trace_ring;
 
-extern _Atomic bool tracepoint_enabled;
+/* Hidden: read by its distance, not through a table. */
+extern _Atomic bool tracepoint_enabled __attribute__((visibility("hidden")));
 
 void tracepoint_emit_slow(
 	enum trace_event event, uint64_t subject, uint64_t object, int32_t argument);

@@ -11,14 +11,21 @@ void waitgroup_init(struct waitgroup *group, const char *name)
 
 enum filar_status waitgroup_add(struct waitgroup *group, uint64_t n)
 {
-	uint64_t word = waitq_lock(&group->latch.queue);
-	bool fits = n <= WAITQ_VALUE_MAX - WAITQ_VALUE(word);
+	struct waitq *queue = &group->latch.queue;
+	uint64_t word = load_relaxed(&queue->word);
 
-	waitq_unlock(&group->latch.queue, fits ? word + WAITQ_WORD(n) : word);
-	if (fits)
-		return FILAR_OK;
-	return status_detail(FILAR_LIMIT, "a waitgroup counts to %llu at most",
-		(unsigned long long)WAITQ_VALUE_MAX);
+	/* Nobody waits for a number to grow, so the queue is not looked at. */
+	do {
+		if (FILAR_UNLIKELY(n > WAITQ_VALUE_MAX - WAITQ_VALUE(word)))
+			return status_detail(FILAR_LIMIT, "a waitgroup counts to %llu at most",
+				(unsigned long long)WAITQ_VALUE_MAX);
+		if (FILAR_UNLIKELY((word & WAITQ_LOCKED) != 0)) {
+			word = waitq_lock(queue);
+			waitq_unlock(queue, word);
+		}
+		/* B2, by a compare-and-swap: acquire. */
+	} while (!cas_acquire(&queue->word, &word, word + WAITQ_WORD(n)));
+	return FILAR_OK;
 }
 
 enum filar_status waitgroup_done(struct waitgroup *group)

@@ -824,14 +824,18 @@ typedef struct {
 	uint32_t threads; /* at most so many, the caller included; 0: as many as the pool's workers
 			   */
 	filar_token *token; /* or NULL */
+	/* NULL; or asked by the calling thread between two pieces, and while it waits for the last
+	 * ones, some 25 times a second: true ends the loop with FILAR_INTERRUPTED. */
+	bool (*interrupted)(void *argument);
+	void *interrupted_argument;
 } filar_loop_options;
 
 void filar_loop_options_init(filar_loop_options *options);
 /*
  * Does body(b, e, ctx) for pieces [b, e) that make up [begin, end), on the calling thread and on
  * idle workers; returns when all is done.  end <= begin: nothing to do.  FILAR_CANCELLED,
- * FILAR_TIMED_OUT: the token; some pieces were not done.  From any thread, also nested.  options
- * NULL: the defaults.
+ * FILAR_TIMED_OUT: the token; FILAR_INTERRUPTED; some pieces were not done.  From any thread, also
+ * nested.  options NULL: the defaults.
  */
 int filar_parallel_for(filar_pool *pool, const filar_loop_options *options, int64_t begin,
 	int64_t end, filar_range_body body, void *ctx);
@@ -1052,6 +1056,65 @@ int filar_nqueens(filar_pool *pool, const filar_loop_options *options, int32_t n
 int filar_fib(filar_pool *pool, int32_t n, int64_t *result);
 /* Ascending; scratch has room for as many.  Equal values keep their order; no NaN. */
 int filar_merge_sort(filar_pool *pool, double *values, double *scratch, int64_t count);
+
+/* ---- a native HTTP server ---------------------------------------------------------------- */
+/*
+ * HTTP/1.1 with keep-alive, a green thread for each connection, on a runtime of its own: the native
+ * side of the lab's server experiments.  It answers any path with 200 and, as the body, that of the
+ * request, or "filar\n" if it has none.  Parameters in the query make it work first:
+ *   steps=N     N dependent multiplications (see filar_kernel_spin()); at most 10^9
+ *   sleep_us=N  waits, as for another service: only the green thread; at most 10^7
+ *   block_us=N  blocks its kernel thread, as a foreign library would, between
+ *               filar_blocking_begin() and _end(); at most 10^7
+ * Bad requests get 400, 405, 408, 413, 414, 431, 501 (bodies in chunks) or 505 and are closed.
+ */
+typedef struct filar_http filar_http;
+
+typedef struct {
+	const char *address; /* in numbers, IPv4 or IPv6; NULL: 127.0.0.1 */
+	uint32_t port;       /* 0: any that is free */
+	uint32_t workers;    /* as filar_runtime_options.workers */
+	/* As there; FILAR_SPARES_DEFAULT.  0: what blocks, blocks its worker. */
+	int32_t spare_workers_max;
+	uint32_t connections_max; /* at a time; beyond, the kernel keeps them waiting; 0: 65,536 */
+	uint32_t backlog;         /* of listen(2); 0: 4,096 */
+	uint32_t head_bytes_max;  /* of a request line and its headers; 0: 8,192; at most 65,536 */
+	uint32_t body_bytes_max;  /* 0: 1 MiB */
+	/* A whole request, from its first byte, and a whole answer, each within this; 0: 10 s.  So
+	 * a client that dribbles is cut off. */
+	int64_t request_ns;
+	int64_t idle_ns; /* between two requests; 0: 60 s */
+} filar_http_options;
+
+typedef struct {
+	uint64_t connections; /* open now */
+	/* The rest only grows. */
+	uint64_t accepted;
+	uint64_t requests;        /* answered with 200 */
+	uint64_t refused;         /* answered with an error */
+	uint64_t broken;          /* connections that ended inside a request or an answer */
+	uint64_t timed_out;       /* because of request_ns or idle_ns */
+	uint64_t accept_failures; /* no fd or memory: it waited a little and went on */
+} filar_http_stats;
+
+void filar_http_options_init(filar_http_options *options);
+/* Listens when it returns.  options NULL: the defaults.  FILAR_INVALID: the address; FILAR_BUSY:
+ * the port is taken; FILAR_LIMIT and others of sockets and runtimes. */
+int filar_http_start(filar_http **server, const filar_http_options *options);
+uint32_t filar_http_port(filar_http *server);
+int filar_http_read_stats(filar_http *server, filar_http_stats *stats);
+/* As filar_runtime_read_stats(), _dump(). */
+int filar_http_read_runtime_stats(filar_http *server, filar_runtime_stats *stats);
+int filar_http_dump(filar_http *server, int fd);
+/*
+ * Stops listening, lets requests under way be answered, closes idle connections, and waits until
+ * all are gone.  Once the deadline has passed the rest is cut off: FILAR_TIMED_OUT, and all the
+ * same the server has ended.  FILAR_INTERRUPTED: a signal; call it again.  Blocks the kernel
+ * thread.
+ */
+int filar_http_stop_until(filar_http *server, int64_t deadline_ns);
+/* After a stop; in the child of a fork at any time.  Else FILAR_BUSY.  NULL is allowed. */
+int filar_http_destroy(filar_http *server);
 
 /* ---- the lab ----------------------------------------------------------------------------- */
 /*

@@ -14,15 +14,20 @@ void lane_init(struct lane *lane, _Atomic uint64_t *moves)
 	atomic_init(&lane->pushed, 0);
 }
 
+static void free_list(struct lane_block *block)
+{
+	while (block != NULL) {
+		struct lane_block *next = block->next;
+
+		memory_release(block);
+		block = next;
+	}
+}
+
 void lane_deinit(struct lane *lane)
 {
-	struct lane_block *block = lane->first, *next;
-
-	for (; block != NULL; block = next) {
-		next = block->next;
-		memory_release(block);
-	}
-	memory_release(lane->spare);
+	free_list(lane->first);
+	free_list(lane->spare);
 	lane->first = lane->last = lane->spare = NULL;
 }
 
@@ -33,20 +38,28 @@ struct lane_block *lane_block_create(void)
 
 bool lane_give_block(struct lane *lane, struct lane_block *block)
 {
-	if (lane->spare != NULL)
+	if (lane->spares >= LANE_SPARES_MAX)
 		return false;
+	block->next = lane->spare;
 	lane->spare = block;
+	lane->spares++;
 	return true;
 }
 
-/* The spare becomes the last block. */
-static bool append_block(struct lane *lane)
+static struct lane_block *take_spare(struct lane *lane)
 {
 	struct lane_block *block = lane->spare;
 
-	if (block == NULL)
-		return false;
-	lane->spare = NULL;
+	if (block != NULL) {
+		lane->spare = block->next;
+		lane->spares--;
+	}
+	return block;
+}
+
+/* `block` becomes the last one. */
+static void link_block(struct lane *lane, struct lane_block *block)
+{
 	block->next = NULL;
 	block->before = lane->last;
 	if (lane->last != NULL)
@@ -54,6 +67,16 @@ static bool append_block(struct lane *lane)
 	else
 		lane->first = block;
 	lane->last = block;
+}
+
+/* A spare one becomes the last block. */
+static bool append_block(struct lane *lane)
+{
+	struct lane_block *block = take_spare(lane);
+
+	if (block == NULL)
+		return false;
+	link_block(lane, block);
 	lane->tail = 0;
 	return true;
 }
@@ -65,15 +88,23 @@ static bool has_room(struct lane *lane)
 
 bool lane_push_locked(struct lane *lane, const struct call *call)
 {
+	struct call *slot;
+
 	if (FILAR_UNLIKELY(!has_room(lane)))
 		return false;
-	lane->last->calls[lane->tail++] = *call;
+	slot = &lane->last->calls[lane->tail++];
+	/* Lines that were last read on another CPU: fetched before the next ones that push wait for
+	 * them with the lock held. */
+	__builtin_prefetch(slot + 4, 1);
+	*slot = *call;
 	store_relaxed(&lane->count, load_relaxed(&lane->count) + 1);
 	return true;
 }
 
-/* The first block has been emptied: it is kept as the spare one, or freed by the caller once it has
- * let go of the lock. */
+/* ---- taking the oldest ---- */
+
+/* The first block has been emptied: it is kept, or freed by the caller once it has let go of the
+ * lock. */
 static struct lane_block *drop_first(struct lane *lane)
 {
 	struct lane_block *block = lane->first;
@@ -85,10 +116,7 @@ static struct lane_block *drop_first(struct lane *lane)
 	}
 	lane->first = block->next;
 	lane->first->before = NULL;
-	if (lane->spare != NULL)
-		return block;
-	lane->spare = block;
-	return NULL;
+	return lane_give_block(lane, block) ? NULL : block;
 }
 
 /* Steps over one slot at the head.  A block that is to be freed goes to *trash. */
@@ -97,7 +125,8 @@ static void step_head(struct lane *lane, struct lane_block **trash)
 	struct lane_block *dropped;
 
 	lane->head++;
-	if (lane->head < LANE_BLOCK_CALLS && (lane->first != lane->last || lane->head < lane->tail))
+	if (FILAR_LIKELY(lane->head < LANE_BLOCK_CALLS &&
+			 (lane->first != lane->last || lane->head < lane->tail)))
 		return;
 	dropped = drop_first(lane);
 	if (dropped != NULL) {
@@ -106,29 +135,25 @@ static void step_head(struct lane *lane, struct lane_block **trash)
 	}
 }
 
-static bool pop(struct lane *lane, struct call *call, struct lane_block **trash)
+static FILAR_ALWAYS_INLINE bool pop(struct lane *lane, struct call *call, struct lane_block **trash)
 {
 	uint64_t count = load_relaxed(&lane->count);
 
 	if (count == 0)
 		return false;
-	/* Holes that lane_take_wish() has left are stepped over. */
-	do {
-		*call = lane->first->calls[lane->head];
+	for (;;) {
+		const struct call *slot = &lane->first->calls[lane->head];
+
+		__builtin_prefetch(slot + 4);
+		*call = *slot;
 		step_head(lane, trash);
-	} while (call->body == NULL);
+		if (FILAR_LIKELY(call->body != NULL))
+			break;
+		/* What lane_take_wish() has left. */
+		lane->holes--;
+	}
 	store_relaxed(&lane->count, count - 1);
 	return true;
-}
-
-static void empty_trash(struct lane_block *trash)
-{
-	while (trash != NULL) {
-		struct lane_block *next = trash->next;
-
-		memory_release(trash);
-		trash = next;
-	}
 }
 
 bool lane_pop_locked(struct lane *lane, struct call *call)
@@ -136,8 +161,76 @@ bool lane_pop_locked(struct lane *lane, struct call *call)
 	struct lane_block *trash = NULL;
 	bool found = pop(lane, call, &trash);
 
-	empty_trash(trash);
+	free_list(trash);
 	return found;
+}
+
+bool lane_take_own(struct lane *lane, struct call *call)
+{
+	struct lane_block *trash = NULL;
+	bool found;
+
+	if (lane_count(lane) == 0)
+		return false;
+	spinlock_lock(&lane->lock);
+	found = pop(lane, call, &trash);
+	spinlock_unlock(&lane->lock);
+	if (FILAR_UNLIKELY(trash != NULL))
+		free_list(trash);
+	return found;
+}
+
+/* ---- from lane to lane, both locked ---- */
+
+/* The first block as it is, if `own` is empty and it holds no more than `more`: then the calls are
+ * not touched.  How many it holds. */
+static uint32_t move_block(
+	struct lane *lane, struct lane *own, uint64_t more, struct lane_block **trash)
+{
+	struct lane_block *block = lane->first, *empty;
+	uint32_t end = block == lane->last ? lane->tail : LANE_BLOCK_CALLS;
+	uint32_t count = end - lane->head;
+
+	if (lane->holes > 0 || lane_count(own) > 0 || count > more)
+		return 0;
+	/* An empty lane has one block, or none. */
+	empty = own->first;
+	own->first = own->last = NULL;
+	lane->first = block->next;
+	if (lane->first != NULL)
+		lane->first->before = NULL;
+	else
+		lane->last = NULL;
+	link_block(own, block);
+	own->head = lane->head;
+	own->tail = end;
+	lane->head = 0;
+	/* A block comes back for the one that goes. */
+	if (empty == NULL)
+		empty = take_spare(own);
+	if (lane->last == NULL && empty != NULL) {
+		link_block(lane, empty);
+		lane->tail = 0;
+	} else if (empty != NULL && !lane_give_block(lane, empty) && !lane_give_block(own, empty)) {
+		empty->next = *trash;
+		*trash = empty;
+	}
+	store_relaxed(&lane->count, lane_count(lane) - count);
+	store_relaxed(&own->count, count);
+	return count;
+}
+
+static uint32_t copy_calls(
+	struct lane *lane, struct lane *own, uint64_t more, struct lane_block **trash)
+{
+	uint32_t most = more < LANE_COPY_MAX ? (uint32_t)more : LANE_COPY_MAX, copied = 0;
+	struct call call;
+
+	while (copied < most && has_room(own) && pop(lane, &call, trash)) {
+		(void)lane_push_locked(own, &call);
+		copied++;
+	}
+	return copied;
 }
 
 uint32_t lane_take(struct lane *lane, struct call *first, struct lane *own, uint64_t more)
@@ -151,19 +244,15 @@ uint32_t lane_take(struct lane *lane, struct call *first, struct lane *own, uint
 	taken = pop(lane, first, &trash);
 	/* Both locks, so that a call is never out of sight; only tried, since two that take from
 	 * each other would otherwise wait for each other. */
-	if (taken > 0 && more > 0 && own != NULL && lane_count(lane) > 0 &&
-		spinlock_trylock(&own->lock)) {
-		struct call call;
+	if (taken > 0 && more > 0 && lane_count(lane) > 0 && spinlock_trylock(&own->lock)) {
+		uint32_t moved = move_block(lane, own, more, &trash);
 
 		fetch_add_relaxed(lane->moves, 1);
-		while (taken <= more && has_room(own) && pop(lane, &call, &trash)) {
-			(void)lane_push_locked(own, &call);
-			taken++;
-		}
+		taken += moved > 0 ? moved : copy_calls(lane, own, more, &trash);
 		spinlock_unlock(&own->lock);
 	}
 	spinlock_unlock(&lane->lock);
-	empty_trash(trash);
+	free_list(trash);
 	return taken;
 }
 
@@ -182,8 +271,10 @@ static bool fits(const struct call *call, const struct lane_wish *wish)
 static void strip_tail(struct lane *lane)
 {
 	while (lane->tail > (lane->first == lane->last ? lane->head : 0) &&
-		lane->last->calls[lane->tail - 1].body == NULL)
+		lane->last->calls[lane->tail - 1].body == NULL) {
 		lane->tail--;
+		lane->holes--;
+	}
 }
 
 /* The queue is empty but for holes: begins anew in one block. */
@@ -193,7 +284,7 @@ static struct lane_block *restart(struct lane *lane)
 
 	lane->first->next = NULL;
 	lane->last = lane->first;
-	lane->head = lane->tail = 0;
+	lane->head = lane->tail = lane->holes = 0;
 	return trash;
 }
 
@@ -216,6 +307,7 @@ bool lane_take_wish(struct lane *lane, const struct lane_wish *wish, struct call
 				continue;
 			*call = block->calls[i - 1];
 			block->calls[i - 1].body = NULL;
+			lane->holes++;
 			found = true;
 		}
 	}
@@ -227,6 +319,6 @@ bool lane_take_wish(struct lane *lane, const struct lane_wish *wish, struct call
 			strip_tail(lane);
 	}
 	spinlock_unlock(&lane->lock);
-	empty_trash(trash);
+	free_list(trash);
 	return found;
 }

@@ -17,8 +17,15 @@
 
 #if FILAR_HARD
 #define LANE_BLOCK_CALLS 4u
+#define LANE_SPARES_MAX  1u
+#define LANE_COPY_MAX    2u
 #else
 #define LANE_BLOCK_CALLS 255u
+/* Empty blocks that a lane keeps: 256 KiB. */
+#define LANE_SPARES_MAX  32u
+/* Calls that are copied at once from lane to lane: so few that it matters little if they are wanted
+ * elsewhere, so many that the locks are no longer felt. */
+#define LANE_COPY_MAX    48u
 #endif
 
 struct lane_block {
@@ -31,9 +38,11 @@ struct lane {
 	struct spinlock lock;
 	struct lane_block *first; /* L  NULL: no block yet, and then last is NULL as well */
 	struct lane_block *last;  /* L */
-	struct lane_block *spare; /* L  an empty one, or NULL */
+	struct lane_block *spare; /* L  empty ones, linked by `next` */
+	uint32_t spares;          /* L  how many */
 	uint32_t head;            /* L  next to pop, in first */
 	uint32_t tail;            /* L  next to push, in last */
+	uint32_t holes;           /* L  between these: calls that were taken out of the middle */
 	bool closed;              /* L  refuses calls from outside */
 	bool pinned;              /* I  only its worker takes from it */
 	_Atomic uint64_t count;   /* A  calls in it; written under L, read by anyone */
@@ -47,7 +56,7 @@ void lane_deinit(struct lane *lane);
 
 /* NULL: no memory.  Never with a lock held. */
 struct lane_block *lane_block_create(void);
-/* Locked.  True: the block is the lane's; false: it has a spare one, keep it. */
+/* Locked.  True: the block is the lane's; false: it has enough, keep it. */
 FILAR_MUST_USE bool lane_give_block(struct lane *lane, struct lane_block *block);
 
 /* Locked.  Appends; false: there is no block for it. */
@@ -55,9 +64,12 @@ bool lane_push_locked(struct lane *lane, const struct call *call);
 /* Locked.  The oldest; false: empty. */
 bool lane_pop_locked(struct lane *lane, struct call *call);
 
+/* The oldest, for the lane's worker; false: empty. */
+bool lane_take_own(struct lane *lane, struct call *call);
 /*
- * The oldest goes to *first, up to `more` that follow it to the end of `own` (not locked; may be
- * NULL), as far as it has room and its lock is free.  How many left the lane, *first included.
+ * The oldest goes to *first; of up to `more` that follow it, a block or LANE_COPY_MAX go to the end
+ * of `own` (not locked), as far as it has room and its lock is free.  How many left the lane,
+ * *first included.
  */
 uint32_t lane_take(struct lane *lane, struct call *first, struct lane *own, uint64_t more);
 

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "base/tracepoint.h"
 #include "os/clock.h"
 
@@ -28,6 +29,8 @@
 #define PROBE_GROWTH 32u
 /* A loop of fewer steps per thread is not probed: its first step may be half of the work. */
 #define PROBE_STEPS_MIN 32u
+/* Between two questions whether the caller was interrupted. */
+#define ASK_NS (40.0 * NS_PER_MS)
 
 /* Steps are counted in units, so that a part fits into one word: begin << 32 | end. */
 struct part {
@@ -42,6 +45,10 @@ struct loop {
 	range_body *body;            /* I */
 	void *ctx;                   /* I */
 	struct token *token;         /* I */
+	bool (*interrupted)(void *); /* I */
+	void *interrupted_argument;  /* I */
+	int64_t asked_ticks;         /* W  by the caller: when it was last asked */
+	double measured_ns;          /* W  by the caller: of a unit, on average; 0: not known */
 	int64_t begin, end;          /* I */
 	uint64_t unit;               /* I  steps in a unit; the last one may have fewer */
 	uint32_t units;              /* I */
@@ -69,27 +76,42 @@ static void run_units(struct loop *loop, uint32_t begin, uint32_t end)
 	loop->body(first, last, loop->ctx);
 }
 
-static bool is_stopped(struct loop *loop)
+/* By the caller, place 0. */
+static bool is_interrupted(struct loop *loop)
+{
+	bool interrupted;
+
+	if (loop->interrupted == NULL ||
+		clock_ticks_to_ns(clock_ticks() - loop->asked_ticks) < ASK_NS)
+		return false;
+	interrupted = loop->interrupted(loop->interrupted_argument);
+	loop->asked_ticks = clock_ticks();
+	return interrupted;
+}
+
+static bool is_stopped(struct loop *loop, uint32_t place)
 {
 	enum filar_status status;
 
-	if (FILAR_LIKELY(loop->token == NULL))
+	if (FILAR_LIKELY(loop->token == NULL && loop->interrupted == NULL))
 		return false;
 	if (load_relaxed(&loop->stopped) != FILAR_OK)
 		return true;
 	status = token_check(loop->token);
+	if (status == FILAR_OK && place == 0 && is_interrupted(loop))
+		status = FILAR_INTERRUPTED;
 	if (status != FILAR_OK)
 		store_relaxed(&loop->stopped, status);
 	return status != FILAR_OK;
 }
 
 /* In pieces of the grain.  False: stopped. */
-static bool run_range(struct loop *loop, uint32_t begin, uint32_t end)
+static bool run_range(struct loop *loop, uint32_t place, uint32_t begin, uint32_t end)
 {
 	while (begin < end) {
 		uint32_t count = end - begin < loop->grain ? end - begin : loop->grain;
 
-		if (is_stopped(loop))
+		if (is_stopped(loop, place))
 			return false;
 		run_units(loop, begin, begin + count);
 		begin += count;
@@ -99,7 +121,7 @@ static bool run_range(struct loop *loop, uint32_t begin, uint32_t end)
 
 /* ---- static and dynamic ---- */
 
-static void work_static(struct loop *loop)
+static void work_static(struct loop *loop, uint32_t place)
 {
 	uint32_t part;
 
@@ -107,12 +129,12 @@ static void work_static(struct loop *loop)
 		uint64_t begin = (uint64_t)loop->units * part / loop->places;
 		uint64_t end = (uint64_t)loop->units * (part + 1) / loop->places;
 
-		if (!run_range(loop, (uint32_t)begin, (uint32_t)end))
+		if (!run_range(loop, place, (uint32_t)begin, (uint32_t)end))
 			return;
 	}
 }
 
-static void work_dynamic(struct loop *loop)
+static void work_dynamic(struct loop *loop, uint32_t place)
 {
 	uint32_t begin = load_relaxed(&loop->cursor);
 
@@ -122,7 +144,7 @@ static void work_dynamic(struct loop *loop)
 
 		if (!cas_relaxed(&loop->cursor, &begin, begin + count))
 			continue;
-		if (!run_range(loop, begin, begin + count))
+		if (!run_range(loop, place, begin, begin + count))
 			return;
 		begin = load_relaxed(&loop->cursor);
 	}
@@ -203,32 +225,39 @@ static bool steal_half(struct loop *loop, struct part *own, double ns_each)
 static void work_adaptive(struct loop *loop, uint32_t place)
 {
 	struct part *own = &loop->parts[place];
-	double ns_each = loop->ns_each;
+	double ns_each = loop->ns_each, ns_all = 0;
+	uint64_t units_all = 0;
 	uint32_t begin, end;
 
-	while (!is_stopped(loop)) {
+	while (!is_stopped(loop, place)) {
 		int64_t started;
+		double ns;
 
 		if (!take_piece(loop, own, ns_each, &begin, &end)) {
 			/* With nothing known of the time everything is worth it. */
 			if (!steal_half(loop, own, ns_each > 0 ? ns_each : PIECE_MIN_NS))
-				return;
+				break;
 			continue;
 		}
 		started = clock_ticks();
 		run_units(loop, begin, end);
-		ns_each = clock_ticks_to_ns(clock_ticks() - started) / (end - begin);
+		ns = clock_ticks_to_ns(clock_ticks() - started);
+		ns_each = ns / (end - begin);
+		ns_all += ns;
+		units_all += end - begin;
 	}
+	if (place == 0 && units_all > 0)
+		loop->measured_ns = ns_all / (double)units_all;
 }
 
 static void work(struct loop *loop, uint32_t place)
 {
 	switch (loop->schedule) {
 	case LOOP_STATIC:
-		work_static(loop);
+		work_static(loop, place);
 		break;
 	case LOOP_DYNAMIC:
-		work_dynamic(loop);
+		work_dynamic(loop, place);
 		break;
 	default:
 		work_adaptive(loop, place);
@@ -307,7 +336,60 @@ void loop_help(struct pool_worker *self, struct loop *loop, uint32_t place)
 	(void)waitgroup_done(&loop->inside);
 }
 
+/* ---- what is known of short loops ---- */
+
+/* Loops of few steps are not probed, but remembered: by body and context, the time of a step. */
+static _Atomic uint64_t *memory_of(const struct loop *loop, uint64_t *tag)
+{
+	uintptr_t body;
+	uint64_t key;
+
+	memcpy(&body, &loop->body, sizeof body);
+	key = random_mix(random_mix(body) ^ (uintptr_t)loop->ctx);
+	*tag = key & ~(uint64_t)UINT32_MAX;
+	return &loop->pool->short_loops[key % POOL_SHORT_LOOPS];
+}
+
+/* In the units of this table. */
+#define REMEMBERED_PER_NS 16.0
+
+static void remember(const struct loop *loop)
+{
+	double time = loop->measured_ns * REMEMBERED_PER_NS + 1;
+	uint64_t tag;
+	_Atomic uint64_t *word = memory_of(loop, &tag);
+
+	store_relaxed(word, tag | (time < UINT32_MAX ? (uint32_t)time : UINT32_MAX));
+}
+
+/* Whether the last loop of its kind would have been over before a helper had come. */
+static bool was_short(const struct loop *loop)
+{
+	uint64_t tag, word = load_relaxed(memory_of(loop, &tag));
+	double time = (double)(uint32_t)word / REMEMBERED_PER_NS;
+
+	return (uint32_t)word != 0 && (word & ~(uint64_t)UINT32_MAX) == tag &&
+	       time * loop->units <= SERIAL_NS;
+}
+
 /* ---- the caller ---- */
+
+static void wait_for_helpers(struct loop *loop)
+{
+	enum filar_status status = FILAR_OK;
+
+	/* L2: acquire, by the waitgroup; pairs with L1. */
+	if (pool_spin_for(loop->pool, &loop->inside.latch))
+		return;
+	/* They are in their last pieces, which may be long.  A cancelled green thread cannot leave
+	 * its stack to them either. */
+	while (loop->interrupted != NULL && status != FILAR_CANCELLED && !is_stopped(loop, 0)) {
+		status = latch_wait_until(&loop->inside.latch, clock_now_ns() + (int64_t)ASK_NS);
+		if (status == FILAR_OK)
+			return;
+	}
+	latch_wait_shielded(&loop->inside.latch);
+}
 
 static void run_together(struct loop *loop, struct part *parts)
 {
@@ -316,9 +398,7 @@ static void run_together(struct loop *loop, struct part *parts)
 	list(loop);
 	work_traced(loop, 0);
 	unlist(loop);
-	/* L2: acquire, by the waitgroup; pairs with L1. */
-	if (!pool_spin_for(loop->pool, &loop->inside.latch))
-		latch_wait_shielded(&loop->inside.latch);
+	wait_for_helpers(loop);
 }
 
 /* The rest from `done` on with helpers; the caller's part is all of it, to begin with. */
@@ -354,7 +434,7 @@ static uint32_t probe(struct loop *loop)
 	uint32_t done = 0, piece = 1;
 	int64_t before = clock_ticks();
 
-	while (done < loop->units && !is_stopped(loop)) {
+	while (done < loop->units && !is_stopped(loop, 0)) {
 		int64_t after;
 		double ns;
 
@@ -375,36 +455,58 @@ static uint32_t probe(struct loop *loop)
 	return done;
 }
 
+static bool can_be_stopped(const struct loop *loop)
+{
+	return loop->token != NULL || loop->interrupted != NULL;
+}
+
 static void run_alone(struct loop *loop)
 {
-	if (loop->token != NULL && loop->schedule == LOOP_ADAPTIVE)
-		loop->grain =
-			loop->grain < loop->units / 64 + 1 ? loop->grain : loop->units / 64 + 1;
-	(void)run_range(loop, 0, loop->units);
+	struct part part;
+
+	if (loop->schedule != LOOP_ADAPTIVE || !can_be_stopped(loop)) {
+		(void)run_range(loop, 0, 0, loop->units);
+		return;
+	}
+	/* In pieces, between which it is asked. */
+	atomic_init(&part.range, PART_WORD(0, loop->units));
+	loop->parts = &part;
+	loop->places = 1;
+	work_adaptive(loop, 0);
+}
+
+static void run_helped(struct loop *loop, uint32_t done)
+{
+	if (loop->schedule != LOOP_ADAPTIVE)
+		run_together(loop, NULL);
+	else if (loop->places > PARTS_FEW)
+		run_many(loop, done);
+	else
+		run_few(loop, done);
 }
 
 static void run_loop(struct loop *loop)
 {
+	bool is_few = loop->units <= PROBE_STEPS_MIN * loop->places;
 	uint32_t done = 0;
 
 	if (loop->places < 2 || loop->units < 2) {
 		run_alone(loop);
 		return;
 	}
-	if (loop->schedule == LOOP_ADAPTIVE && loop->units > PROBE_STEPS_MIN * loop->places) {
+	if (loop->schedule == LOOP_ADAPTIVE && (!is_few || was_short(loop))) {
 		done = probe(loop);
-		if (done == loop->units || is_stopped(loop))
+		if (done == loop->units || is_stopped(loop, 0))
 			return;
 	}
 	/* Without workers the caller does it alone. */
-	if (pool_start(loop->pool) != FILAR_OK)
-		(void)run_range(loop, done, loop->units);
-	else if (loop->places > PARTS_FEW && loop->schedule == LOOP_ADAPTIVE)
-		run_many(loop, done);
-	else if (loop->schedule == LOOP_ADAPTIVE)
-		run_few(loop, done);
-	else
-		run_together(loop, NULL);
+	if (pool_start(loop->pool) != FILAR_OK) {
+		(void)run_range(loop, 0, done, loop->units);
+		return;
+	}
+	run_helped(loop, done);
+	if (is_few && loop->measured_ns > 0)
+		remember(loop);
 }
 
 static void init_loop(struct loop *loop, struct pool *pool, const struct loop_options *options)
@@ -416,7 +518,11 @@ static void init_loop(struct loop *loop, struct pool *pool, const struct loop_op
 	loop->pool = pool;
 	loop->token = options->token;
 	loop->schedule = options->schedule;
-	loop->ns_each = 0;
+	loop->interrupted = options->interrupted;
+	loop->interrupted_argument = options->interrupted_argument;
+	if (loop->interrupted != NULL)
+		loop->asked_ticks = clock_ticks();
+	loop->ns_each = loop->measured_ns = 0;
 	/* At most 2^31 units. */
 	loop->unit = (steps >> 31) + 1;
 	loop->units = (uint32_t)((steps + loop->unit - 1) / loop->unit);

@@ -16,6 +16,9 @@ struct loop_options {
 	enum loop_schedule schedule;
 	uint32_t threads; /* 0: as many as the pool's workers */
 	struct token *token;
+	/* NULL, or asked now and then by the caller's thread; true ends the loop. */
+	bool (*interrupted)(void *argument);
+	void *interrupted_argument;
 };
 
 enum filar_status pool_parallel_for(struct pool *pool, const struct loop_options *options,

@@ -98,7 +98,7 @@ static uint64_t pushed(struct pool *pool)
 {
 	uint64_t sum = 0;
 
-	for (int i = 0; i < POOL_PRIORITIES; i++)
+	for (uint32_t i = 0; i < pool->lane_count; i++)
 		sum += load_relaxed(&pool->lanes[i].pushed);
 	for (uint32_t i = 0; pool->locals != NULL && i < local_count(pool); i++)
 		sum += load_relaxed(&pool->locals[i].lane.pushed);
@@ -207,12 +207,14 @@ enum filar_status pool_create(struct pool **result, const struct pool_options *o
 	}
 	pool->fork_generation = kthread_fork_generation();
 	pool->one_by_one = pool->options.queues == POOL_SHARED || pool->options.queue_max > 0;
+	/* A shared queue is one, and so is one with a bound. */
+	pool->lane_count = pool->one_by_one ? POOL_PRIORITIES : POOL_LANES;
 	atomic_init(&pool->workers, pool->options.workers);
 	pthread_mutex_init(&pool->life, NULL);
-	for (int i = 0; i < POOL_PRIORITIES; i++) {
+	for (uint32_t i = 0; i < POOL_LANES; i++)
 		lane_init(&pool->lanes[i], &pool->moves);
+	for (int i = 0; i < POOL_PRIORITIES; i++)
 		waitq_init(&pool->room[i], 0);
-	}
 	spinlock_init_ranked(&pool->loops_lock, RANK_LOOPS);
 	list_init(&pool->loops);
 	eventcount_init(&pool->drained_event);
@@ -237,6 +239,7 @@ static struct scheduler_options scheduler_options_of(const struct pool *pool)
 		.quiet = pool_check_drained,
 		.find = pool_find,
 		.has_more = pool_has_more,
+		.peek = pool_peek,
 		.rests = pool_rests };
 }
 
@@ -360,7 +363,7 @@ static void close_locked(struct pool *pool, bool cancel)
 	store_relaxed(&pool->state, POOL_CLOSED);
 	if (cancel)
 		store_relaxed(&pool->cancelled, true);
-	for (int i = 0; i < POOL_PRIORITIES; i++)
+	for (uint32_t i = 0; i < pool->lane_count; i++)
 		close_lane(&pool->lanes[i]);
 	for (uint32_t i = 0; started && i < local_count(pool); i++)
 		close_lane(&pool->locals[i].lane);
@@ -443,7 +446,7 @@ static uint64_t queued(struct pool *pool)
 {
 	uint64_t sum = 0;
 
-	for (int i = 0; i < POOL_PRIORITIES; i++)
+	for (uint32_t i = 0; i < pool->lane_count; i++)
 		sum += lane_count(&pool->lanes[i]);
 	for (uint32_t i = 0; pool->locals != NULL && i < local_count(pool); i++)
 		sum += lane_count(&pool->locals[i].lane);
@@ -474,7 +477,7 @@ enum filar_status pool_shutdown_until(struct pool *pool, bool cancel, int64_t de
 static void free_pool(struct pool *pool)
 {
 	free_locals(pool);
-	for (int i = 0; i < POOL_PRIORITIES; i++)
+	for (uint32_t i = 0; i < pool->lane_count; i++)
 		lane_deinit(&pool->lanes[i]);
 	memory_release((void *)(uintptr_t)pool->options.cpus);
 	memory_release(pool);
@@ -595,6 +598,15 @@ static void dump_worker(struct pool_worker *self, int fd)
 	dprintf(fd, "\n");
 }
 
+static uint64_t queued_normally(struct pool *pool)
+{
+	uint64_t sum = lane_count(&pool->lanes[POOL_NORMAL]);
+
+	for (uint32_t i = POOL_PRIORITIES; i < pool->lane_count; i++)
+		sum += lane_count(&pool->lanes[i]);
+	return sum;
+}
+
 void pool_dump(struct pool *pool, int fd)
 {
 	static const char *const states[] = { "not started", "running", "closed" };
@@ -604,7 +616,7 @@ void pool_dump(struct pool *pool, int fd)
 		pool->options.name, states[load_relaxed(&pool->state)],
 		load_relaxed(&pool->workers), pool->options.workers_max,
 		(unsigned long long)lane_count(&pool->lanes[POOL_HIGH]),
-		(unsigned long long)lane_count(&pool->lanes[POOL_NORMAL]),
+		(unsigned long long)queued_normally(pool),
 		(unsigned long long)lane_count(&pool->lanes[POOL_LOW]),
 		load_relaxed(&pool->loops_open));
 	if (!has_scheduler(pool))

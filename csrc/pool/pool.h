@@ -24,6 +24,17 @@ enum pool_full { POOL_FULL_BLOCK, POOL_FULL_REJECT, POOL_FULL_RUN };
 enum pool_priority { POOL_HIGH, POOL_NORMAL, POOL_LOW, POOL_PRIORITIES };
 
 #define POOL_WORKERS_MAX_DEFAULT 64u
+/* Calls from outside stand in several lanes, those of one thread in the same one: so that threads
+ * that submit at the same time do not take each other's lines. */
+#if FILAR_HARD
+#define POOL_STRIPES 2u
+#else
+#define POOL_STRIPES 4u
+#endif
+/* One for each priority, the normal one being the first stripe; then the other stripes. */
+#define POOL_LANES (POOL_PRIORITIES + POOL_STRIPES - 1)
+/* Loops whose length is remembered. */
+#define POOL_SHORT_LOOPS 64u
 /* A worker looks first into what it would look into last, so often. */
 #define POOL_TURNS 61u
 
@@ -75,6 +86,8 @@ struct pool_worker {
 	struct loop *loop;       /* W  FOUND_LOOP */
 	uint32_t loop_place;     /* W */
 	uint32_t turns;          /* W */
+	uint32_t stripe;         /* W  where it looks first */
+	uint32_t last_stripe;    /* W  where it last found something */
 	struct waitgroup *group; /* W  of calls that have ended and are not yet counted down */
 	uint64_t group_ended;    /* W  how many */
 	struct forks forks;
@@ -95,6 +108,7 @@ struct pool {
 	struct pool_options options; /* I  cpus and name are the pool's copies */
 	uint32_t fork_generation;    /* I */
 	bool one_by_one;             /* I  calls pass through the pool's lanes singly */
+	uint32_t lane_count;         /* I  of the pool's lanes, those that are in use */
 	struct pool_worker *locals;  /* I  after start */
 	void **local_pointers;       /* I  after start */
 	_Atomic uint32_t state;      /* A  enum pool_state; S1 publishes the scheduler */
@@ -103,7 +117,7 @@ struct pool {
 	_Atomic bool drained;        /* A  S3 publishes what the last call did */
 	pthread_mutex_t life;        /* held over start, resize and close */
 	struct scheduler scheduler;  /* after start */
-	struct lane lanes[POOL_PRIORITIES];
+	struct lane lanes[POOL_LANES];
 	struct spinlock loops_lock;
 	struct list loops;                  /* L  loops_lock: those with places for helpers */
 	_Atomic uint32_t loops_open;        /* A  their number; written under L */
@@ -116,7 +130,13 @@ struct pool {
 	_Atomic uint64_t ended_outside; /* A  calls taken back by those who are no workers */
 	_Atomic uint32_t next_pinned;   /* A  whose turn it is */
 	_Atomic uint32_t patience;      /* A  ticks that waits spin: wait.c */
+	_Atomic uint64_t short_loops[POOL_SHORT_LOOPS]; /* A  tag << 32 | time of a step: loop.c */
 };
+
+static inline struct lane *pool_stripe(struct pool *pool, uint32_t stripe)
+{
+	return &pool->lanes[stripe == 0 ? POOL_NORMAL : POOL_PRIORITIES + stripe - 1];
+}
 
 /* ---- life: pool.c ---- */
 
@@ -173,6 +193,7 @@ static inline struct pool_worker *pool_worker_of(struct pool *pool)
 }
 struct work *pool_find(struct worker *worker);
 bool pool_has_more(struct worker *worker);
+bool pool_peek(struct worker *worker);
 void pool_rests(struct worker *worker, bool begins);
 extern const struct work_class pool_work_class;
 /* Whether the call that the caller is in should stop. */

@@ -10,14 +10,6 @@
 #include "pool/pool.h"
 #include "pool/task.h"
 
-#if FILAR_HARD
-#define BATCH_MAX 2u
-#else
-/* Calls that a worker takes at once from the pool's lane to its own: so few that it matters little
- * if they are wanted elsewhere, so many that the lock is no longer felt. */
-#define BATCH_MAX 48u
-#endif
-
 struct pool_worker *pool_worker_current(void)
 {
 	struct worker *worker = worker_current();
@@ -127,10 +119,9 @@ void pool_made_room(struct pool *pool, enum pool_priority priority)
 }
 
 /* From one of the pool's lanes; a share of what is there goes to the own lane. */
-static bool take_shared(struct pool_worker *self, enum pool_priority priority)
+static bool take_from(struct pool_worker *self, struct lane *lane, enum pool_priority priority)
 {
 	struct pool *pool = self->pool;
-	struct lane *lane = &pool->lanes[priority];
 	uint64_t count = lane_count(lane), share;
 	uint32_t taken;
 
@@ -139,7 +130,7 @@ static bool take_shared(struct pool_worker *self, enum pool_priority priority)
 	share = count / load_relaxed(&pool->workers);
 	if (pool->one_by_one || priority != POOL_NORMAL)
 		share = 0;
-	taken = lane_take(lane, &self->call, &self->lane, share < BATCH_MAX ? share : BATCH_MAX);
+	taken = lane_take(lane, &self->call, &self->lane, share);
 	if (taken == 0)
 		return false;
 	if (pool->options.queue_max > 0)
@@ -151,10 +142,33 @@ static bool take_shared(struct pool_worker *self, enum pool_priority priority)
 	return true;
 }
 
+static bool take_shared(struct pool_worker *self, enum pool_priority priority)
+{
+	return take_from(self, &self->pool->lanes[priority], priority);
+}
+
+/* The stripes in turn: each is somebody's who submits. */
+static bool take_normal(struct pool_worker *self)
+{
+	struct pool *pool = self->pool;
+	uint32_t stripes = pool->lane_count - POOL_PRIORITIES + 1;
+
+	for (uint32_t i = 0; i < stripes; i++) {
+		uint32_t stripe = (self->stripe + i) % stripes;
+
+		if (take_from(self, pool_stripe(pool, stripe), POOL_NORMAL)) {
+			self->last_stripe = stripe;
+			self->stripe = stripe + 1;
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool take_own(struct pool_worker *self)
 {
 	self->found = FOUND_CALL;
-	return lane_take(&self->lane, &self->call, NULL, 0) > 0;
+	return lane_take_own(&self->lane, &self->call);
 }
 
 /* Half of another worker's lane. */
@@ -165,8 +179,7 @@ static bool steal_lane(struct pool_worker *self, struct pool_worker *victim)
 
 	if (count == 0)
 		return false;
-	taken = lane_take(
-		&victim->lane, &self->call, &self->lane, half < BATCH_MAX ? half : BATCH_MAX);
+	taken = lane_take(&victim->lane, &self->call, &self->lane, half);
 	if (taken == 0)
 		return false;
 	POOL_COUNT(self, steals, 1);
@@ -227,12 +240,12 @@ static bool find_next(struct pool_worker *self)
 
 	if (FILAR_UNLIKELY(--self->turns == 0)) {
 		self->turns = POOL_TURNS;
-		if (take_shared(self, POOL_LOW) || take_shared(self, POOL_NORMAL))
+		if (take_shared(self, POOL_LOW) || take_normal(self))
 			return true;
 	}
 	return take_shared(self, POOL_HIGH) || take_own(self) || join_loop(self) ||
-	       steal(self, steal_fork) || take_shared(self, POOL_NORMAL) ||
-	       take_shared(self, POOL_LOW) || (stealing && steal(self, steal_lane));
+	       steal(self, steal_fork) || take_normal(self) || take_shared(self, POOL_LOW) ||
+	       (stealing && steal(self, steal_lane));
 }
 
 struct work *pool_find(struct worker *worker)
@@ -242,29 +255,54 @@ struct work *pool_find(struct worker *worker)
 	return find_next(self) ? &self->work : NULL;
 }
 
-/* After I1: must see all that find_next() would find. */
-bool pool_has_more(struct worker *worker)
+/* Whether there are calls in it.  The last look before sleep takes the lock, which orders it with
+ * those who submit; whoever only peeks, and finds nothing for now, looks again. */
+static bool holds_calls(struct lane *lane, bool last_look)
 {
-	struct pool_worker *self = worker->local;
+	bool found = lane_count(lane) > 0;
+
+	if (found || !last_look)
+		return found;
+	spinlock_lock(&lane->lock);
+	found = lane_count(lane) > 0;
+	spinlock_unlock(&lane->lock);
+	return found;
+}
+
+/* Sees all that find_next() would find. */
+static bool look_everywhere(struct pool_worker *self, bool last_look)
+{
 	struct pool *pool = self->pool;
 	bool stealing = pool->options.queues == POOL_STEALING;
 	uint32_t count = pool_worker_count(pool);
 
-	for (int i = 0; i < POOL_PRIORITIES; i++) {
-		if (lane_count(&pool->lanes[i]) > 0)
+	for (uint32_t i = 0; i < pool->lane_count; i++) {
+		if (holds_calls(&pool->lanes[i], last_look))
 			return true;
 	}
-	if (lane_count(&self->lane) > 0 || load_relaxed(&pool->loops_open) > 0)
+	if (holds_calls(&self->lane, last_look) || load_relaxed(&pool->loops_open) > 0)
 		return true;
 	for (uint32_t i = 0; i < count; i++) {
 		struct pool_worker *victim = pool_worker_at(pool, i);
 
 		if (victim == self)
 			continue;
-		if (forks_are_open(&victim->forks) || (stealing && lane_count(&victim->lane) > 0))
+		if (forks_are_open(&victim->forks) ||
+			(stealing && holds_calls(&victim->lane, last_look)))
 			return true;
 	}
 	return false;
+}
+
+/* After I1 or I3. */
+bool pool_has_more(struct worker *worker)
+{
+	return look_everywhere(worker->local, true);
+}
+
+bool pool_peek(struct worker *worker)
+{
+	return look_everywhere(worker->local, false);
 }
 
 /* ---- running ---- */
@@ -297,6 +335,12 @@ static bool goes_on(struct worker *worker)
 	return worker->index < load_relaxed(&worker->scheduler->working);
 }
 
+static bool has_calls_at_hand(struct pool_worker *self)
+{
+	return lane_count(&self->lane) > 0 ||
+	       lane_count(pool_stripe(self->pool, self->last_stripe)) > 0;
+}
+
 /* Runs what was found, and what is found after it, until there is nothing more or the worker is to
  * rest.  So a call costs no way through the worker's loop. */
 static void run(struct worker *worker, struct work *work)
@@ -307,6 +351,9 @@ static void run(struct worker *worker, struct work *work)
 	do {
 		run_found(self);
 		store_relaxed(&worker->ticks, load_relaxed(&worker->ticks) + 1);
+		/* Who waits for what was perhaps the last one is told before a long look round. */
+		if (self->group != NULL && !has_calls_at_hand(self))
+			pool_flush_group(self);
 	} while (goes_on(worker) && find_next(self));
 	pool_flush_group(self);
 }
@@ -323,7 +370,7 @@ static bool take_wish_once(struct pool *pool, struct pool_worker *self,
 
 	if (self != NULL && lane_take_wish(&self->lane, wish, call))
 		return true;
-	for (int i = 0; i < POOL_PRIORITIES; i++) {
+	for (uint32_t i = 0; i < pool->lane_count; i++) {
 		if (!lane_take_wish(&pool->lanes[i], wish, call))
 			continue;
 		if (pool->options.queue_max > 0)

@@ -5,6 +5,7 @@
  * Protocols: README.md, "Submitting" and "A full queue".
  */
 #include "base/memory.h"
+#include "base/self.h"
 #include "base/tracepoint.h"
 #include "os/clock.h"
 #include "pool/pool.h"
@@ -25,34 +26,51 @@ struct calls {
 
 /* ---- pushing ---- */
 
+/* Who is to be woken once the lane's lock is let go of: a system call with the lock held would only
+ * have those who wake run into it.  Nothing of this lies in the pool or the group, which may be
+ * gone by then. */
+struct wakes {
+	struct list helpers;
+	struct eventcount *workers; /* or NULL; only its address matters */
+	bool all;
+};
+
 /* Locked.  A worker that waits for this group, asleep, must look again: what has come is perhaps
  * only its to run.  The group cannot be gone: its call is in the lane, and the lane locked. */
-static void tell_helpers(struct waitgroup *group)
+static void claim_helpers(struct waitgroup *group, struct wakes *wakes)
 {
 	struct waitq *queue = &group->latch.queue;
 	uint64_t word;
-	struct list claimed;
 
 	if ((load_relaxed(&queue->word) & WAITQ_WAITERS) == 0)
 		return;
 	word = waitq_lock(queue);
-	waitq_pop_kind(queue, LATCH_HELPER, &claimed);
+	waitq_pop_kind(queue, LATCH_HELPER, &wakes->helpers);
 	waitq_unlock(queue, word);
-	waitq_wake_all(&claimed);
 }
 
-static void wake_for(struct pool *pool, struct lane *lane)
+/* Locked: whoever is about to sleep looks into the lane under its lock (README.md, "Submitting").
+ */
+static void claim_worker(struct pool *pool, struct lane *lane, struct wakes *wakes)
 {
 	struct idle *idle = &pool->scheduler.idle;
+	bool one = true;
 
 	/* A pinned call is for one worker, and any other that searches does not see it. */
-	if (pool->options.queues == POOL_PINNED && lane->pinned) {
-		/* I2, by hand. */
-		if (IDLE_SLEEPING(fetch_add_seq_cst(&idle->word, 0)) > 0)
-			idle_wake_all(idle);
-		return;
-	}
-	idle_wake_one(idle);
+	wakes->all = pool->options.queues == POOL_PINNED && lane->pinned;
+	if (wakes->all) /* I2, by hand. */
+		one = IDLE_SLEEPING(load_relaxed(&idle->word)) > 0 &&
+		      eventcount_announce(&idle->sleepers);
+	else
+		one = idle_grant_one_locked(idle);
+	wakes->workers = one ? &idle->sleepers : NULL;
+}
+
+static void wake_claimed(struct wakes *wakes)
+{
+	if (FILAR_UNLIKELY(wakes->workers != NULL))
+		eventcount_wake_announced(wakes->workers, wakes->all);
+	waitq_wake_all(&wakes->helpers);
 }
 
 static bool is_full(struct pool *pool, struct lane *lane)
@@ -88,6 +106,9 @@ static enum filar_status push(struct pool *pool, struct lane *lane, bool from_in
 	size_t before;
 
 	do {
+		struct wakes wakes = { .workers = NULL };
+
+		list_init(&wakes.helpers);
 		before = calls->done;
 		spinlock_lock(&lane->lock);
 		if (block != NULL && lane_give_block(lane, block))
@@ -95,13 +116,14 @@ static enum filar_status push(struct pool *pool, struct lane *lane, bool from_in
 		status = lane->closed && !from_inside ? FILAR_WRONG_STATE
 						      : push_locked(pool, lane, how, calls);
 		if (calls->done > before) {
-			wake_for(pool, lane);
+			claim_worker(pool, lane, &wakes);
 			if (how->group != NULL)
-				tell_helpers(how->group);
+				claim_helpers(how->group, &wakes);
 		}
 		/* Nothing of the pool is touched after this if it was the last: what was pushed may
 		 * end it. */
 		spinlock_unlock(&lane->lock);
+		wake_claimed(&wakes);
 		if (status == FILAR_NO_MEMORY && block == NULL) {
 			block = lane_block_create();
 			if (block == NULL)
@@ -181,6 +203,17 @@ static struct lane *worker_lane(struct pool *pool, const struct submission *how)
 	return &pool->locals[worker % workers].lane;
 }
 
+/* The same for all calls of a thread: they lie in order. */
+static uint32_t stripe_of_caller(void)
+{
+	struct self *self = self_get_or_create();
+	struct green *green = green_self();
+
+	if (green != NULL)
+		return (uint32_t)load_relaxed(&green->number) % POOL_STRIPES;
+	return self != NULL ? self->number % POOL_STRIPES : 0;
+}
+
 static struct lane *choose_lane(
 	struct pool *pool, struct pool_worker *self, const struct submission *how)
 {
@@ -188,7 +221,7 @@ static struct lane *choose_lane(
 		return &pool->lanes[how->priority];
 	switch (pool->options.queues) {
 	case POOL_STEALING:
-		return self != NULL ? &self->lane : &pool->lanes[POOL_NORMAL];
+		return self != NULL ? &self->lane : pool_stripe(pool, stripe_of_caller());
 	case POOL_PINNED:
 		return worker_lane(pool, how);
 	default:

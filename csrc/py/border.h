@@ -73,6 +73,13 @@ int filar_py_install(void *namespace_dict);
 void filar_py_after_fork_in_child(void);
 
 /*
+ * For filar_loop_options.interrupted: runs Python's signal handlers, if this is the main thread and
+ * a signal has come.  True: one has raised; the exception is kept for raise_interrupt(), a function
+ * of the extension module.  Called without the GIL.
+ */
+bool filar_py_interrupted(void *unused);
+
+/*
  * Adds the types of this folder (Lock, Queue, ...) to the extension module, once.  All are PyObject
  * *, borrowed: the module; a dict of exceptions by the names of their statuses, with Empty, Full
  * and ShutDown; the tuple type of what select() returns.

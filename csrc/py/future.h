@@ -19,9 +19,12 @@
 /* What a work queue holds: its links and what it is. */
 enum work_kind { WORK_FUTURE, WORK_MAP };
 
+enum work_priority { WORK_NORMAL, WORK_HIGH, WORK_LOW, WORK_PRIORITIES };
+
 struct py_work {
-	struct py_work *next; /* G  of the queue */
-	enum work_kind kind;  /* I */
+	struct py_work *next;        /* G  of the queue */
+	enum work_kind kind;         /* I */
+	enum work_priority priority; /* I */
 };
 
 /* PENDING and RUNNING: the executor's.  The names are those of concurrent.futures. */

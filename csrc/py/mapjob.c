@@ -275,15 +275,15 @@ static PyObject *job_set_exception(struct map_job *self, PyObject *exception)
 static int job_init(struct map_job *self, PyObject *arguments, PyObject *keywords)
 {
 	PyObject *queue, *callable, *timeout;
-	int spread;
+	int spread, priority;
 
 	(void)keywords;
 	if (self->queue != NULL) {
 		PyErr_SetString(PyExc_RuntimeError, "a map is made once");
 		return -1;
 	}
-	if (!PyArg_ParseTuple(
-		    arguments, "O!OOp", &work_queue_type, &queue, &callable, &timeout, &spread) ||
+	if (!PyArg_ParseTuple(arguments, "O!OOpi", &work_queue_type, &queue, &callable, &timeout,
+		    &spread, &priority) ||
 		!py_deadline(timeout, &self->deadline_ns))
 		return -1;
 	self->context = queue_make_context((struct work_queue *)(void *)queue);
@@ -295,6 +295,7 @@ static int job_init(struct map_job *self, PyObject *arguments, PyObject *keyword
 	self->spread = spread != 0;
 	self->stopped_at = SIZE_MAX;
 	self->work.kind = WORK_MAP;
+	self->work.priority = (enum work_priority)priority;
 	return 0;
 }
 

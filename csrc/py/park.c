@@ -196,6 +196,43 @@ bool py_may_wait(void)
 	return carrier_shell_here() != NULL || PyErr_Occurred() == NULL;
 }
 
+/* ---- signals during native work ---- */
+
+static PyObject *interrupt; /* of the main thread: what a handler has raised meanwhile */
+
+bool filar_py_interrupted(void *unused)
+{
+	PyGILState_STATE state;
+	bool raised;
+
+	(void)unused;
+	/* Nobody else runs handlers. */
+	if (!pthread_equal(pthread_self(), main_thread))
+		return false;
+	state = PyGILState_Ensure();
+	raised = PyErr_CheckSignals() < 0;
+	if (raised)
+		Py_XSETREF(interrupt, border_take_exception());
+	PyGILState_Release(state);
+	return raised;
+}
+
+static PyObject *raise_interrupt(PyObject *module, PyObject *unused)
+{
+	PyObject *exception = interrupt;
+
+	(void)module;
+	(void)unused;
+	if (exception == NULL || !pthread_equal(pthread_self(), main_thread))
+		Py_RETURN_NONE;
+	interrupt = NULL;
+	PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+	Py_DECREF(exception);
+	return NULL;
+}
+
+PyMethodDef py_raise_interrupt_method = { "raise_interrupt", raise_interrupt, METH_NOARGS, NULL };
+
 /* ---- what came of it ---- */
 
 PyObject *py_raise_named(const char *name, const char *text)

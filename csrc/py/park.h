@@ -47,6 +47,9 @@ PyObject *py_raise_named(const char *name, const char *text);
  */
 int py_wait_prepare(PyObject *exceptions);
 
+/* raise_interrupt(): what filar_py_interrupted() (border.h) has left, if anything. */
+extern PyMethodDef py_raise_interrupt_method;
+
 /* How many forks lie between the first process and this one. */
 extern uint32_t py_forks;
 

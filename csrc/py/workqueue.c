@@ -19,6 +19,8 @@
 
 /* Pieces of work between two looks whether somebody wants the GIL. */
 #define TAKEN_BETWEEN_LOOKS 32u
+/* Between two that are taken from the lowest priority up. */
+#define TAKEN_BETWEEN_TURNS 61u
 
 static PyObject *others;         /* a Python function that does nothing */
 static PyObject *broken_error;   /* concurrent.futures.thread.BrokenThreadPool */
@@ -39,25 +41,41 @@ bool let_others_run(void)
 
 static void link_last(struct work_queue *queue, struct py_work *work)
 {
+	struct work_list *list = &queue->lists[work->priority];
+
 	work->next = NULL;
-	if (queue->tail == NULL)
-		queue->head = work;
+	if (list->tail == NULL)
+		list->head = work;
 	else
-		queue->tail->next = work;
-	queue->tail = work;
+		list->tail->next = work;
+	list->tail = work;
 }
 
-static struct py_work *unlink_first(struct work_queue *queue)
+static void unlink_first(struct work_list *list)
 {
-	struct py_work *work = queue->head;
+	struct py_work *work = list->head;
 
-	if (work != NULL) {
-		queue->head = work->next;
-		if (queue->head == NULL)
-			queue->tail = NULL;
-		work->next = NULL;
+	list->head = work->next;
+	if (list->head == NULL)
+		list->tail = NULL;
+	work->next = NULL;
+}
+
+/* The list to take from: high before normal before low; now and then the other way round, so that
+ * nothing waits for ever.  NULL: all are empty. */
+static struct work_list *next_list(struct work_queue *queue)
+{
+	static const uint8_t order[2][WORK_PRIORITIES] = { { WORK_HIGH, WORK_NORMAL, WORK_LOW },
+		{ WORK_LOW, WORK_NORMAL, WORK_HIGH } };
+	bool other_way = queue->turns % TAKEN_BETWEEN_TURNS == TAKEN_BETWEEN_TURNS - 1;
+
+	for (int i = 0; i < WORK_PRIORITIES; i++) {
+		struct work_list *list = &queue->lists[order[other_way][i]];
+
+		if (list->head != NULL)
+			return list;
 	}
-	return work;
+	return NULL;
 }
 
 static void count_added(struct work_queue *queue)
@@ -76,18 +94,21 @@ struct taken {
 
 static bool take(struct work_queue *queue, struct taken *taken)
 {
-	struct py_work *first = queue->head;
+	struct work_list *list = next_list(queue);
+	struct py_work *first;
 
-	if (first == NULL)
+	if (list == NULL)
 		return false;
+	first = list->head;
+	queue->turns++;
 	queue->length--;
 	taken->work = first;
 	if (first->kind == WORK_FUTURE) {
-		(void)unlink_first(queue);
+		unlink_first(list);
 	} else if (map_job_take(map_job_of(first), &taken->index)) {
 		Py_INCREF(map_job_of(first));
 	} else {
-		(void)unlink_first(queue);
+		unlink_first(list);
 		map_job_of(first)->queued = false;
 	}
 	return true;
@@ -192,18 +213,19 @@ void queue_push(struct work_queue *queue, struct py_work *work)
 
 bool queue_remove(struct work_queue *queue, struct py_work *work)
 {
+	struct work_list *list = &queue->lists[work->priority];
 	struct py_work *before = NULL, *at;
 
 	guard_lock(&queue->guard);
-	for (at = queue->head; at != NULL && at != work; at = at->next)
+	for (at = list->head; at != NULL && at != work; at = at->next)
 		before = at;
 	if (at != NULL) {
 		if (before == NULL)
-			queue->head = work->next;
+			list->head = work->next;
 		else
 			before->next = work->next;
-		if (queue->tail == work)
-			queue->tail = before;
+		if (list->tail == work)
+			list->tail = before;
 		work->next = NULL;
 		if (work->kind == WORK_FUTURE) {
 			queue->length--;
@@ -565,6 +587,7 @@ static PyObject *executor_submit(
 		return NULL;
 	if (admission == RUN_HERE)
 		return run_here(queue, future);
+	future->work.priority = self->priority;
 	queue_push(queue, &future->work);
 	if (FILAR_LIKELY(queue_attend(queue, (PyObject *)self)))
 		return (PyObject *)future;
@@ -572,6 +595,26 @@ static PyObject *executor_submit(
 		Py_DECREF(future);
 	Py_DECREF(future);
 	return NULL;
+}
+
+/* Instead of a queue of its own: that of another executor, and a priority (enum work_priority). */
+static PyObject *executor_share(struct executor *self, PyObject *const *arguments, Py_ssize_t count)
+{
+	long priority = count == 2 ? PyLong_AsLong(arguments[1]) : -1;
+
+	if (priority == -1 && PyErr_Occurred())
+		return NULL;
+	if (count != 2 || !PyObject_TypeCheck(arguments[0], &executor_core_type) ||
+		((struct executor *)(void *)arguments[0])->queue == NULL || self->queue != NULL ||
+		priority < 0 || priority >= WORK_PRIORITIES) {
+		PyErr_SetString(PyExc_TypeError, "_share() takes an executor and a priority, once");
+		return NULL;
+	}
+	self->queue = (struct work_queue *)(void *)Py_NewRef(
+		(PyObject *)((struct executor *)(void *)arguments[0])->queue);
+	self->priority = (enum work_priority)priority;
+	self->is_view = true;
+	Py_RETURN_NONE;
 }
 
 static PyObject *executor_attend(struct executor *self, PyObject *unused)
@@ -627,11 +670,13 @@ static PyObject *queue_drain(struct work_queue *self, PyObject *unused)
 
 	(void)unused;
 	while (list != NULL && status == 0) {
+		struct work_list *next;
 		struct py_work *first;
 		PyObject *object;
 
 		guard_lock(&self->guard);
-		first = self->head;
+		next = next_list(self);
+		first = next != NULL ? next->head : NULL;
 		guard_unlock(&self->guard);
 		if (first == NULL)
 			return list;
@@ -794,16 +839,21 @@ static int queue_traverse(struct work_queue *self, visitproc visit, void *arg)
 {
 	Py_VISIT(self->future_type);
 	Py_VISIT(self->broken);
-	for (struct py_work *work = self->head; work != NULL; work = work->next)
-		Py_VISIT(object_of(work));
+	for (int i = 0; i < WORK_PRIORITIES; i++) {
+		for (struct py_work *work = self->lists[i].head; work != NULL; work = work->next)
+			Py_VISIT(object_of(work));
+	}
 	return 0;
 }
 
 static int queue_clear(struct work_queue *self)
 {
-	struct py_work *work;
+	struct work_list *list;
 
-	while ((work = unlink_first(self)) != NULL) {
+	while ((list = next_list(self)) != NULL) {
+		struct py_work *work = list->head;
+
+		unlink_first(list);
 		self->length = 0;
 		if (work->kind == WORK_MAP)
 			map_job_of(work)->queued = false;
@@ -847,7 +897,7 @@ static int executor_traverse(struct executor *self, visitproc visit, void *arg)
 /* The workers hold the queue, not the executor: when nobody can submit any more, they end. */
 static int executor_clear(struct executor *self)
 {
-	if (self->queue != NULL)
+	if (self->queue != NULL && !self->is_view)
 		close_queue(self->queue);
 	Py_CLEAR(self->queue);
 	return 0;
@@ -904,6 +954,8 @@ static PyMethodDef executor_methods[] = {
 		"submit($self, fn, /, *args, **kwargs)\n--\n\n"
 		"Schedules fn(*args, **kwargs) and returns the Future that stands for it.\n\n"
 		"Blocks only where the queue is bounded, full, and `when_full` is \"block\"."),
+	PY_METHOD("_share", executor_share, METH_FASTCALL,
+		"_share($self, executor, priority, /)\n--\n\nSubmits to the queue of that one."),
 	PY_METHOD("_attend", executor_attend, METH_NOARGS,
 		"_attend($self)\n--\n\nWakes or starts a worker if there is work for it."),
 	{ NULL, NULL, 0, NULL },

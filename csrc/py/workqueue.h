@@ -1,5 +1,6 @@
 /*
- * workqueue.h - a first-in first-out queue of Python work, and the workers who empty it.
+ * workqueue.h - a queue of Python work, first in first out for each priority, and the workers who
+ * empty it.
  *
  * WorkQueue is what the workers of a pool hold; the executor holds it too, and closes it when it is
  * dropped.  ExecutorCore is the C half of filar.ThreadPoolExecutor: submit().
@@ -39,9 +40,14 @@ struct pool_worker {
 	uint32_t taken;          /* W  pieces of work since it began */
 };
 
+struct work_list {
+	struct py_work *head, *tail; /* G  a reference each */
+};
+
 struct work_queue {
 	PyObject_HEAD PyTypeObject *future_type; /* I */
-	struct py_work *head, *tail;             /* G  a reference each */
+	struct work_list lists[WORK_PRIORITIES]; /* G */
+	uint32_t turns;                          /* G  pieces of work taken */
 	size_t length;                           /* G */
 	size_t limit;                            /* I  0: none */
 	enum when_full when_full;                /* I */
@@ -67,6 +73,8 @@ extern PyTypeObject executor_core_type;
 
 struct executor {
 	PyObject_HEAD struct work_queue *queue; /* I  NULL until __init__ */
+	enum work_priority priority;            /* I  of what is submitted here */
+	bool is_view;                           /* I  the queue is another executor's */
 };
 
 /* Whether it takes work; else the exception is set. */

@@ -3,6 +3,8 @@
  */
 #include "sched/idle.h"
 
+#include <sched.h>
+
 #include "base/check.h"
 #include "base/tracepoint.h"
 
@@ -14,6 +16,7 @@ void idle_init(struct idle *idle)
 	atomic_init(&idle->source, NULL);
 	atomic_init(&idle->in_source, 0);
 	atomic_init(&idle->wakes, 0);
+	atomic_init(&idle->waker_cpu, -1);
 }
 
 bool idle_begin_search(struct idle *idle, uint32_t searchers_max)
@@ -33,7 +36,7 @@ bool idle_end_search(struct idle *idle)
 	uint64_t before = fetch_sub_seq_cst(&idle->word, IDLE_ONE_SEARCHING);
 
 	FILAR_CHECK(IDLE_SEARCHING(before) > 0);
-	return IDLE_SEARCHING(before) == 1;
+	return IDLE_SEARCHING(before) == 1 && IDLE_SLEEPING(before) > IDLE_GRANTED(before);
 }
 
 uint32_t idle_prepare_sleep(struct idle *idle, bool was_searching)
@@ -64,6 +67,19 @@ static uint32_t mask_of(uint32_t index)
 	return UINT32_C(1) << index % 32;
 }
 
+/* Woken on the submitter's own CPU, this worker has driven it out, and would do so again after the
+ * next call: so that one goes on first, and submits what else it has. */
+static void let_waker_go_on(struct idle *idle)
+{
+	int32_t cpu = load_relaxed(&idle->waker_cpu);
+
+	if (cpu < 0)
+		return;
+	store_relaxed(&idle->waker_cpu, -1);
+	if (cpu == sched_getcpu())
+		sched_yield();
+}
+
 void idle_sleep_until(
 	struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index, bool keeper)
 {
@@ -77,6 +93,7 @@ void idle_sleep_until(
 	/* A signal or a failed futex call is as good as a wake: the worker looks and comes back. */
 	(void)eventcount_commit_wait_masked_until(
 		&idle->sleepers, ticket, deadline_ns, mask_of(index));
+	let_waker_go_on(idle);
 }
 
 void idle_cancel_sleep(struct idle *idle)
@@ -112,14 +129,31 @@ void idle_wake_worker(struct idle *idle, uint32_t index)
 		interrupt_source(idle);
 }
 
-void idle_wake_one_slow(struct idle *idle, uint64_t word)
+static bool grant(struct idle *idle, uint64_t word)
 {
 	do {
 		if (IDLE_SEARCHING(word) > 0 || IDLE_SLEEPING(word) <= IDLE_GRANTED(word))
-			return;
+			return false;
 	} while (!cas_seq_cst(&idle->word, &word, word + IDLE_ONE_GRANTED + IDLE_ONE_SEARCHING));
 	fetch_add_relaxed(&idle->wakes, 1);
 	TRACE(TRACE_WORKER_NOTIFY, TRACE_ADDRESS(idle), 0, 0);
+	return true;
+}
+
+bool idle_grant_one_slow(struct idle *idle, uint64_t word)
+{
+	/* Who sleeps in a source is not woken by an address. */
+	FILAR_ASSERT(load_relaxed(&idle->source) == NULL);
+	if (!grant(idle, word))
+		return false;
+	store_relaxed(&idle->waker_cpu, sched_getcpu());
+	return eventcount_announce(&idle->sleepers);
+}
+
+void idle_wake_one_slow(struct idle *idle, uint64_t word)
+{
+	if (!grant(idle, word))
+		return;
 	/* U2: seq_cst, after the epoch was changed (E4).  Pairs with U1. */
 	if (!eventcount_notify_one(&idle->sleepers) && load_seq_cst(&idle->in_source) != 0)
 		interrupt_source(idle);

@@ -34,13 +34,16 @@ struct idle {
 	_Atomic(struct idle_source *) source; /* A  where the keeper waits; NULL: none */
 	_Atomic uint32_t in_source; /* A  index + 1 of the one that waits there, or is about to */
 	_Atomic uint64_t wakes;     /* A  for statistics */
+	_Atomic int32_t
+		waker_cpu; /* A  where a submitter was when it granted; -1: nowhere; a hint */
 };
 
 void idle_init(struct idle *idle);
 
 /* running -> searching, unless `searchers_max` do already. */
 bool idle_begin_search(struct idle *idle, uint32_t searchers_max);
-/* searching -> running.  True for the last one: it looks for more work and wakes another for it. */
+/* searching -> running.  True for the last one, if somebody sleeps who could be woken: it looks for
+ * more work and wakes another for it. */
 FILAR_MUST_USE bool idle_end_search(struct idle *idle);
 
 /* running or searching -> sleeping, still awake: the caller now looks once more for work, and then
@@ -78,6 +81,19 @@ static FILAR_ALWAYS_INLINE void idle_wake_one(struct idle *idle)
 
 	if (IDLE_SEARCHING(word) == 0 && IDLE_SLEEPING(word) > IDLE_GRANTED(word))
 		idle_wake_one_slow(idle, word);
+}
+
+/* The same, by one who still holds the lock under which the work was published, and under which
+ * those look who are about to sleep: does not write to the word either.  True: once the lock is let
+ * go of, eventcount_wake_announced() is to follow. */
+bool idle_grant_one_slow(struct idle *idle, uint64_t word);
+static FILAR_ALWAYS_INLINE bool idle_grant_one_locked(struct idle *idle)
+{
+	/* I2, by a relaxed load: the lock orders it. */
+	uint64_t word = load_relaxed(&idle->word);
+
+	return IDLE_SEARCHING(word) == 0 && IDLE_SLEEPING(word) > IDLE_GRANTED(word) &&
+	       idle_grant_one_slow(idle, word);
 }
 
 /* The same, after the work was published by a seq_cst store or read-modify-write to a place where

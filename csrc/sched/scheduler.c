@@ -279,6 +279,7 @@ static void init_parts(struct scheduler *scheduler, const struct scheduler_optio
 	scheduler->preempt = options->preempt_ns > 0 ? options->preempt : NULL;
 	scheduler->find = options->find;
 	scheduler->has_more = options->has_more;
+	scheduler->peek = options->peek;
 	scheduler->rests = options->rests;
 	scheduler->stack_bytes = options->stack_bytes;
 	store_relaxed(

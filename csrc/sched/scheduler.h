@@ -45,10 +45,11 @@ struct scheduler_options {
 	void (*quiet)(struct scheduler *scheduler);
 	/* For a layer with queues of its own (README.md, "Queues of the layer above"); NULL: none.
 	 * find: the next piece of work from them; has_more: whether they hold any for this worker;
-	 * rests: before and after a worker rests because it is one too many; it must not keep what
+	 * peek: a guess at it, cheap enough to be asked again and again; rests: before and after a worker rests because it is one too many; it must not keep what
 	 * only it would find. */
 	struct work *(*find)(struct worker *worker);
 	bool (*has_more)(struct worker *worker);
+	bool (*peek)(struct worker *worker);
 	void (*rests)(struct worker *worker, bool begins);
 	uint32_t working;   /* of the workers, how many are started and work; 0: all */
 	size_t stack_bytes; /* of the workers' kernel threads; 0: the process's default */
@@ -67,6 +68,7 @@ struct scheduler {
 	void (*quiet)(struct scheduler *scheduler);                /* I */
 	struct work *(*find)(struct worker *worker);               /* I */
 	bool (*has_more)(struct worker *worker);                   /* I */
+	bool (*peek)(struct worker *worker);                       /* I */
 	void (*rests)(struct worker *worker, bool begins);         /* I */
 	void (*preempt)(struct worker *worker);                    /* I  NULL: the signal */
 	struct mailbox mailbox;

@@ -300,7 +300,7 @@ static void pause_until_submitted(struct worker *worker)
 	for (uint32_t i = 0; i < SEARCH_PAUSES && !mailbox_is_full(&scheduler->mailbox) &&
 			     inject_count(&scheduler->inject) == 0;
 		i++) {
-		if (scheduler->has_more != NULL && scheduler->has_more(worker))
+		if (scheduler->peek != NULL && scheduler->peek(worker))
 			return;
 		cpu_pause();
 	}

@@ -50,16 +50,27 @@ enum filar_status eventcount_commit_wait_until(
 	return eventcount_commit_wait_masked_until(eventcount, ticket, deadline_ns, EVERYBODY);
 }
 
-/* Who sleeps already and is not meant sleeps on with an old ticket; the next notify may wake it. */
-static int notify(struct eventcount *eventcount, int count, uint32_t mask)
+bool eventcount_announce(struct eventcount *eventcount)
 {
 	/* E3: an RMW, not a load: it orders the caller's change (any order, even a plain store
 	 * under a release) before the look at `waiters`.  Pairs with E1. */
 	if (FILAR_LIKELY(fetch_add_seq_cst(&eventcount->waiters, 0) == 0))
-		return 0;
+		return false;
 	/* E4: release; pairs with E2. */
 	fetch_add_seq_cst(&eventcount->epoch, 1);
-	return futex_wake_masked(&eventcount->epoch, count, mask);
+	return true;
+}
+
+void eventcount_wake_announced(struct eventcount *eventcount, bool all)
+{
+	(void)futex_wake_masked(&eventcount->epoch, all ? INT_MAX : 1, EVERYBODY);
+}
+
+/* Who sleeps already and is not meant sleeps on with an old ticket; the next notify may wake it. */
+static int notify(struct eventcount *eventcount, int count, uint32_t mask)
+{
+	return eventcount_announce(eventcount) ? futex_wake_masked(&eventcount->epoch, count, mask)
+					       : 0;
 }
 
 bool eventcount_notify_one(struct eventcount *eventcount)

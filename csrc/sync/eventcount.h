@@ -40,5 +40,10 @@ enum filar_status eventcount_commit_wait_masked_until(
 	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns, uint32_t mask);
 void eventcount_notify_masked(struct eventcount *eventcount, uint32_t mask);
 void eventcount_notify_all(struct eventcount *eventcount);
+/* A notify in two halves, for those who change the state under a lock and let go of it in between,
+ * so that who is woken does not run into it.  announce: true if the second half is to follow; it
+ * only wakes an address, so the eventcount may be gone by then. */
+FILAR_MUST_USE bool eventcount_announce(struct eventcount *eventcount);
+void eventcount_wake_announced(struct eventcount *eventcount, bool all);
 
 #endif

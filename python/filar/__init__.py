@@ -6,6 +6,7 @@
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.Lock(), RLock, Condition, ...     what threads wait for, with the shapes of `threading` and `queue`
     filar.Channel(16), filar.select(...)    items from sender to receiver, and waiting for the first of several
+    with filar.trace() as t: ...            what ran where, who waited, who woke whom; t.plot(), t.to_perfetto(path)
     filar.wait_readable(fd), ...            until a file descriptor is ready, without holding up other green threads
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
@@ -136,6 +137,7 @@ __all__ = [
     "spawn",
     "timeout",
     "topology",
+    "trace",
     "wait_fd",
     "wait_readable",
     "wait_writable",
@@ -146,13 +148,18 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "pool", "report"):
+    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "pool", "report", "watching"):
         return importlib.import_module(f"filar.{name}")
     if name == "ThreadPoolExecutor":
         from filar.pool import ThreadPoolExecutor
 
         globals()[name] = ThreadPoolExecutor
         return ThreadPoolExecutor
+    if name == "trace":
+        from filar.watching import trace
+
+        globals()[name] = trace
+        return trace
     if name == "__version__":
         globals()[name] = found = _version()
         return found

@@ -16,12 +16,14 @@ from filar.errors import BY_STATUS, CancelledError, FilarError, ShutDown, System
 
 __all__ = [
     "FOREVER",
+    "LOOP_DEFAULTS",
     "Selected",
     "check",
     "error_for",
     "extension",
     "ffi",
     "lib",
+    "loop_options",
     "now_ns",
     "pool_types",
     "text",
@@ -54,9 +56,24 @@ def error_for(status: int, detail: str | None = None) -> FilarError | CancelledE
 
 
 def check(status: int) -> None:
-    """Raises what a failed call reported."""
-    if status != lib.FILAR_OK:
-        raise error_for(status)
+    """Raises what a failed call reported, or what a signal handler raised during it."""
+    if status == lib.FILAR_OK:
+        return
+    if status == lib.FILAR_INTERRUPTED:
+        extension.raise_interrupt()
+    raise error_for(status)
+
+
+def loop_options() -> Any:
+    """`filar_loop_options` with the defaults; the loop runs Python's signal handlers between pieces."""
+    options = ffi.new("filar_loop_options *")
+    lib.filar_loop_options_init(options)
+    options.interrupted = ffi.addressof(lib, "filar_py_interrupted")
+    return options
+
+
+# For loops without wishes: never written to.
+LOOP_DEFAULTS = loop_options()
 
 
 def wait(call: Callable[[int], int], timeout: float | None) -> bool:

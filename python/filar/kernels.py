@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from filar._lib import check, ffi, lib
+from filar._lib import LOOP_DEFAULTS, check, ffi, lib
 from filar.errors import InvalidArgumentError
 
 __all__ = [
@@ -88,7 +88,7 @@ def _run(pool: Any, name: str, n: int, ctx: Any) -> None:
         getattr(lib, f"filar_kernel_{name}")(0, n, ctx)
     else:
         body = ffi.addressof(lib, f"filar_kernel_{name}")
-        check(lib.filar_parallel_for(handle, ffi.NULL, 0, n, body, ctx))
+        check(lib.filar_parallel_for(handle, LOOP_DEFAULTS, 0, n, body, ctx))
 
 
 # ---- vectors and matrices --------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def axpy(a: float, x: np.ndarray, y: np.ndarray, pool: Any = None) -> np.ndarray
 def sum(x: np.ndarray, pool: Any = None) -> float:
     """The sum of a one-dimensional float64 array, the same to the last bit for any number of workers."""
     result = ffi.new("double *")
-    check(lib.filar_sum(_pool(pool), ffi.NULL, _array(x, np.float64, 1, "x"), x.size, result))
+    check(lib.filar_sum(_pool(pool), LOOP_DEFAULTS, _array(x, np.float64, 1, "x"), x.size, result))
     return float(result[0])
 
 
@@ -116,7 +116,7 @@ def dot(x: np.ndarray, y: np.ndarray, pool: Any = None) -> float:
     _same_shape(x, y, "x and y")
     result = ffi.new("double *")
     pointers = _array(x, np.float64, 1, "x"), _array(y, np.float64, 1, "y")
-    check(lib.filar_dot(_pool(pool), ffi.NULL, *pointers, x.size, result))
+    check(lib.filar_dot(_pool(pool), LOOP_DEFAULTS, *pointers, x.size, result))
     return float(result[0])
 
 
@@ -219,14 +219,14 @@ def histogram(data: np.ndarray, kind: str = "private", pool: Any = None) -> np.n
 def sieve(count: int, pool: Any = None) -> np.ndarray:
     """A bool array: whether i is prime, for 0 <= i < count."""
     found = np.empty(_number(count, "count", 0), np.uint8)
-    check(lib.filar_sieve(_pool(pool), ffi.NULL, _array(found, np.uint8, 1, "result", writes=True), found.size))
+    check(lib.filar_sieve(_pool(pool), LOOP_DEFAULTS, _array(found, np.uint8, 1, "result", writes=True), found.size))
     return found.view(np.bool_)
 
 
 def nqueens(n: int, pool: Any = None) -> int:
     """In how many ways `n` (1 to 16) queens stand on a board of n x n."""
     result = ffi.new("int64_t *")
-    check(lib.filar_nqueens(_pool(pool), ffi.NULL, _number(n, "n", 1, 16), result))
+    check(lib.filar_nqueens(_pool(pool), LOOP_DEFAULTS, _number(n, "n", 1, 16), result))
     return int(result[0])
 
 

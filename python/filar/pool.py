@@ -195,6 +195,7 @@ def _worker(executor_reference: "weakref.ref[ThreadPoolExecutor]", setup: _Setup
 # ---- arguments -------------------------------------------------------------------------------------------------
 
 _WHEN_FULL = {"block": 0, "reject": 1, "run": 2}
+_PRIORITIES = {"normal": 0, "high": 1, "low": 2}
 _CONTEXTS: dict[str | None, int] = {None: 0, "copy": 1, "empty": 2}
 
 
@@ -255,6 +256,31 @@ def _results(job: Any) -> Iterator[Any]:
         yield from job
     finally:
         job.cancel()
+
+
+def _map(
+    executor: Any,
+    pool: "ThreadPoolExecutor",
+    fn: Callable[..., _T],
+    iterables: tuple[Iterable[Any], ...],
+    timeout: float | None,
+    options: dict[str, Any],
+    priority: int = 0,
+) -> Iterator[_T]:
+    """For the pool itself or a view of it."""
+    inherited = (
+        set(options) - {"chunksize"}  # buffersize, or what the standard map refuses
+        or pool._limit  # each call is to be admitted by itself
+        or not iterables
+        or type(pool).submit is not ThreadPoolExecutor.submit
+        or sys.version_info >= (3, 15)  # its iterator goes on after an exception
+    )
+    if inherited:
+        return futures.Executor.map(executor, fn, *iterables, timeout=timeout, **options)
+    spread = len(iterables) > 1
+    job = _types["MapJob"](pool._work_queue, fn, timeout, spread, priority)
+    job.extend(executor, zip(*iterables, strict=False) if spread else iterables[0])
+    return _results(job)
 
 
 # Below so many elements of the result starting a piece costs more than it saves.
@@ -391,19 +417,16 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
         `chunksize` is ignored, `buffersize` (from 3.14 on) is that of the running Python. Blocks only while the
         iterables do; the iterator blocks until the next result is there.
         """
-        inherited = (
-            set(options) - {"chunksize"}  # buffersize, or what the standard map refuses
-            or self._limit  # each call is to be admitted by itself
-            or not iterables
-            or type(self).submit is not ThreadPoolExecutor.submit
-            or sys.version_info >= (3, 15)  # its iterator goes on after an exception
-        )
-        if inherited:
-            return super().map(fn, *iterables, timeout=timeout, **options)
-        spread = len(iterables) > 1
-        job = _types["MapJob"](self._work_queue, fn, timeout, spread)
-        job.extend(self, zip(*iterables, strict=False) if spread else iterables[0])
-        return _results(job)
+        return _map(self, self, fn, iterables, timeout, options)
+
+    def at_priority(self, priority: str) -> futures.Executor:
+        """This pool as an executor whose calls go before ("high") or after ("low") the others that wait.
+
+        `submit()` and `map()` are those of an executor, and it can be given to whatever takes one
+        (`loop.run_in_executor`). Calls that run are not interrupted, and now and then a call of the lowest priority is
+        taken first, so that none waits for ever. `shutdown()` is the pool's.
+        """
+        return _View(self, _choice(priority, _PRIORITIES, "priority"))
 
     # ---- native work ----
 
@@ -527,3 +550,22 @@ class ThreadPoolExecutor(_ExecutorCore, futures.ThreadPoolExecutor):
             names = ", ".join(worker.name for worker in stuck)
             stacks = "\n".join(f"{worker.name}:\n{worker.stack}" for worker in stuck)
             raise StuckError(f"after {timeout} s still in a call: {names}\n{stacks}", stuck)
+
+
+class _View(_ExecutorCore, futures.Executor):
+    """See `ThreadPoolExecutor.at_priority()`; keeps the pool alive."""
+
+    def __init__(self, pool: ThreadPoolExecutor, priority: int) -> None:
+        self._pool, self._priority = pool, priority
+        self._share(pool, priority)
+
+    def map(
+        self, fn: Callable[..., _T], *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+    ) -> Iterator[_T]:
+        return _map(self, self._pool, fn, iterables, timeout, options, self._priority)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+    def _spawn(self) -> None:
+        self._pool._spawn()

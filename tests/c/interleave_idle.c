@@ -418,8 +418,8 @@ TEST(a_look_or_an_order_that_is_missing_is_found)
 		{ "pinned_was_sent", WEAKEN_BLIND, "P4", a_letter_for_one_of_two_workers },
 		{ "pinned_begin_sleep", WEAKEN_ORDER, "P3", a_letter_for_one_of_two_workers },
 		{ "eventcount_prepare_wait", WEAKEN_ORDER, "E1", a_flag_and_a_notify },
-		{ "notify", WEAKEN_FENCE, "E3", a_flag_and_a_notify },
-		{ "notify", WEAKEN_ORDER, "E4", a_flag_and_a_notify },
+		{ "eventcount_announce", WEAKEN_FENCE, "E3", a_flag_and_a_notify },
+		{ "eventcount_announce", WEAKEN_ORDER, "E4", a_flag_and_a_notify },
 	};
 
 	check_mutants(mutants, FILAR_COUNT_OF(mutants));

@@ -85,6 +85,78 @@ static void submit_each(filar_pool *pool)
 	CHECK_EQ(filar_waitgroup_destroy(group), FILAR_OK);
 }
 
+enum { PRODUCERS = 3, PRODUCED = 2000 };
+
+struct producer {
+	filar_pool *pool;
+	filar_waitgroup *group;
+	struct produced {
+		struct producer *by;
+		int runs;
+	} calls[PRODUCED];
+	int begun; /* by the only worker */
+};
+
+static void run_produced(void *argument)
+{
+	struct produced *call = argument;
+
+	CHECK_EQ(++call->runs, 1);
+	call->by->begun++;
+}
+
+static void *produce(void *argument)
+{
+	struct producer *self = argument;
+	filar_submit_options how = in_group(self->group);
+
+	for (int i = 0; i < PRODUCED; i++) {
+		self->calls[i] = (struct produced){ self, 0 };
+		CHECK_EQ(filar_pool_submit(self->pool, &how, run_produced, &self->calls[i]),
+			FILAR_OK);
+	}
+	return NULL;
+}
+
+static atomic_bool gate_is_open;
+
+static void wait_at_the_gate(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&gate_is_open))
+		sched_yield();
+}
+
+/* Once while the worker is busy, so that the calls stand in many blocks, and once while it runs. */
+TEST(one_worker_runs_all_calls_of_several_threads_once)
+{
+	static struct producer producers[PRODUCERS];
+	filar_pool *pool = start_with(1, FILAR_POOL_STEALING);
+	filar_waitgroup *group = new_group();
+	filar_submit_options how = in_group(group);
+
+	for (int round = 0; round < 2; round++) {
+		pthread_t threads[PRODUCERS];
+
+		atomic_store(&gate_is_open, round > 0);
+		CHECK_EQ(filar_pool_submit(pool, &how, wait_at_the_gate, NULL), FILAR_OK);
+		for (int i = 0; i < PRODUCERS; i++) {
+			producers[i].pool = pool;
+			producers[i].group = group;
+			producers[i].begun = 0;
+			CHECK_EQ(pthread_create(&threads[i], NULL, produce, &producers[i]), 0);
+		}
+		for (int i = 0; i < PRODUCERS; i++)
+			CHECK_EQ(pthread_join(threads[i], NULL), 0);
+		atomic_store(&gate_is_open, true);
+		CHECK_EQ(filar_pool_wait_until(pool, group, FILAR_FOREVER), FILAR_OK);
+		for (int i = 0; i < PRODUCERS; i++)
+			CHECK_EQ(producers[i].begun, PRODUCED);
+	}
+	CHECK_EQ(filar_waitgroup_destroy(group), FILAR_OK);
+	stop(pool);
+}
+
 TEST(every_call_is_run_once_in_every_kind_of_pool)
 {
 	for_each_kind(submit_each);
@@ -497,6 +569,140 @@ TEST(a_cancelled_loop_stops)
 			break;
 		CHECK_EQ(status, FILAR_OK);
 	}
+	stop(pool);
+}
+
+struct busy {
+	atomic_bool asked; /* the caller was asked whether it was interrupted */
+	atomic_int done;
+	bool answer;
+};
+
+static bool ask(void *argument)
+{
+	struct busy *busy = argument;
+
+	atomic_store(&busy->asked, true);
+	return busy->answer;
+}
+
+/* A step lasts some time until the caller was asked, and none after that. */
+static void be_busy(int64_t begin, int64_t end, void *ctx)
+{
+	struct busy *busy = ctx;
+
+	for (int64_t i = begin; i < end; i++) {
+		int64_t until_ns = filar_now_ns() + 100000;
+
+		while (!atomic_load(&busy->asked) && filar_now_ns() < until_ns)
+			continue;
+		atomic_fetch_add(&busy->done, 1);
+	}
+}
+
+/* By the caller only, between pieces: with steps that take time until it is asked, no loop of
+ * these lengths ends before. */
+TEST(a_loop_asks_whether_its_caller_was_interrupted)
+{
+	enum { MANY = 20000 };
+
+	for (uint32_t workers = 1; workers <= 2; workers++) {
+		filar_pool *pool = start_with(workers, FILAR_POOL_STEALING);
+
+		for (int32_t schedule = 0; schedule <= FILAR_SCHEDULE_DYNAMIC; schedule++) {
+			struct busy busy = { .answer = true };
+			filar_loop_options how;
+
+			filar_loop_options_init(&how);
+			how.schedule = schedule;
+			how.grain = schedule == FILAR_SCHEDULE_STATIC ? 8 : 0;
+			how.interrupted = ask;
+			how.interrupted_argument = &busy;
+			CHECK_EQ(filar_parallel_for(pool, &how, 0, MANY, be_busy, &busy),
+				FILAR_INTERRUPTED);
+			CHECK(atomic_load(&busy.done) < MANY);
+			busy.answer = false;
+			atomic_store(&busy.asked, false);
+			atomic_store(&busy.done, 0);
+			CHECK_EQ(filar_parallel_for(pool, &how, 0, MANY, be_busy, &busy), FILAR_OK);
+			CHECK(atomic_load(&busy.asked));
+			CHECK_EQ(atomic_load(&busy.done), MANY);
+		}
+		stop(pool);
+	}
+}
+
+static atomic_bool helper_waits, may_end;
+
+/* The first half runs on the caller; the other one, on a helper, lasts until the caller, which
+ * waits for it, has been asked. */
+static bool ask_and_let_go(void *argument)
+{
+	atomic_store(&may_end, true);
+	return ask(argument);
+}
+
+static void wait_in_a_helper(int64_t begin, int64_t end, void *ctx)
+{
+	(void)end;
+	(void)ctx;
+	if (begin == 0) {
+		while (!atomic_load(&helper_waits))
+			sched_yield();
+		return;
+	}
+	atomic_store(&helper_waits, true);
+	while (!atomic_load(&may_end))
+		sched_yield();
+}
+
+TEST(a_caller_that_waits_for_helpers_is_asked_too)
+{
+	filar_pool *pool = start_with(2, FILAR_POOL_STEALING);
+	struct busy busy = { .answer = true };
+	filar_loop_options how;
+
+	filar_loop_options_init(&how);
+	how.schedule = FILAR_SCHEDULE_STATIC;
+	how.interrupted = ask_and_let_go;
+	how.interrupted_argument = &busy;
+	CHECK_EQ(filar_parallel_for(pool, &how, 0, 2, wait_in_a_helper, NULL), FILAR_INTERRUPTED);
+	stop(pool);
+}
+
+static uint64_t loops_that_called(filar_pool *pool)
+{
+	filar_pool_stats stats;
+
+	CHECK_EQ(filar_pool_read_stats(pool, &stats), FILAR_OK);
+	return stats.loops;
+}
+
+static void do_nothing(int64_t begin, int64_t end, void *ctx)
+{
+	(void)begin;
+	(void)end;
+	(void)ctx;
+}
+
+/* The first one calls for help, since nothing is known of it.  One that was interrupted for long
+ * may call once more; not for ever. */
+TEST(a_loop_of_few_steps_that_was_short_stays_with_its_caller)
+{
+	filar_pool *pool = start_with(2, FILAR_POOL_STEALING);
+	uint64_t before;
+	int tries = 0, alone = 0;
+
+	while (alone < 10 && tries++ < 10000) {
+		before = loops_that_called(pool);
+		CHECK_EQ(filar_parallel_for(pool, NULL, 0, 16, do_nothing, &count), FILAR_OK);
+		alone = loops_that_called(pool) == before ? alone + 1 : 0;
+	}
+	CHECK_EQ(alone, 10);
+	/* Another context is another loop. */
+	before = loops_that_called(pool);
+	CHECK_EQ(filar_parallel_for(pool, NULL, 0, 16, do_nothing, &before), FILAR_OK);
+	CHECK_EQ(loops_that_called(pool), before + 1);
 	stop(pool);
 }
 

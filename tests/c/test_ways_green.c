@@ -218,6 +218,25 @@ TEST(absurd_parameters_are_refused_with_a_sentence)
 	CHECK_EQ(RUN("n1-share", 1, 0).status, FILAR_INVALID);
 }
 
+TEST(watching_is_measured_with_and_without_a_trace)
+{
+	struct once off = RUN("trace-yield", 300, 2, 1, -1, 0),
+		    on = RUN("trace-yield", 300, 2, 1, -1, 1);
+
+	check_time(&off);
+	check_time(&on);
+	CHECK(isnan(off.values[5]));
+	CHECK(on.values[5] >= 2); /* each yield is a yield and a run */
+	on = RUN("trace-spawn", 20, 1, 0, 1);
+	check_time(&on);
+	CHECK(on.values[1] >= 3); /* spawn, run, end */
+	on = RUN("trace-park", 100, 2, 0, 1);
+	check_time(&on);
+	CHECK(on.values[1] >= 3); /* wake, run, park */
+	check_time(&(struct once){ .values = { RUN("trace-record", 1000, 1).values[0] } });
+	check_ok(&(struct once){ .values = { RUN("trace-record", 1000, 0).values[0] } });
+}
+
 TEST(cancelling_ends_a_long_sample)
 {
 	static const struct {

@@ -321,3 +321,31 @@ def test_two_claims_have_two_sentences():
 def test_tiled_samples_are_as_wide_as_they_look():
     interval = stats.median_interval(wide("a", "m", 1, 2).samples)
     assert (interval.lo, interval.hi) == (1, 2)
+
+
+# ---- cut short ----
+
+
+@pytest.mark.parametrize(
+    ("name", "variants", "metric"),
+    [
+        ("kthread-create", ["default", "one core"], "create+join"),
+        ("thread-reuse", ["create, hot", "reuse on one core, hot"], "round trip"),
+        ("green-switch", ["green yield, 2 ready", "kernel threads, futex"], "one way"),
+        ("green-spawn", ["green, one at a time", "kernel, one at a time"], "create+join"),
+        ("mutex-cost", ["pthread, uncontended", "plain, uncontended"], "per operation"),
+        ("kthread-switch", ["futex, one core", "swapcontext, one thread"], "one way"),
+        ("process-create", ["fork, as it is", "thread, as it is"], "create+join"),
+        ("waiters", ["1,000 green threads", "1,000 kernel threads"], "wall"),
+        ("floors", ["system call", "clock reading"], "per call"),
+    ],
+)
+def test_too_few_rounds_are_not_called_missing(name, variants, metric):
+    judge = lab.find(name).judge
+    few = judge(Rows(row(variant, metric, 1000.0, n=3, tasks=1_000) for variant in variants))
+    assert few.word == UNDECIDED
+    assert "too few rounds: 3 samples" in few.reason
+    missing = judge(Rows([row(variants[1], metric, 1000.0, tasks=1_000)]))
+    assert missing.word == UNDECIDED
+    assert "not" in missing.reason
+    assert "too few" not in missing.reason

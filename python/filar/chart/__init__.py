@@ -11,6 +11,7 @@ from .base import Badge, Chart
 from .curves import Cdf, Lifetimes, Lines, Marked, Part, Samples, Series, Stack, Survival
 from .matrix import Bracket, Heatmap
 from .rows import (
+    Arrow,
     Bars,
     BarSeries,
     Dot,
@@ -27,6 +28,7 @@ from .scale import format_quantity
 from .text import text_width
 
 __all__ = [
+    "Arrow",
     "Badge",
     "BarSeries",
     "Bars",

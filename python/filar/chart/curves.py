@@ -36,6 +36,7 @@ class Series:
 
     dashed    draws a model: dashes, no markers, in quiet ink
     whiskers  shows the interval as whiskers instead of a band
+    steps     y holds until the next x: a staircase without markers; give it at most some hundred
     """
 
     label: str
@@ -45,6 +46,7 @@ class Series:
     hi: Numbers | None = None
     dashed: bool = False
     whiskers: bool = False
+    steps: bool = False
 
     def __post_init__(self) -> None:
         same_length(f"series {self.label!r}", x=self.x, y=self.y, lo=self.lo, hi=self.hi)
@@ -125,9 +127,9 @@ class Lines(Chart):
                 continue
             if one.lo is not None and one.hi is not None:
                 bands += _interval(one, px, y, ink)
-            tx, ty = thin(px, py)
+            tx, ty = (np.repeat(px, 2)[1:], np.repeat(py, 2)[:-1]) if one.steps else thin(px, py)
             lines.append(Path(tx, ty, ink, dash, 1.6 if one.dashed else 1.9))
-            if marker and seen.sum() <= 60:
+            if marker and not one.steps and seen.sum() <= 60:
                 dots.append(Points(px, py, ink, marker, 3.4, title=one.label))
             else:
                 marker = ""

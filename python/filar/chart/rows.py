@@ -437,6 +437,17 @@ class Interval:
     category: str = ""
 
 
+@dataclass(frozen=True)
+class Arrow:
+    """From one row of a Gantt at a time to another row at a time, such as a wake-up from waker to woken."""
+
+    from_row: str
+    start: float
+    to_row: str
+    end: float
+    title: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gantt(Chart):
     """Who ran where and when: a row per core or thread, an interval per stretch, coloured by category.
@@ -446,7 +457,9 @@ class Gantt(Chart):
     categories  the order of the legend and its colours; empty takes it from the intervals
     heights     how tall a category's bars are, 0 .. 1; up to four differ unless given, so that states can be
                 told apart without colour; with more all are tall, and named inside where there is room
+    inks        the ink of a category ("c0" to "c6"), so that it is the same in several pictures; else by its place
     grid        draws a line every so much time, such as a tick of 4 ms
+    arrows      over the bars; rows that are not shown have none
     """
 
     intervals: Sequence[Interval]
@@ -455,7 +468,9 @@ class Gantt(Chart):
     categories: Sequence[str] = ()
     unit: str = "ns"
     heights: Mapping[str, float] = field(default_factory=dict)
+    inks: Mapping[str, str] = field(default_factory=dict)
     grid: float = NAN
+    arrows: Sequence[Arrow] = ()
 
     def __post_init__(self) -> None:
         if self.groups:
@@ -481,6 +496,7 @@ class Gantt(Chart):
             places[name] = stack.add(name)
         usual = (1.0, 0.5, 0.75, 0.25) if len(kinds) <= 4 else (1.0,) * len(kinds)
         heights = {kind: 16 * self.heights.get(kind, usual[k]) for k, kind in enumerate(kinds)}
+        inks = {kind: self.inks.get(kind, series_ink(k)) for k, kind in enumerate(kinds)}
         marks: list[Mark] = []
         count = int((high - low) / self.grid) if self.grid > 0 else 0
         if 0 < count <= 200:
@@ -499,9 +515,9 @@ class Gantt(Chart):
             length = format_quantity(one.end - one.start, self.unit)
             tip = f"{one.row}: {one.category} {length}".replace("  ", " ")
             sides = (one.start, one.end, row.at - half, row.at + half)
-            marks.append(Box(*sides, series_ink(k), gap=1, title=tip, label=one.category))
-        inks = {kind: series_ink(k) for k, kind in enumerate(kinds) if kind}
-        keys = [Key(kind, ink, "box", size=heights[kind] / 16) for kind, ink in inks.items()]
+            marks.append(Box(*sides, inks[one.category], gap=1, title=tip, label=one.category))
+        marks += self._arrow_marks(places)
+        keys = [Key(kind, inks[kind], "box", size=heights[kind] / 16) for kind in kinds if kind]
         busy = {kind: sum(i.end - i.start for i in good if i.category == kind) for kind in kinds}
         most = max(busy, key=lambda kind: busy[kind])
         return Figure(
@@ -517,6 +533,21 @@ class Gantt(Chart):
             x_grid=not 0 < count <= 200,
             row_lines=True,
         )
+
+    def _arrow_marks(self, places: Mapping[str, Row]) -> list[Mark]:
+        """A thin line from row to row, with a head that points to where it ends."""
+        marks: list[Mark] = []
+        for arrow in self.arrows:
+            one, other = places.get(arrow.from_row), places.get(arrow.to_row)
+            if one is None or other is None or one is other:
+                continue
+            down = other.at > one.at
+            edge = other.at + (-9 if down else 9)
+            marks.append(Rule(arrow.start, one.at, arrow.end, edge, "muted", 0.9))
+            tip = f"{arrow.from_row} to {arrow.to_row}: {arrow.title}".rstrip(": ")
+            head = (np.array([arrow.end]), np.array([float(edge)]))
+            marks.append(Points(*head, "muted", "down" if down else "triangle", 3.0, title=tip))
+        return marks
 
 
 def _joined(intervals: Sequence[Interval], sliver: float) -> list[Interval]:

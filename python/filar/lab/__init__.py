@@ -23,6 +23,7 @@ from filar.lab import (
     speedups,
     switching,
     timers,
+    watched,
 )
 from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
@@ -65,5 +66,6 @@ __all__ = [
     "speedups",
     "switching",
     "timers",
+    "watched",
     "ways",
 ]

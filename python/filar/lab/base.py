@@ -53,6 +53,7 @@ __all__ = [
     "experiments",
     "fact_text",
     "paired",
+    "undecided",
 ]
 
 # The order in which lists and the report tell the story.
@@ -210,6 +211,19 @@ def paired(a: Row, b: Row) -> tuple[NDArray[np.int64], NDArray[np.float64], NDAr
     """The rounds that both rows have, and the samples of each in them."""
     rounds, mine, theirs = np.intersect1d(a.round_numbers, b.round_numbers, return_indices=True)
     return rounds, a.samples[mine], b.samples[theirs]
+
+
+def undecided(told: str, rows: Iterable[Row], needed: int = stats.N_MIN) -> Verdict:
+    """The verdict of a judge that lacks rows: `told`, which says what is missing, or that there were too few rounds.
+
+    `rows` are those that it looked among. One that is there with fewer than `needed` samples was measured, and cut
+    short.
+    """
+    few = min((row for row in rows if row.n < needed), key=lambda row: row.n, default=None)
+    if few is None:
+        return Verdict(UNDECIDED, told)
+    count = "1 sample" if few.n == 1 else f"{few.n} samples"
+    return Verdict(UNDECIDED, f"there were too few rounds: {count} of {few.variant}, and {needed} are needed")
 
 
 class Rows:

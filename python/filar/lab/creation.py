@@ -25,6 +25,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
@@ -87,7 +88,7 @@ class KthreadCreate(Experiment):
         low, high = 9_000 / 2, 20_000 * 2
         default, near = rows.find("default", "create+join"), rows.find("one core", "create+join")
         if default is None or default.n < N_MIN:
-            return Verdict(UNDECIDED, "the default variant was not measured")
+            return undecided("the default variant was not measured", rows.of_metric("create+join"))
         reason = f"create and join take {_with_interval(default)} unpinned"
         elsewhere = rows.find("default", "on another core")
         if elsewhere is not None:
@@ -248,7 +249,7 @@ class ThreadReuse(Experiment):
                     first.setdefault(where, told)
                     last[where] = told
         if not near:
-            return Verdict(UNDECIDED, "reuse and creation were not both measured")
+            return undecided("reuse and creation were not both measured", rows.of_metric("round trip"))
         parts = dict.fromkeys([*first.values(), *list(last.values())[-1:]])
         reason = "handing over costs this share of creating: " + ", ".join(parts)
         headline = f"{near[0].mid:.2f} times the cost of creating on one core"

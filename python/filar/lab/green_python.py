@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from filar.chart import format_quantity
 from filar.errors import FilarError
-from filar.lab import pictures, stats
+from filar.lab import pictures
 from filar.lab.base import (
     CONDITIONAL,
     FAILS,
@@ -31,6 +31,7 @@ from filar.lab.base import (
     Way,
     experiment,
     paired,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.greens import enough, times, words
@@ -40,7 +41,7 @@ from filar.lab.pyrounds import Task, run_rounds, way_task
 from filar.lab.result import Result
 
 FAMILY = "Python on green threads"
-NOTES = "Lecture notes on user-level threads; in Python"
+NOTES = "Lecture notes on user-level threads"
 _NS = "ns"
 
 KERNEL, GREEN, LOOP = "kernel threads", "green threads", "event loop"
@@ -147,7 +148,7 @@ def cheaper(rows: Rows, metric: str, green: Iterable[str], what: str) -> Verdict
     kernel = [row for row in rows.of_metric(metric) if kind_of(row) == KERNEL and enough(row)]
     ours = [row for name in green if enough(row := rows.find(name, metric)) and row is not None]
     if not kernel or not ours:
-        return Verdict(UNDECIDED, lacking(rows, metric, green))
+        return lacking(rows, metric, green)
     best = min(kernel, key=lambda row: row.median)
     gains = {row.variant: rows.ratio(best.variant, row.variant, metric) for row in ours}
     parts = [f"{row.variant} {words(row)}, {times(gains[row.variant])} cheaper" for row in ours]
@@ -155,7 +156,9 @@ def cheaper(rows: Rows, metric: str, green: Iterable[str], what: str) -> Verdict
     named = {best.variant, *gains}
     others = [row for row in rows.of_metric(metric) if row.variant not in named and kind_of(row) != KERNEL]
     if others:
-        reason += "; beside: " + ", ".join(f"{row.variant} {format_quantity(row.median, _NS)}" for row in others)
+        # The picture has all.
+        nearest = sorted(others, key=lambda row: row.median)[:4]
+        reason += "; beside: " + ", ".join(f"{row.variant} {format_quantity(row.median, _NS)}" for row in nearest)
     headline = f"{what} {format_quantity(ours[0].median, _NS)}, of kernel threads {format_quantity(best.median, _NS)}"
     dear = [name for name, gain in gains.items() if gain.lo <= 1]
     if not dear:
@@ -167,15 +170,14 @@ def cheaper(rows: Rows, metric: str, green: Iterable[str], what: str) -> Verdict
     return Verdict(FAILS if surely else UNDECIDED, reason, headline=headline)
 
 
-def lacking(rows: Rows, metric: str, green: Iterable[str]) -> str:
-    """Which of the two sides is missing, or how many rounds it has."""
-    kernel = [row for row in rows.of_metric(metric) if kind_of(row) == KERNEL]
-    ours = [row for name in green if (row := rows.find(name, metric)) is not None]
-    missing = [name for name, found in ((KERNEL, kernel), (GREEN, ours)) if not found]
-    if missing:
-        return f"{' and '.join(missing)} were not measured"
-    fewest = min(row.n for row in [*kernel, *ours])
-    return f"there are {fewest} rounds only, {stats.N_MIN} are needed"
+def lacking(rows: Rows, metric: str, green: Iterable[str]) -> Verdict:
+    """The verdict without figures of both sides: which one is missing, or that there were too few rounds."""
+    found = {
+        KERNEL: any(kind_of(row) == KERNEL for row in rows.of_metric(metric)),
+        GREEN: any(rows.find(name, metric) for name in green),
+    }
+    missing = " and ".join(name for name, there in found.items() if not there)
+    return undecided(f"{missing} were not measured", [] if missing else rows.of_metric(metric))
 
 
 # ---- switching ----
@@ -197,7 +199,7 @@ class PySwitch(Models):
 
     name = "py-switch"
     title = "Switching between Python tasks"
-    claim = Claim("Switching between user-level threads is faster, because no kernel is involved.", NOTES)
+    claim = Claim("In Python, too, switching between user-level threads is faster than between kernel threads.", NOTES)
     references: ClassVar = (
         Reference("C#, two threads (Arnott 2012)", 2_740, _NS, ARNOTT, SWITCH),
         Reference("C#, async that yields (Arnott 2012)", 349, _NS, ARNOTT, SWITCH),
@@ -263,7 +265,7 @@ class PySpawn(Models):
 
     name = "py-spawn"
     title = "Creating a Python task"
-    claim = Claim("Creating a user-level thread is faster than creating a kernel thread.", NOTES)
+    claim = Claim("In Python, too, creating a user-level thread is faster than creating a kernel thread.", NOTES)
     references: ClassVar = (
         Reference("kernel thread in C, Skylake (Lemire 2020)", 9_000, _NS, "lemire.me/blog/2020/01/30", SPAWN),
         Reference(RUNLOOM, 740, _NS, "pypi.org/project/runloom", SPAWN),
@@ -316,7 +318,7 @@ class PyMemory(Models):
 
     name = "py-memory"
     title = "Memory of a Python task that waits"
-    claim = Claim("When one does want thousands of threads, green threads take much less memory.", NOTES)
+    claim = Claim("In Python, too, thousands of green threads take much less memory than kernel threads.", NOTES)
     references: ClassVar = (Reference(RUNLOOM, 8_800, "B", "pypi.org/project/runloom", REAL),)
     method = (
         "In every round a fresh child process starts so many tasks that wait: filar's green threads, asyncio's tasks, "
@@ -365,7 +367,7 @@ class PyMemory(Models):
         ours = [row for row in real if row.variant.startswith("filar") and enough(row)]
         kernel = [row for row in real if kind_of(row) == KERNEL and enough(row)]
         if not ours or not kernel:
-            return Verdict(UNDECIDED, lacking(rows, REAL, [row.variant for row in real if row.variant[:5] == "filar"]))
+            return lacking(rows, REAL, [row.variant for row in real if row.variant.startswith("filar")])
         worst, best = max(ours, key=lambda row: row.median), min(kernel, key=lambda row: row.median)
         ratio = best.median / worst.median
         reason = (

@@ -26,6 +26,7 @@ from filar.lab.base import (
     Way,
     experiment,
     paired,
+    undecided,
 )
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.greens import FAMILY, NOTES, enough, green_bytes, times, words
@@ -202,7 +203,9 @@ class N1Blocking(_Gaps):
         free, blocked = rows.find(N1_FREE, WAIT), rows.find(N1_BLOCKS, WAIT)
         work_free, work = rows.find(N1_FREE, OTHERS), rows.find(N1_BLOCKS, OTHERS)
         if free is None or blocked is None or work_free is None or work is None or not enough(free, blocked):
-            return Verdict(UNDECIDED, "green threads with and without a blocking call were not both measured")
+            return undecided(
+                "green threads with and without a blocking call were not both measured", rows.of_metric(WAIT)
+            )
         lost = 100 * (1 - work.median / work_free.median)
         reason = (
             f"N:1: longest wait of the others {words(blocked)} with the blocking call, {words(free)} without; "
@@ -319,7 +322,9 @@ class MnBlocking(_Gaps):
         waits = {key: rows.find(name, WAIT) for key, name in names.items()}
         one, both, spared = shares["one"], shares["all"], shares["spares"]
         if one is None or both is None or spared is None or not enough(*waits.values()):
-            return Verdict(UNDECIDED, "two workers with one and both blocked, and with spares, were not all measured")
+            return undecided(
+                "two workers with one and both blocked, and with spares, were not all measured", rows.of_metric(WAIT)
+            )
         told = {key: f"{row.median:.0f} %" for key, row in (("one", one), ("all", both), ("spares", spared))}
         longest = {key: "" if row is None else f", longest wait {ns(row.median)}" for key, row in waits.items()}
         reason = (
@@ -414,7 +419,7 @@ class Fairness(_Gaps):
         found = {name: rows.find(name, WAIT) for name in (GREEN_ALL, GREEN_HOG, KERNEL_ALL, KERNEL_HOG)}
         free, hog, kernel = found[GREEN_ALL], found[GREEN_HOG], found[KERNEL_HOG]
         if free is None or hog is None or kernel is None or not enough(free, hog, kernel):
-            return Verdict(UNDECIDED, "green threads and kernel threads were not both measured")
+            return undecided("green threads and kernel threads were not both measured", rows.of_metric(WAIT))
         window = float(hog.params.get("window_ns", self.window_ms * MS))
         reason = (
             f"one that never yields: the others wait {words(hog)} among green threads, {words(kernel)} among kernel "
@@ -499,7 +504,7 @@ class Waiters(Experiment):
         count = max(counts & {int(row.params["tasks"]) for row in rows if GREEN_WAITERS in row.variant}, default=0)
         green, kernel = self.variant(GREEN_WAITERS, count), self.variant(KERNEL_WAITERS, count)
         if not count or not enough(rows.find(green, "wall"), rows.find(kernel, "wall")):
-            return Verdict(UNDECIDED, "green and kernel threads were not both measured")
+            return undecided("green and kernel threads were not both measured", rows.of_metric("wall"))
         gains = {metric: rows.ratio(kernel, green, metric) for metric in COSTS}
         parts = [
             f"{what} {format_quantity(rows.median(kernel, metric), rows.of_metric(metric)[0].unit)} against "
@@ -570,7 +575,7 @@ class N1Share(Experiment):
         """Holds if eight green threads get what one thread gets, and eight kernel threads surely more."""
         green, kernel = rows.find(f"{TASKS} green threads", SHARE), rows.find(f"{TASKS} kernel threads", SHARE)
         if green is None or kernel is None or not enough(green, kernel):
-            return Verdict(UNDECIDED, "green and kernel threads were not both measured")
+            return undecided("green and kernel threads were not both measured", rows.of_metric(SHARE))
         fair, model = 50.0, 100 * TASKS / (TASKS + 1)
         reason = (
             f"{TASKS} tasks against one thread get {green.median:.1f} % of the core as green threads "

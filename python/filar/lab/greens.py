@@ -25,6 +25,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.result import Result
@@ -117,7 +118,9 @@ class GreenSwitch(Experiment):
         kernel = [row for name in (KERNEL_FUTEX, KERNEL_YIELD) if enough(row := rows.find(name, ONE_WAY)) and row]
         green = [row for row in rows.of_metric(ONE_WAY) if row.variant.startswith("green yield") and enough(row)]
         if not kernel or not green:
-            return Verdict(UNDECIDED, "green yields and a switch of kernel threads were not both measured")
+            return undecided(
+                "green yields and a switch of kernel threads were not both measured", rows.of_metric(ONE_WAY)
+            )
         best = min(kernel, key=lambda row: row.min)
         first, worst = green[0], max(green, key=lambda row: row.min)
         gains = {row.variant: rows.ratio(best.variant, row.variant, ONE_WAY) for row in green}
@@ -192,7 +195,7 @@ class GreenSpawn(Experiment):
         green = [row for row in rows.of_metric(CREATE_JOIN) if row.variant.startswith("green") and enough(row)]
         kernel = [row for row in rows.of_metric(CREATE_JOIN) if row.variant.startswith("kernel") and enough(row)]
         if not green or not kernel:
-            return Verdict(UNDECIDED, "green and kernel threads were not both measured")
+            return undecided("green and kernel threads were not both measured", rows.of_metric(CREATE_JOIN))
         best = min(kernel, key=lambda row: row.min)
         dearest = max(green, key=lambda row: row.median)
         gains = {row.variant: rows.ratio(best.variant, row.variant, CREATE_JOIN) for row in green}
@@ -291,7 +294,7 @@ class GreenMemory(Experiment):
         green = [row for row in real if " green " in row.variant]
         kernel = [row for row in real if " kernel " in row.variant]
         if not green or not kernel or not enough(green[0], kernel[0]):
-            return Verdict(UNDECIDED, "green and kernel threads were not both measured")
+            return undecided("green and kernel threads were not both measured", real)
         worst = max(green, key=lambda row: row.median)
         most = max(green, key=lambda row: int(row.params["count"]))
         best = min(kernel, key=lambda row: row.median)
@@ -450,7 +453,7 @@ class GreenScaling(Experiment):
         one, two = rows.find("yields, 1 worker", YIELDS), rows.find("yields, 2 workers", YIELDS)
         tree_one, tree_two = rows.find("tree, 1 worker", PER_TASK), rows.find("tree, 2 workers", PER_TASK)
         if one is None or two is None or tree_one is None or tree_two is None or not enough(one, two, tree_one):
-            return Verdict(UNDECIDED, "there is one CPU, or one and two workers were not both measured")
+            return undecided("there is one CPU, or one and two workers were not both measured", rows)
         gains = {"yields": two.max / one.max, "a tree of tasks": tree_one.min / tree_two.min}
         stolen = rows.median("tree, 2 workers", "stolen")
         reason = (
@@ -523,7 +526,7 @@ class GreenRing(Experiment):
         green = [row for row in rows.of_metric(ONE_WAY) if "green" in row.variant and enough(row)]
         kernel = [row for row in rows.of_metric(ONE_WAY) if "kernel" in row.variant and enough(row)]
         if not green or not kernel:
-            return Verdict(UNDECIDED, "green and kernel threads were not both measured")
+            return undecided("green and kernel threads were not both measured", rows.of_metric(ONE_WAY))
         slow, fast = max(green, key=lambda row: row.median), min(kernel, key=lambda row: row.median)
         gain = rows.ratio(fast.variant, slow.variant, ONE_WAY)
         reason = f"{slow.variant} {words(slow)} a step, {fast.variant} {words(fast)}: {times(gain)} as fast"

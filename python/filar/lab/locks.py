@@ -22,6 +22,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
@@ -109,7 +110,7 @@ class MutexCost(Experiment):
         step = rows.ratio("pthread, uncontended", "plain, uncontended", "per operation")
         rivals = rows.ratio("pthread, contended", "pthread, uncontended", "per operation")
         if step.n < N_MIN:
-            return Verdict(UNDECIDED, "the mutex and the bare step were not both measured")
+            return undecided("the mutex and the bare step were not both measured", rows.of_metric("per operation"))
         leaks = [kind for kind in GUARDS for variant in (_alone(kind), _both(kind)) if _lost(rows, variant) > 0]
         if leaks:
             names = ", ".join(dict.fromkeys(leaks))

@@ -25,6 +25,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
@@ -92,7 +93,7 @@ class KthreadMemory(Experiment):
         """The claim is about memory: it holds if resident and kernel memory together reach 1 MB."""
         virtual, resident = rows.find("default stack", "virtual"), rows.find("default stack", "resident")
         if virtual is None or resident is None or resident.n < N_MIN:
-            return Verdict(UNDECIDED, "the memory of threads with default stacks was not measured")
+            return undecided("the memory of threads with default stacks was not measured", rows.of_metric("resident"))
         kernel = sum(
             max(rows.median("default stack", part), 0) for part in PARTS[1:] if rows.find("default stack", part)
         )
@@ -157,7 +158,7 @@ class ProcessMemory(Experiment):
         """Holds if page tables alone, the steadiest figure, are dearer for a process."""
         thread, process = rows.find("thread", "page tables"), rows.find("forked process", "page tables")
         if thread is None or process is None or min(thread.n, process.n) < N_MIN:
-            return Verdict(UNDECIDED, "threads and processes were not both measured")
+            return undecided("threads and processes were not both measured", rows.of_metric("page tables"))
         kernel = {
             variant: sum(max(rows.median(variant, part), 0) for part in PARTS[1:] if rows.find(variant, part))
             for variant in ("thread", "forked process")

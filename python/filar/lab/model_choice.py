@@ -35,6 +35,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.green_python import FAMILY, GREEN, KERNEL, Models, Order, kind_of, tasks_of
@@ -112,8 +113,8 @@ class PyBlocking(_Gaps):
     name = "py-blocking"
     title = "One Python task blocks"
     claim = Claim(
-        "If one user-level thread makes a blocking system call, all threads of the process are blocked.",
-        "Lecture notes on user-level threads; in Python",
+        "A call that blocks in one Python task blocks all tasks of its event loop, or all green threads of its worker.",
+        "Lecture notes on user-level threads",
     )
     method = (
         "Eight tasks of Python code take turns of some 20 µs, and the first of them calls time.sleep() for 20 ms after "
@@ -189,9 +190,9 @@ class PyPreemption(_Gaps):
     name = "py-preemption"
     title = "A Python task that never yields"
     claim = Claim(
-        "With cooperative scheduling one task that never yields keeps all others from running; "
+        "A Python task that never yields keeps all others from running where scheduling is cooperative; "
         "preemption gives each its turn.",
-        "Lecture notes on preemptive and cooperative scheduling; in Python",
+        "Lecture notes on preemptive and cooperative scheduling",
     )
     method = (
         "Eight tasks of Python code take turns of some 20 µs and yield after each, but for the first, which never "
@@ -330,7 +331,7 @@ class AsyncModels(Models):
         if ours is None or theirs is None:
             return Verdict(UNDECIDED, "asyncio and kernel threads in Python were not both measured")
         if not enough(ours, theirs):
-            return Verdict(UNDECIDED, f"there are {min(ours.n, theirs.n)} rounds only, {N_MIN} are needed")
+            return undecided("asyncio and kernel threads were not measured often enough", (ours, theirs))
         gains = {metric: rows.ratio(PY_KERNEL, ASYNCIO, metric) for metric in COSTS}
         gains = {metric: gain for metric, gain in gains.items() if gain.n >= N_MIN}
         tasks = int(ours.params.get("tasks", 0))
@@ -533,7 +534,7 @@ class WhichThread(Experiment):
         """Holds if what is best for one job is surely slower at another; fails if one kind is surely good at all."""
         found = choices(rows)
         if len(found) < 2:
-            return Verdict(UNDECIDED, "fewer than two jobs were measured often enough by several kinds")
+            return undecided("fewer than two jobs were measured by several kinds", rows.of_metric(WALL))
         parts = []
         for one in found:
             then = f", {one.then} {one.times:.2g} times as long" if one.then else ""

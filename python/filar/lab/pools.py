@@ -25,6 +25,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.greens import enough, times, words
@@ -127,7 +128,7 @@ class TaskOverhead(Experiment):
         """Holds if both the textbook's pool and filar's cost less than half of a thread."""
         thread, book, ours = (rows.find(kind, PER_CALL) for kind in (THREAD_EACH, TEXTBOOK, STEALING))
         if thread is None or book is None or ours is None or not enough(thread, book, ours):
-            return Verdict(UNDECIDED, "threads and pools were not both measured")
+            return undecided("threads and pools were not both measured", rows.of_metric(PER_CALL))
         by_book, by_ours = (rows.ratio(THREAD_EACH, kind, PER_CALL) for kind in (TEXTBOOK, STEALING))
         reason = (
             f"an empty task costs {words(thread)} as a thread, {words(book)} in a textbook pool and {words(ours)} in "
@@ -225,7 +226,7 @@ class ThreadPerTask(Experiment):
         }
         ratios = {steps: one for steps, one in ratios.items() if one.n >= N_MIN}
         if len(ratios) < 2:
-            return Verdict(UNDECIDED, "threads and the pool were not both measured at several lengths")
+            return undecided("threads and the pool were not both measured at several lengths", rows.of_metric(PER_CALL))
         told = [f"{times(one)} when {self.words(rows, steps)}" for steps, one in ratios.items()]
         reason = f"a thread each against a task in the pool: {', '.join(told)}"
         evens = {kind: self.break_even(rows, kind) for kind in (THREAD_EACH, TEXTBOOK, STEALING)}
@@ -320,7 +321,9 @@ class TaskLatency(Experiment):
                 if found.n >= N_MIN:
                     ratios[f"{kind}, {idle}"] = found
         if len(ratios) < 2:
-            return Verdict(UNDECIDED, "a new thread and a pool were not both measured")
+            return undecided(
+                "a new thread and a pool were not both measured", rows.of_metric("to start, typical of a sample")
+            )
         told = [f"{variant} {ns(rows.median(variant, TO_START))}" for variant in ratios]
         news = [f"{idle} {ns(rows.median(f'{THREAD_EACH}, {idle}', TO_START))}" for idle in self.idles]
         reason = f"a task begins after: on a new thread {', '.join(news)}; {', '.join(told)} (medians)"
@@ -447,7 +450,9 @@ class PoolSize(Experiment):
         """Computing stops gaining at the cores; does blocking go on to the number of clients?"""
         computing, blocking = (self.by_size(rows, profile, SERVED) for profile in (COMPUTING, BLOCKING))
         if len(computing) < 2 or len(blocking) < 2 or not enough(*computing.values(), *blocking.values()):
-            return Verdict(UNDECIDED, "computing and blocking requests were not both measured at several sizes")
+            return undecided(
+                "computing and blocking requests were not both measured at several sizes", rows.of_metric(SERVED)
+            )
         cores = int(next(iter(computing.values())).params["cores"])
         most = max(computing)
         at_cores = min((size for size in computing if size >= cores), default=most)
@@ -572,7 +577,7 @@ class PoolBlocking(Experiment):
         kept = {kind: rows.ratio(f"{kind}, {BLOCKED}", f"{kind}, {FREE}", SERVED) for kind in self.kinds}
         kept = {kind: one for kind, one in kept.items() if one.n >= N_MIN}
         if TEXTBOOK not in kept or len(kept) < 2:
-            return Verdict(UNDECIDED, "pools with and without a blocked worker were not both measured")
+            return undecided("pools with and without a blocked worker were not both measured", rows.of_metric(SERVED))
         told = [
             f"{kind} {100 * one.mid:.0f} % ({100 * one.lo:.0f} to {100 * one.hi:.0f})" for kind, one in kept.items()
         ]
@@ -695,7 +700,7 @@ class PoolQueue(Experiment):
         """Holds if the wait grows with the load; quotes how far the model is off."""
         waits = sorted(rows.of_metric(WAIT), key=lambda row: rows.median(row.variant, LOAD))
         if len(waits) < 2 or any(row.n < 3 for row in waits):
-            return Verdict(UNDECIDED, "the wait was not measured at several loads")
+            return undecided("the wait was not measured at several loads", rows.of_metric(WAIT), 3)
         lowest, highest = waits[0], waits[-1]
         parts = []
         for row in waits:
@@ -807,7 +812,7 @@ class Dispatcher(Experiment):
         }
         ratios = {steps: one for steps, one in ratios.items() if one.n >= N_MIN}
         if len(ratios) < 2:
-            return Verdict(UNDECIDED, "pools with and without a dispatcher were not both measured")
+            return undecided("pools with and without a dispatcher were not both measured", rows.of_metric(PER_CALL))
         told = [f"{times(one)} for tasks of {self.words(rows, steps)}" for steps, one in ratios.items()]
         first, longest = min(ratios), max(ratios)
         rival = rows.median(self.variant(STEALING, first), PER_CALL)

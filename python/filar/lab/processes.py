@@ -24,6 +24,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.result import Result
@@ -88,7 +89,7 @@ class ProcessCreate(Experiment):
             if call != "thread"
         }
         if ratios["fork"].n < N_MIN:
-            return Verdict(UNDECIDED, "fork and thread were not both measured")
+            return undecided("fork and thread were not both measured", rows.of_metric("create+join"))
         known = {call: ratio for call, ratio in ratios.items() if ratio.n >= N_MIN}
         parts = [
             f"{call} {known[call].mid:.1f} times ({known[call].lo:.1f} to {known[call].hi:.1f})"

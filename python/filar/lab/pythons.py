@@ -32,6 +32,7 @@ from filar.lab.base import (
     Rows,
     Verdict,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.interpreters import Interpreter, free_threaded, gil_is_on, interpreters
@@ -224,7 +225,7 @@ class Gil(Experiment):
         speedups = {kind: self.speedup(rows, kind, cores) for kind in KINDS}
         python, native = speedups[PYTHON_THREADS], speedups[NATIVE_THREADS]
         if python.n < N_MIN or native.n < N_MIN:
-            return Verdict(UNDECIDED, "Python code and native code were not both measured")
+            return undecided("Python code and native code were not both measured", rows.of_metric(TIME))
         told = [f"{kind} {one.mid:.2f} times ({one.lo:.2f} to {one.hi:.2f})" for kind, one in speedups.items() if one.n]
         reason = f"on {cores} instead of one, work gets faster by: {', '.join(told)}"
         headline = f"{cores} threads: Python code {python.mid:.2f} times as fast, native {native.mid:.2f} times"
@@ -510,7 +511,7 @@ class PythonExecutor(Experiment):
             for name in (STANDARD, OURS)
         }
         if thread is None or any(one.n < N_MIN for one in ratios.values()):
-            return Verdict(UNDECIDED, "threads and both executors were not measured often enough")
+            return undecided("threads and both executors were not measured often enough", rows.of_metric(PER_CALL))
         told = [
             f"{name} {ns(rows.median(f'{name}, {ONE_BY_ONE}', PER_CALL))}, {one.mid:.2g} times cheaper "
             f"({one.lo:.2g} to {one.hi:.2g})"

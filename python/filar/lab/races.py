@@ -26,6 +26,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.locks import NO_SECOND_CPU, two_cores
@@ -412,7 +413,7 @@ class Deadlock(Experiment):
         abba = {words: row for words, row in runs.items() if words.startswith("opposite orders")}
         cures = {words: row for words, row in runs.items() if words not in abba}
         if not abba:
-            return Verdict(UNDECIDED, "opposite orders of locking were not measured")
+            return undecided("opposite orders of locking were not measured", rows.of_metric("deadlock"))
         stopped = {words: int(np.sum(row.samples)) for words, row in abba.items()}
         # Of each place the kind that stopped most often: with a longer section or without.
         told: dict[str, str] = {}

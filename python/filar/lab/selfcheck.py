@@ -21,6 +21,7 @@ from filar.lab.base import (
     Way,
     experiment,
     paired,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.pictures import ranked_dots, samples_note
@@ -196,7 +197,7 @@ class Floors(Experiment):
         """Holds if the typical system call is at most 200 ns, twice the published range, and the clock is cheaper."""
         call, clock = rows.find("system call"), rows.find("clock reading")
         if call is None or clock is None or min(call.n, clock.n) < N_MIN:
-            return Verdict(UNDECIDED, "system call or clock was not measured")
+            return undecided("system call or clock was not measured", rows)
         reason = (
             f"a system call takes {call.median:.0f} ns here ({call.interval.lo:.0f} to {call.interval.hi:.0f}, floor "
             f"{call.min:.0f}), a reading of the clock {clock.median:.1f} ns"

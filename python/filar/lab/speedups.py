@@ -27,6 +27,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.fits import Scaling, amdahl, percent, scaling
@@ -753,7 +754,7 @@ class PoolPinning(Parallel):
         works = ("computing", "over an array")
         gains = {work: rows.ratio(f"{work}, {FREE}", f"{work}, {PINNED}", TIME) for work in works}
         if any(one.n < N_MIN for one in gains.values()):
-            return Verdict(UNDECIDED, "pinned and free workers were not both measured")
+            return undecided("pinned and free workers were not both measured", rows.of_metric(TIME))
         floors = {work: speedup(rows, f"{work}, {FREE}", f"{work}, {PINNED}")[0] for work in works}
         parts = [
             f"{work} {one.mid:.2f} times ({one.lo:.2f} to {one.hi:.2f}; best times {floors[work]:.2f})"
@@ -951,7 +952,7 @@ class ProcessVsThreadWork(Parallel):
         threads, shared, sent = (party for party in PARTIES if party != ALONE)
         wanted = [(party, n) for party in (threads, sent) for n in (amounts[0], amounts[-1])] if amounts else []
         if len(amounts) < 2 or any(key not in found or found[key][1].n < N_MIN for key in wanted):
-            return Verdict(UNDECIDED, "threads and processes were not both measured")
+            return undecided("threads and processes were not both measured", rows.of_metric(TIME))
         parts = []
         for n in amounts:
             here = [f"{party} {found[party, n][0]:.2f}" for party in (threads, shared, sent) if (party, n) in found]

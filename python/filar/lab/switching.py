@@ -26,6 +26,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench
 from filar.lab.derived import difference_row, ratio_row
@@ -158,7 +159,7 @@ class KthreadSwitch(Experiment):
         """One core within a factor of two of the published range, and user space faster; two cores as condition."""
         futex, user = rows.find("futex, one core", ONE_WAY), rows.find(USER_LEVEL, ONE_WAY)
         if futex is None or user is None or not (measured(futex) and measured(user)):
-            return Verdict(UNDECIDED, "futex on one core and swapcontext were not both measured")
+            return undecided("futex on one core and swapcontext were not both measured", rows.of_metric(ONE_WAY))
         gain = rows.ratio("futex, one core", USER_LEVEL, ONE_WAY)
         across = rows.find("futex, two cores", ONE_WAY)
         if not measured(across):
@@ -272,7 +273,9 @@ class ThreadVsProcessSwitch(Experiment):
         controls = [row for row in ratios if "(A/A)" in row.variant]
         found = [row for row in ratios if row.variant.startswith("process / thread")]
         if not found or not controls:
-            return Verdict(UNDECIDED, "threads and processes were not both measured, with threads against themselves")
+            return undecided(
+                "threads and processes were not both measured, with threads against themselves", rows.of_metric("ratio")
+            )
         error = max(abs(row.median - 1) for row in controls)
         if error > CONTROL_ERROR_MAX:
             return Verdict(
@@ -394,7 +397,9 @@ class SwitchWorkingSet(Experiment):
         """Compares the largest refill with the switch itself at no working set."""
         switches, refills = self.part(rows, SWITCH), self.part(rows, REFILL)
         if len(switches) < 2 or len(refills) < 2 or switches[0].n < N_MIN or refills[-1].n < N_MIN:
-            return Verdict(UNDECIDED, "the switch and its control were not both measured with working sets")
+            return undecided(
+                "the switch and its control were not both measured with working sets", [*switches, *refills]
+            )
         direct, refill = switches[0], max(refills, key=lambda row: row.median)
         size = _size(refill.params["touch_bytes"])
         reason = f"the switch itself takes {words(direct)}, the refill of {size} {words(refill)}"

@@ -23,6 +23,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    undecided,
 )
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.result import Result
@@ -101,7 +102,7 @@ class SleepPrecision(Experiment):
         typical = "late, typical of a sample"
         slack = rows.ratio("50 µs, slack 50 µs", "50 µs, slack 1 ns", typical)
         if slack.n < N_MIN:
-            return Verdict(UNDECIDED, "sleeps with and without slack were not both measured")
+            return undecided("sleeps with and without slack were not both measured", rows.of_metric(typical))
         lazy, keen = rows.find("50 µs, slack 50 µs", "late"), rows.find("50 µs, slack 1 ns", "late")
         plain, fifo = rows.find("50 µs, slack 1 ns, 8 busy", "late"), rows.find("50 µs, FIFO, 8 busy", "late")
         if lazy is None or keen is None:
