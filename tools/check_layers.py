@@ -30,7 +30,7 @@ PYTHON_LAYERS = [
     "_lib",
     "clock native topology threads sync waiting",
     "green",
-    "aio",
+    "aio net",
     "limits kernels pool queue channel",
     "joblib",
     "doctor",

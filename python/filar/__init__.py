@@ -6,6 +6,8 @@
     filar.topology()                        the CPUs, caches and limits of this machine, as this process may use them
     filar.Lock(), RLock, Condition, ...     what threads wait for, with the shapes of `threading` and `queue`
     filar.Channel(16), filar.select(...)    items from sender to receiver, and waiting for the first of several
+    filar.net.serve(handler, address)       sockets for green threads; servers, TLS, socketserver, http
+    filar.wait_process(popen)               waits for a child process
     with filar.trace() as t: ...            what ran where, who waited, who woke whom; t.plot(), t.to_perfetto(path)
     filar.wait_readable(fd), ...            until a file descriptor is ready, without holding up other green threads
     filar.why_not(threads=50_000)           which limit would stop so many threads
@@ -139,6 +141,7 @@ __all__ = [
     "topology",
     "trace",
     "wait_fd",
+    "wait_process",
     "wait_readable",
     "wait_writable",
     "why_not",
@@ -148,8 +151,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "pool", "report", "watching"):
+    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "net", "pool", "report", "watching"):
         return importlib.import_module(f"filar.{name}")
+    if name == "wait_process":
+        from filar.net import wait_process
+
+        globals()[name] = wait_process
+        return wait_process
     if name == "ThreadPoolExecutor":
         from filar.pool import ThreadPoolExecutor
 

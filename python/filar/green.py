@@ -11,7 +11,7 @@ A green thread has a stack and a Python thread state of its own, so any code run
 of any call. Those of one runtime take turns on its workers (kernel threads, `workers=`, 1 by default: with the GIL,
 more of them add parallelism only to native code). One that has started stays on its worker. Scheduling is
 cooperative: a green thread runs until it waits for something of filar's, calls `yield_()`, or ends; what blocks its
-kernel thread (`time.sleep`, a socket, `threading.Lock`) blocks its worker, which is what `blocking()` is for.
+kernel thread (`time.sleep`, a standard socket, `threading.Lock`) blocks its worker, which is what `blocking()` is for.
 
 `docs/green_threads.md` says what is promised and what is not.
 """

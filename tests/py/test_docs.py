@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([DOCS / "tutorial.md", *DOCS.glob("how-to/*.md")])
+PAGES = sorted([DOCS / "tutorial.md", DOCS / "networking.md", *DOCS.glob("how-to/*.md")])
 
 
 def blocks(page: Path) -> list[str]:
