@@ -213,7 +213,7 @@ debug-pythons: $(VENV)/dev
 bench-pool: $(BUILD)/release/libfilar.a $(VENV)/dev
 	CC="$(CC)" PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build.sh $(BUILD)/peers $<
 	$(VENV)/bin/python bench/peers/run.py --suite pool --programs $(BUILD)/peers $(BENCH_ARGS)
-	$(VENV)/bin/python bench/peers/run.py --suite executor --programs $(BUILD)/peers $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite executor --programs $(BUILD)/peers --seconds 240 $(BENCH_ARGS)
 
 ## make readme     the figures of README.md from REPORT=file.json
 readme: $(VENV)/dev
