@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool debug-pythons clean core
+.PHONY: help readme claims report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool debug-pythons mix clean core
 .DEFAULT_GOAL := help
 
 help:
@@ -213,12 +213,20 @@ debug-pythons: $(VENV)/dev
 bench-pool: $(BUILD)/release/libfilar.a $(VENV)/dev
 	CC="$(CC)" PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build.sh $(BUILD)/peers $<
 	$(VENV)/bin/python bench/peers/run.py --suite pool --programs $(BUILD)/peers $(BENCH_ARGS)
-	$(VENV)/bin/python bench/peers/run.py --suite executor --programs $(BUILD)/peers $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite executor --programs $(BUILD)/peers --seconds 240 $(BENCH_ARGS)
 
 ## make readme     the figures of README.md from REPORT=file.json
 readme: $(VENV)/dev
 	$(VENV)/bin/python tools/readme_figures.py $(REPORT)
 
+## make claims     docs/claims.md with the verdicts of REPORT=file.json
+claims: $(VENV)/dev
+	$(VENV)/bin/python tools/claims.py $(REPORT)
+
 ## make clean      remove what was built (not .venv)
 clean:
 	rm -rf $(BUILD) dist *.egg-info python/*.egg-info python/filar/_filar.c python/filar/*.so
+
+## make mix        a random mix on every Python that is set up: ten minutes (MIX_SECONDS, MIX_SEED)
+mix: $(VENV)/dev
+	VENV=$(VENV) bash tools/random_mix.sh

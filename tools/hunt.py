@@ -75,6 +75,7 @@ PROTOCOLS: dict[str, list[tuple[str, str]]] = {
     "blocking": [("stress_blocking", "")],
     "pinned": [("stress_pinned", "")],
     "pool": [("stress_pool", "")],
+    "poller": [("stress_io", "")],
 }
 
 

@@ -1,5 +1,6 @@
 """filar.ThreadPoolExecutor beyond what CPython's own tests ask (test_pool_conformance.py)."""
 
+import asyncio
 import contextvars
 import gc
 import os
@@ -454,6 +455,55 @@ def test_maps_and_calls_keep_their_order_on_one_worker(gate):
         pool.map(order.append, [4])
         gate.open.set()
     assert order == ["a", 1, 2, 3, "b", 4]
+
+
+def test_high_goes_before_normal_before_low(gate):
+    order = []
+    with ThreadPoolExecutor(1) as pool:
+        high, low = pool.at_priority("high"), pool.at_priority("low")
+        assert isinstance(high, futures.Executor)
+        pool.submit(gate)
+        gate.begun.acquire()
+        calls = [(low, "l1"), (pool, "n1"), (high, "h1"), (low, "l2"), (pool.at_priority("normal"), "n2"), (high, "h2")]
+        waiting = [executor.submit(order.append, name) for executor, name in calls]
+        results = high.map(order.append, ["m1", "m2"])
+        cancelled = high.submit(order.append, "never")
+        assert cancelled.cancel()
+        assert pool.statistics().queued == 9
+        gate.open.set()
+        assert list(results) == [None, None]
+        futures.wait(waiting)
+        assert order == ["h1", "h2", "m1", "m2", "n1", "n2", "l1", "l2"]
+        with pytest.raises(ValueError, match="priority is one of"):
+            pool.at_priority("urgent")
+
+
+def test_low_is_not_left_waiting_for_ever():
+    with ThreadPoolExecutor(1) as pool:
+        high, done = pool.at_priority("high"), threading.Event()
+
+        def again():
+            if not done.is_set():
+                high.submit(again)
+
+        for _ in range(3):
+            high.submit(again)
+        pool.at_priority("low").submit(done.set).result()
+
+
+def test_a_view_keeps_its_pool_and_shuts_it_down():
+    high = ThreadPoolExecutor(2).at_priority("high")
+    gc.collect()
+    assert list(high.map(pow, [2, 3], [2, 2])) == [4, 9]
+    assert high.submit(int).result() == 0
+
+    async def ask():
+        return await asyncio.get_running_loop().run_in_executor(high, len, "four")
+
+    assert asyncio.run(ask()) == 4
+    high.shutdown()
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        high.submit(int)
 
 
 def test_map_of_blocking_calls_uses_all_workers():

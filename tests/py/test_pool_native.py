@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 import weakref
 
 import cffi
@@ -45,6 +46,11 @@ void until(int64_t begin, int64_t end, void *ctx)
 	while (__atomic_load_n((int64_t *)ctx, __ATOMIC_ACQUIRE) == 0)
 		;
 }
+void mark(int64_t begin, int64_t end, void *ctx)
+{
+	for (int64_t i = begin; i < end; i++)
+		__atomic_fetch_add((int64_t *)ctx, 1, __ATOMIC_RELAXED);
+}
 int wrong(double x)
 {
 	return (int)x;
@@ -56,6 +62,7 @@ void axpy(int64_t, int64_t, void *);
 void sum(int64_t, int64_t, void *, void *);
 void add(void *, const void *, void *);
 void until(int64_t, int64_t, void *);
+void mark(int64_t, int64_t, void *);
 int wrong(double);
 """
 
@@ -278,6 +285,57 @@ def test_timeout_ends_a_loop_between_pieces(pool, native):
         pool.parallel_for(native.until, 1000, 1, flag, timeout=0.01, schedule="dynamic")
     pool.parallel_for(native.until, 1000, 1, flag, timeout=60)
     pool.parallel_for(native.until, 1000, 1, flag, timeout=float("inf"))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"threads": 1}, {"schedule": "dynamic"}, {"schedule": "static", "grain": 64}], ids=str
+)
+def test_signal_handlers_run_between_pieces_and_may_end_the_loop(pool, native, options):
+    class StopError(Exception):
+        pass
+
+    steps, heard, enough = np.zeros(1, np.int64), [], 2**40  # days
+
+    def handler(*_):
+        heard.append(int(steps[0]))
+        if len(heard) == 3:
+            raise StopError
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def begin():
+        while not steps[0]:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    thread = threading.Thread(target=begin)
+    thread.start()
+    try:
+        with pytest.raises(StopError):
+            pool.parallel_for(native.mark, enough, ctx=steps, **options)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    # It went on after a handler that did not raise, and nothing runs any more.
+    assert 0 < heard[0] <= heard[1] <= heard[2] <= steps[0] < enough
+    last = int(steps[0])
+    pool.parallel_for(native.mark, 10, ctx=steps)
+    assert steps[0] == last + 10
+
+
+def test_ctrl_c_ends_a_kernel_of_filars_own(pool):
+    from filar._lib import ffi, lib
+
+    ctx = ffi.new("filar_spin *", {"steps": 1000})
+    timer = threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pool.parallel_for(ffi.addressof(lib, "filar_kernel_spin"), 2**40, ctx=ctx)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_reduction_is_the_same_for_any_number_of_threads(pool, native):

@@ -17,6 +17,7 @@ from filar import chart, report
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, Row, Rows, Table, Verdict
 from filar.lab.report import Report
 from filar.lab.result import Result
+from filar.lab.table import ResultTable
 from filar.report import files, tables
 from filar.report.html import PAGE_MAX_BYTES
 from filar.report.machine import machine_facts, machine_line, overall_badge
@@ -409,12 +410,12 @@ def test_ascii_keeps_the_width() -> None:
 
 def test_control_characters_do_not_reach_a_terminal() -> None:
     row = Row("a\x1b[2Jb\nc", "m\t", "ns", np.arange(8.0))
-    text = tables.rows_table(Rows([row]))
+    text = ResultTable("", Rows([row])).text()
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
 
 
-def test_rows_table_shows_median_interval_floor_tail_and_n() -> None:
-    text = tables.rows_table(Rows([Row("default", "create+join", "ns", np.linspace(9_000, 11_000, 301))]))
+def test_the_table_of_rows_shows_median_interval_floor_tail_and_n() -> None:
+    text = ResultTable("", Rows([Row("default", "create+join", "ns", np.linspace(9_000, 11_000, 301))])).text()
     assert "create+join:" in text
     line = text.splitlines()[-1].split()
     assert line[:3] == ["default", "10", "µs"]

@@ -188,7 +188,7 @@ def result_text(result: Result, out: Terminal) -> str:
         f"{verdict}\n{paragraph(sentence(result.verdict.reason))}".rstrip(),
     ]
     if len(result.rows):
-        parts.append(tables.rows_table(result.rows, width))
+        parts.append(result.table().text(width))
         parts.append(_spread(result, width))
     if result.references:
         listed = "; ".join(f"{r.label} {format_quantity(r.value, r.unit)}" for r in result.references)

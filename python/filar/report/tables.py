@@ -1,5 +1,4 @@
-"""Text for terminals: the rows of a result, small distributions, and their ASCII form; tables are those of
-`filar._tables`.
+"""Text for terminals: small distributions, and the ASCII form of everything; tables are those of `filar._tables`.
 
 All functions write Unicode; `to_ascii` replaces sign by sign without changing the width, so whoever prints decides
 once, by the encoding of the stream.
@@ -15,8 +14,7 @@ import numpy as np
 
 from filar._tables import GAP, Column, cells, clean, fill, pad, shorten, text_table
 from filar.chart import format_quantity
-from filar.lab.base import Row, Rows
-from filar.report.words import format_interval, groups_of, quantity
+from filar.lab.base import Row
 
 __all__ = [
     "Column",
@@ -25,7 +23,6 @@ __all__ = [
     "distribution",
     "fill",
     "pad",
-    "rows_table",
     "shorten",
     "text_table",
     "to_ascii",
@@ -51,26 +48,6 @@ def to_ascii(text: str) -> str:
         return plain
     plain = "".join(c if c.isascii() else (unicodedata.normalize("NFKD", c)[:1] or "?") for c in plain)
     return plain.encode("ascii", "replace").decode()
-
-
-def rows_table(rows: Rows, width: int = 80) -> str:
-    """The rows of a result: typical value with its interval, floor, tail, number of samples."""
-    columns = [
-        Column("", breaks=True),
-        Column("median", right=True),
-        Column("95 % interval", right=True),
-        Column("floor", right=True),
-        Column("p99", right=True),
-        Column("n", right=True),
-    ]
-    lines: list[Sequence[object] | str] = []
-    for group in groups_of(rows):
-        lines += [f"{group.heading}:"]
-        for label, row in group.rows:
-            shown = [quantity(value, row.unit) for value in (row.median, row.min, row.p99)]
-            interval = format_interval(row.interval.lo, row.interval.hi, row.unit)
-            lines.append((label, shown[0], interval, *shown[1:], f"{row.n:,}"))
-    return text_table(columns, lines, width, indent="  ")
 
 
 def distribution(rows: Sequence[Row], width: int = 80) -> str:

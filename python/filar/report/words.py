@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from filar.chart import format_quantity
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Reference, Row, Rows, Verdict
+from filar.lab.table import Group, format_interval, groups_of, quantity
 
 __all__ = [
     "VERDICTS",
@@ -60,40 +60,6 @@ def tally(verdicts: Iterable[Verdict]) -> list[tuple[VerdictLook, int]]:
     """How often each verdict was given, in the fixed order, those that never were included."""
     counts = Counter(look_of(verdict.word).word for verdict in verdicts)
     return [(look, counts[look.word]) for look in VERDICTS]
-
-
-def quantity(value: float, unit: str) -> str:
-    """A figure of a row: three digits, of ratios four, since 0.9978 says more than 1."""
-    return format_quantity(value, unit, 4 if unit == "ratio" else 3)
-
-
-def format_interval(lo: float, hi: float, unit: str) -> str:
-    """Both ends of an interval; their unit stands once if they share it: "9.68 to 10.4 µs"."""
-    first, last = quantity(lo, unit), quantity(hi, unit)
-    if first == last:
-        return first
-    head, _, tail = first.partition(" ")
-    if tail and last.endswith(" " + tail):
-        first = head
-    return f"{first} to {last}"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows under one heading, each with the label that tells it from the others."""
-
-    heading: str
-    rows: list[tuple[str, Row]]
-
-
-def groups_of(rows: Rows) -> list[Group]:
-    """Rows side by side that a reader compares: by metric, or by variant if there are more metrics than variants."""
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    if len(metrics) <= max(len(rows.variants()), 1):
-        return [Group(metric, [(row.variant, row) for row in rows if row.metric == metric]) for metric in metrics]
-    return [
-        Group(variant, [(row.metric, row) for row in rows if row.variant == variant]) for variant in rows.variants()
-    ]
 
 
 def measured_beside(reference: Reference, rows: Rows) -> Row | None:

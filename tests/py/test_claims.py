@@ -1,0 +1,57 @@
+"""The table of claims: complete, about experiments that exist, and current."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from filar import lab
+from filar.lab.base import HOLDS
+from filar.lab.theory import DOCUMENTS, SENTENCES
+from synthetic import report, result
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tools"))
+
+import claims  # noqa: E402 - a program of the tree, not of the package
+
+
+def test_every_sentence_has_an_experiment_or_a_reason():
+    known = lab.experiments()
+    for one in SENTENCES:
+        assert one.experiments or one.reason, one
+        assert set(one.experiments) <= set(known), one
+        assert len(set(one.experiments)) == len(one.experiments), one
+        assert one.text.endswith("."), one
+    labels = [one.label for one in SENTENCES]
+    assert len(set(labels)) == len(labels)
+    # So many sentences the texts have; a row that is dropped is missed here.
+    assert [sum(one.document == i for one in SENTENCES) for i in range(len(DOCUMENTS))] == [13, 6, 8, 6, 18]
+
+
+def test_the_page_is_what_the_program_writes():
+    kept = json.loads(claims.KEPT.read_text(encoding="utf-8"))
+    assert claims.PAGE.read_text(encoding="utf-8") == claims.page(kept), "run python tools/claims.py"
+
+
+def test_a_report_replaces_the_verdicts(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "PAGE", tmp_path / "claims.md")
+    monkeypatch.setattr(claims, "KEPT", tmp_path / "claims.json")
+    saved = tmp_path / "report.json"
+    report([result("cpu-share", HOLDS), result("no-such-experiment", HOLDS)]).save(saved)
+    assert claims.main([str(saved)]) == 0
+    (line,) = [one for one in claims.PAGE.read_text(encoding="utf-8").splitlines() if one.startswith("| 4.17 |")]
+    assert "`cpu-share` | holds |" in line
+    (line,) = [one for one in claims.PAGE.read_text(encoding="utf-8").splitlines() if one.startswith("| 4.18 |")]
+    assert "not measured yet" in line
+    before = claims.PAGE.read_text(encoding="utf-8")
+    assert claims.main([]) == 0
+    assert claims.PAGE.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("name", ["which-thread", "self-check"])
+def test_experiments_without_a_sentence_stand_at_the_end(name):
+    page = claims.page({"host": "a host", "verdicts": {name: ["holds", "a | b"]}})
+    assert f"| `{name}` |" in page.split("## Beyond the sentences")[1]
+    assert "a \\| b" in page
