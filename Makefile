@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool bench-server debug-pythons clean core claims
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool bench-server debug-pythons clean core claims mix
 .DEFAULT_GOAL := help
 
 help:
@@ -236,3 +236,7 @@ claims: $(VENV)/dev
 ## make clean      remove what was built (not .venv)
 clean:
 	rm -rf $(BUILD) dist *.egg-info python/*.egg-info python/filar/_filar.c python/filar/*.so
+
+## make mix        a random mix on every Python that is set up: ten minutes (MIX_SECONDS, MIX_SEED)
+mix: $(VENV)/dev
+	VENV=$(VENV) bash tools/random_mix.sh

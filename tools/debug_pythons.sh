@@ -21,7 +21,10 @@ done
 [ $# -gt 0 ] && shift
 [ ${#versions[@]} -gt 0 ] || versions=(3.14 3.15)
 tests=("$@")
-[ ${#tests[@]} -gt 0 ] || tests=(tests/py/test_green.py tests/py/test_green_hazards.py)
+[ ${#tests[@]} -gt 0 ] || tests=(
+	tests/py/test_green.py tests/py/test_green_hazards.py tests/py/test_green_preempt.py
+	tests/py/test_green_signals.py tests/py/test_green_aio.py
+)
 
 apt_options=(
 	-o Dir::Etc::SourceList="$top/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null

@@ -9,7 +9,8 @@ tests=(tests/py/test_threads.py tests/py/test_topology.py tests/py/test_runner.p
 	tests/py/test_pool_conformance.py
 	tests/py/test_sync.py tests/py/test_sync_conformance.py tests/py/test_sync_process.py
 	tests/py/test_queues.py tests/py/test_channels.py
-	tests/py/test_green.py tests/py/test_green_hazards.py tests/py/test_green_aio.py)
+	tests/py/test_green.py tests/py/test_green_hazards.py tests/py/test_green_aio.py
+	tests/py/test_green_preempt.py tests/py/test_green_signals.py)
 
 find_python() {
 	for candidate in "python$1" "$root"/versions/"$1".*/bin/"python$1"; do

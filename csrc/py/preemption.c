@@ -46,6 +46,7 @@ struct preempter {
 
 /* Under the GIL; as long as any runtime preempts. */
 static uint32_t users;
+static unsigned long long refusals; /* how often somebody who was asked went on */
 static PyObject *monitoring, *tool, *set_local_events, *events_on, *events_off;
 static PyObject *armed; /* list of code objects that report now */
 
@@ -144,8 +145,11 @@ static PyObject *on_event(enum report event, const char *stack, PyObject *code)
 		size_t *known = &depths[((struct pygreen *)shell->owner)->preemptible][event];
 
 		*known = depth > *known ? depth : *known;
-	} else if (shell->carrier->asked == shell && may_give_up(shell, event, depth)) {
-		give_up(shell, green);
+	} else if (shell->carrier->asked == shell) {
+		if (may_give_up(shell, event, depth))
+			give_up(shell, green);
+		else
+			refusals++;
 	}
 	Py_RETURN_NONE;
 }
@@ -339,6 +343,13 @@ PyObject *preemption_sample(PyObject *module, PyObject *code)
 	if (code != Py_None)
 		sample = Py_NewRef(code);
 	return PyBool_FromLong(is_measured());
+}
+
+PyObject *preemption_refusals(PyObject *module, PyObject *unused)
+{
+	(void)module;
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(refusals);
 }
 
 void preemption_after_fork(void)

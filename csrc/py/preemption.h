@@ -40,6 +40,7 @@ void preemption_is_due(struct worker *worker);
 PyObject *preemption_prepare(PyObject *module, PyObject *unused);
 PyObject *preemption_done(PyObject *module, PyObject *unused);
 PyObject *preemption_sample(PyObject *module, PyObject *code);
+PyObject *preemption_refusals(PyObject *module, PyObject *unused);
 /* In the child of a fork: nobody preempts. */
 void preemption_after_fork(void);
 

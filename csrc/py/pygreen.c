@@ -924,6 +924,7 @@ PyMethodDef border_functions[] = {
 	{ "_preemption_prepare", preemption_prepare, METH_NOARGS, NULL },
 	{ "_preemption_done", preemption_done, METH_NOARGS, NULL },
 	{ "_preemption_sample", preemption_sample, METH_O, NULL },
+	{ "_preemption_refusals", preemption_refusals, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 

@@ -21,6 +21,7 @@ import contextvars
 import operator
 import os
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -64,6 +65,19 @@ def _forget_kernel_thread() -> None:
     if sys.version_info < (3, 13):
         threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
 
+
+def _say_if_free_threaded() -> None:
+    """Once, at import: there most of filar works with the GIL on again, and green threads refuse to run Python."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        warnings.warn(
+            "filar does not support free-threaded builds of Python yet: green threads that run Python are refused, and "
+            "the rest is not tested there",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_say_if_free_threaded()
 
 _border: dict[str, Any] = {
     "__name__": __name__,

@@ -16,6 +16,13 @@ static bool is_token_back(void *unused)
 	return token_is_back;
 }
 
+/* The one that had blocked is back, so the spare is one too many. */
+static bool is_spare_retired(void *unused)
+{
+	(void)unused;
+	return token_is_back && scheduler.workers[1].retired;
+}
+
 static void run_token(struct worker *worker, struct work *work)
 {
 	(void)worker;
@@ -110,6 +117,15 @@ static void a_child_in_the_next_slot(void)
 	finish();
 }
 
+static void the_spare_retires(void)
+{
+	begin(&marked_class);
+	submit_token();
+	interleave_until(is_spare_retired, NULL);
+	interleave_end();
+	scheduler_deinit(&scheduler);
+}
+
 #define EXPLORE(scenario) CHECK(explore(#scenario, scenario, interleave_seconds()).finished)
 
 TEST(nothing_is_left_behind_when_a_worker_blocks_for_good)
@@ -119,11 +135,17 @@ TEST(nothing_is_left_behind_when_a_worker_blocks_for_good)
 	EXPLORE(a_child_in_the_next_slot);
 }
 
+TEST(a_spare_that_is_one_too_many_hears_of_it)
+{
+	EXPLORE(the_spare_retires);
+}
+
 TEST(a_look_or_an_order_that_is_missing_is_found)
 {
 	static const struct mutant mutants[] = {
 		{ "watch_wake", WEAKEN_BLIND, "no look at the watcher", an_unmarked_call },
 		{ "scheduler_made", WEAKEN_BLIND, "K2", a_child_in_the_next_slot },
+		{ "idle_surplus", WEAKEN_BLIND, "no look at a surplus", the_spare_retires },
 	};
 
 	check_mutants(mutants, FILAR_COUNT_OF(mutants));

@@ -105,18 +105,21 @@ static void live_pinned(void *argument)
 	struct random random;
 
 	random_init(&random, member->seed);
-	while (goes_on()) {
+	do {
 		green_yield(); /* not pinned: may go elsewhere */
 		member->thread = pthread_self();
 		member->inside = true;
 		green_pin(green_self(), member);
+		/* Once in any case, however late it was started. */
+		while (member->arrivals == 0)
+			CHECK_EQ(green_sleep_until(clock_now_ns() + NS_PER_MS), 0);
 		for (uint32_t i = random_below(&random, 200); i > 0 && goes_on(); i--) {
 			one_step(member, &random);
 			CHECK(member->inside && pthread_equal(pthread_self(), member->thread));
 			CHECK(green_self()->work.home == worker_here());
 		}
 		green_unpin(green_self());
-	}
+	} while (goes_on());
 	store_release(&member->over, true);
 }
 

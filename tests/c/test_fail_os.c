@@ -10,6 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -35,12 +39,43 @@ static void end_child(void *unused)
 	_exit(0);
 }
 
+/* The same for sockets: a listener on this machine, and one that connects to it. */
+static int call_socket_wrapper(enum failpoint point)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr *where = (struct sockaddr *)(void *)&address;
+	socklen_t bytes = sizeof address;
+	int listener = call_socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), peer = -1;
+	struct pollfd look = { .fd = client, .events = POLLOUT };
+	struct timespec at_once = { 0, 0 };
+	bool good = listener >= 0 && call_bind(listener, where, bytes) == 0 &&
+		    call_listen(listener, 1) == 0 && getsockname(listener, where, &bytes) == 0 &&
+		    call_connect(client, where, bytes) == 0 &&
+		    (peer = call_accept(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0 &&
+		    call_poll(&look, 1, &at_once) >= 0 && call_get_file_flags(client) >= 0 &&
+		    call_send(client, "x", 1, MSG_NOSIGNAL) == 1 &&
+		    call_recv(peer, &(char){ 0 }, 1, 0) == 1;
+	int error = good ? 0 : errno;
+
+	(void)point; /* each of them is among these */
+	if (call_close(client) != 0 && error == 0)
+		error = errno;
+	if (peer >= 0)
+		(void)close(peer);
+	if (listener >= 0)
+		(void)close(listener);
+	return error;
+}
+
 /* Calls the wrapper of a failure point with arguments that are fine.  0, or the error. */
 static int call_wrapper(enum failpoint point)
 {
 	static cpu_set_t set;
 	static uint32_t word;
 	struct sched_param parameters = { 0 };
+	struct epoll_event happened = { .events = EPOLLIN };
 	struct rlimit limit;
 	char *arguments[] = { "true", NULL };
 	sigset_t signals;
@@ -144,6 +179,29 @@ static int call_wrapper(enum failpoint point)
 	case FAILPOINT_EVENTFD:
 		result = fd = call_eventfd(0, 0);
 		break;
+	case FAILPOINT_EPOLL_CREATE:
+		result = fd = call_epoll_create(EPOLL_CLOEXEC);
+		break;
+	case FAILPOINT_EPOLL_CTL:
+	case FAILPOINT_EPOLL_WAIT:
+		fd = epoll_create1(EPOLL_CLOEXEC);
+		fds[0] = eventfd(0, 0);
+		result = point == FAILPOINT_EPOLL_CTL
+				 ? call_epoll_ctl(fd, EPOLL_CTL_ADD, fds[0], &happened)
+				 : call_epoll_look(fd, &happened, 1);
+		(void)close(fds[0]);
+		break;
+	case FAILPOINT_POLL:
+	case FAILPOINT_FCNTL:
+	case FAILPOINT_SOCKET:
+	case FAILPOINT_BIND:
+	case FAILPOINT_LISTEN:
+	case FAILPOINT_ACCEPT:
+	case FAILPOINT_CONNECT:
+	case FAILPOINT_RECEIVE:
+	case FAILPOINT_SEND:
+	case FAILPOINT_CLOSE:
+		return call_socket_wrapper(point);
 	case FAILPOINT_GETRLIMIT:
 		result = call_getrlimit(RLIMIT_NOFILE, &limit);
 		break;

@@ -30,6 +30,7 @@ import numpy as np
 import pytest
 
 import filar
+import random_mix
 from programs import run_program
 
 PY = sys.version_info
@@ -334,6 +335,44 @@ def test_h16_a_buffered_writer_reports_a_wait_inside_it() -> None:
     assert [type(one) for one in found if one is not None] == [RuntimeError]
 
 
+def test_h16_an_rlock_of_threading_is_the_workers_and_one_of_filar_the_green_threads() -> None:
+    """Whoever waits while holding the first lets the next one in: it cannot be seen, so the documentation says so."""
+
+    def both_in(lock: Any) -> bool:
+        inside: list[int] = []
+        crowded: list[bool] = []
+
+        def body(me: int) -> None:
+            with lock:
+                inside.append(me)
+                crowded.append(len(inside) > 1)
+                filar.yield_()
+                inside.remove(me)
+
+        crowd(body, 2, 1)
+        return any(crowded)
+
+    assert both_in(threading.RLock())
+    assert not both_in(filar.RLock())
+
+
+def test_free_threaded_builds_are_told_at_import() -> None:
+    """As such a build would answer; what is refused there is refused by the extension."""
+    done = run_program(
+        """
+        import sysconfig, warnings
+        ask = sysconfig.get_config_var
+        sysconfig.get_config_var = lambda name: 1 if name == "Py_GIL_DISABLED" else ask(name)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            import filar
+        print([str(one.message) for one in told if "free-threaded" in str(one.message)])
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("does not support free-threaded builds") == 1, done.stdout
+
+
 @pytest.fixture
 def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A module whose import waits in the middle."""
@@ -623,66 +662,33 @@ def test_h12_a_native_body_that_calls_python_is_told_not_to_wait() -> None:
 # ---- everything at once -------------------------------------------------------------------------------------------
 
 
-def mix(seconds: float, workers: int, seed: int) -> int:
-    """A random mix of what there is; how many green threads it took."""
-    import random
-
-    count = 0
-
-    def body(seed: int, depth: int) -> int:
-        nonlocal count
-        count += 1
-        draw = random.Random(seed)
-        for _ in range(draw.randrange(1, 12)):
-            match draw.randrange(12):
-                case 0 | 1 | 2:
-                    filar.yield_()
-                case 3:
-                    filar.sleep(draw.random() / 2000)
-                case 4 if depth < 4:
-                    children = [filar.spawn(body, draw.random(), depth + 1) for _ in range(draw.randrange(4))]
-                    for child in children:
-                        if draw.random() < 0.3:
-                            child.cancel()
-                        child.exception()
-                case 5 if depth < 4:
-                    with contextlib.suppress(ExceptionGroup):
-                        with filar.TaskGroup() as group:
-                            for _ in range(draw.randrange(4)):
-                                group.spawn(body, draw.random(), depth + 1)
-                case 6:
-                    with contextlib.suppress(TimeoutError):
-                        with filar.timeout(draw.random() / 2000):
-                            filar.sleep(draw.random() / 1000)
-                case 7:
-                    filar.blocking(time.sleep, draw.random() / 5000)
-                case 8:
-                    gc.collect(0)
-                case 9:
-                    raise ValueError(seed)
-                case 10:
-                    json.loads(json.dumps(nested(20)))
-                case _:
-                    with decimal.localcontext() as context:
-                        context.prec = 5
-                        filar.yield_()
-                        assert decimal.getcontext().prec == 5
-        return depth
-
-    def main() -> None:
-        end, draw = time.monotonic() + seconds, random.Random(seed)
-        while time.monotonic() < end:
-            for child in [filar.spawn(body, draw.random(), 0) for _ in range(20)]:
-                child.exception()
-
-    filar.run(main, workers=workers)
-    return count
+def test_each_hazard_of_the_documentation_has_its_test() -> None:
+    """The table names tests; each is one of ours."""
+    folder = Path(__file__).parent
+    page = folder.parents[1] / "docs" / "green_threads.md"
+    if not page.exists():
+        pytest.skip("tests without the documentation")
+    rows = [line for line in page.read_text().splitlines() if re.match(r"\| H\d", line)]
+    known = {
+        name for path in folder.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
+    hazards: set[int] = set()
+    for row in rows:
+        first, *_, tests = (cell.strip() for cell in row.strip("|").split("|"))
+        hazards.update(int(number) for number in re.findall(r"H(\d+)", first))
+        named = re.findall(r"`(test_\w+)", tests)
+        assert named, row
+        assert set(named) <= known, set(named) - known
+    # H3 to H7 and H21: free-threaded builds.
+    assert hazards == set(range(1, 24)) - {3, 4, 5, 6, 7, 21}
 
 
 @pytest.mark.parametrize("several", [1, 2, 4])
-def test_a_random_mix_of_everything(several: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_random_mix_of_everything(several: int) -> None:
     """FILAR_STRESS_SECONDS makes it longer; the seed is printed by pytest when it fails."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda args: None)  # failures that nobody looks at are part of it
     seed = int(os.environ.get("FILAR_TEST_SEED", "0")) or time.time_ns() % 2**32
     print("FILAR_TEST_SEED", seed)
-    assert mix(float(os.environ.get("FILAR_STRESS_SECONDS", "1")), several, seed) > 20
+    outcome = random_mix.mix(float(os.environ.get("FILAR_STRESS_SECONDS", "1")), several, seed)
+    print(outcome)
+    outcome.check()
+    assert outcome.green_threads > 20

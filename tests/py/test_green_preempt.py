@@ -1,7 +1,7 @@
 """Preemption of Python bodies: who computes gives up the worker, but not in the middle of what others must not see.
 
 No test here measures a time. That one is preempted: it computes until another green thread of the same worker has
-set a flag. That one is not: it computes until the preempter has asked it several times, and looks at the flag then.
+set a flag. That one is not: it computes until it has refused several times, and looks at the flag then.
 """
 
 import functools
@@ -37,10 +37,11 @@ def compute_until(reached: Callable[[], Any]) -> None:
             raise TimeoutError("was not preempted")
 
 
-def asked(times: int = 3) -> Callable[[], bool]:
-    """True once the caller's worker has been its own for long enough to be asked so many times."""
-    end = time.monotonic() + times * 5 * MS / 1000
-    return lambda: time.monotonic() > end
+def refused(times: int = 3) -> Callable[[], bool]:
+    """True once somebody who was asked to give up the worker has gone on, at so many events since now."""
+    refusals = filar.green._border["_preemption_refusals"]
+    enough = refusals() + times
+    return lambda: refusals() >= enough
 
 
 def on_one_worker(body: Callable[[list[int]], Any], **options: Any) -> Any:
@@ -216,11 +217,19 @@ def test_a_preempted_one_is_not_interrupted_by_cancel() -> None:
         def compute() -> str:
             computing.append(filar.current())
             compute_until(lambda: cancelled)
-            compute_until(asked())
+            compute_until(lambda: len(turns) > 3)
             return "computed"
 
         cancelled: list[int] = []
+        turns: list[int] = []
+
+        def take_turns() -> None:
+            while len(turns) <= 3:
+                turns.append(1)
+                filar.yield_()
+
         child = filar.spawn(compute)
+        filar.spawn(take_turns)
         filar.spawn(lambda: (child.cancel(), cancelled.append(1)))
         assert child.result() == "computed"
 
@@ -238,7 +247,7 @@ def refuses(body: Callable[[Callable[[], None]], Any]) -> None:
 
         def compute() -> None:
             before = len(flag)
-            compute_until(asked())
+            compute_until(refused())
             seen.append(len(flag) - before)
 
         body(compute)
@@ -445,7 +454,7 @@ def test_a_body_that_is_no_python_function_is_left_alone() -> None:
 
         def compute() -> None:
             before = len(flag)
-            compute_until(asked())
+            compute_until(refused())
             called.append(len(flag) - before)
 
         stream = io.BufferedWriter(Raw(compute), 1)

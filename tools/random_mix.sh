@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# tests/py/random_mix.py for MIX_SECONDS (600) on every Python that is set up, all at once, at low priority.
+#
+# The Python of VENV, those of build/python3.* (make pythons) and of build/debug-pythons (make debug-pythons), as they
+# were built there.  MIX_SEED: the same seed on all; else each draws its own.  Logs in build/mix.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+top=$PWD
+logs=$top/build/mix
+seconds=${MIX_SECONDS:-600}
+mkdir -p "$logs"
+names=() jobs=()
+
+start() {
+	echo "mix: $1 ($2)"
+	(cd "$3" && exec nice -n 19 "$2" -X faulthandler tests/py/random_mix.py --seconds "$seconds" \
+		${MIX_SEED:+--seed "$MIX_SEED"}) >"$logs/$1.log" 2>&1 &
+	names+=("$1") jobs+=($!)
+}
+
+start venv "$top/${VENV:-.venv}/bin/python" "$top"
+for folder in build/python3.*/; do
+	[ -x "$folder/bin/python" ] && start "$(basename "$folder")" "$top/${folder}bin/python" "$top"
+done
+for folder in build/debug-pythons/3.*/; do
+	[ -x "$folder/python" ] && [ -d "$folder/site" ] && start "debug-$(basename "$folder")" "$top/${folder}python" "$top/${folder}source"
+done
+trap 'kill "${jobs[@]}" 2>/dev/null || true' INT TERM
+
+failed=0
+for i in "${!jobs[@]}"; do
+	if ! wait "${jobs[$i]}"; then
+		echo "mix: ${names[$i]} failed"
+		failed=1
+	fi
+	sed 's/^/  /' "$logs/${names[$i]}.log"
+done
+exit $failed
