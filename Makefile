@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme claims report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool debug-pythons mix clean core
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool bench-server debug-pythons clean core claims mix
 .DEFAULT_GOAL := help
 
 help:
@@ -204,6 +204,16 @@ $(BUILD)/python-peers/%: bench/peers/python.py
 bench-green-python: $(VENV)/dev $(PYTHON_PEERS:%=$(BUILD)/python-peers/%)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
 	$(VENV)/bin/python bench/peers/run.py --suite green-python --programs $(BUILD)/python-peers $(BENCH_ARGS)
+
+SERVER_PEERS := server-filar server-events server-pool server-threads server-go server-gonet \
+	server-python server-gevent server-asyncio server-uvloop server-pythreads
+
+## make bench-server   web servers on green threads beside Go, gevent, uvloop, threads; 10,000 clients for 60 s
+bench-server: $(VENV)/dev
+	PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build_servers.sh $(BUILD)/peers $(SERVER_PEERS)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	$(VENV)/bin/python bench/peers/run.py --suite server --programs $(BUILD)/peers $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite server-python --programs $(BUILD)/peers $(BENCH_ARGS)
 
 ## make debug-pythons   Python on green threads under Debian's 3.14 and 3.15 with assertions (needs apt and a network)
 debug-pythons: $(VENV)/dev

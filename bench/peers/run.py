@@ -39,7 +39,7 @@ from filar.lab.host import host_record
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "filar"
 FORMAT = 1
-PROGRAM_SECONDS_MAX = 90
+PROGRAM_SECONDS_MAX = 120
 # Foreign CPU in a round, percent of all CPUs, above which the round is marked as noisy.
 NOISY_PERCENT = 10.0
 # Fewer have no sign-test interval at 95 %.  Memory is no matter of luck: two rounds do.
@@ -60,7 +60,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Suite:
-    """Lines run and written together: green threads (G), pools (P), the executor (X), Python on green threads (Y)."""
+    """Lines run and written together: green threads (G), pools (P), the executor (X), Python on green threads (Y), web
+    servers in C and Go (S), in Python (N)."""
 
     title: str
     word: str
@@ -97,6 +98,20 @@ SUITES = {
         OURS,
         (OURS, "floor", "greenlet", "gevent", "asyncio", "threads"),
         "Y",
+    ),
+    "server": Suite(
+        "Web servers beside their peers",
+        "make bench-server",
+        "server-filar",
+        ("server-filar", "server-events", "server-pool", "server-threads", "server-go", "server-gonet"),
+        "S",
+    ),
+    "server-python": Suite(
+        "Web servers in Python beside their peers",
+        "make bench-server",
+        "server-python",
+        ("server-python", "server-gevent", "server-asyncio", "server-uvloop", "server-pythreads"),
+        "N",
     ),
 }
 
@@ -144,6 +159,17 @@ LINES = (
     Line("Y5", "queue or channel, one way"),
     Line("Y6", "skynet, 100,000 leaves in Python", rounds_max=7),
     Line("Y7", "Ctrl-C to KeyboardInterrupt", cpu=False),
+    Line("S1", "100 clients, keep-alive", cpu=False, rounds_max=7),
+    Line("S2", "1,000 clients, keep-alive", cpu=False, rounds_max=7),
+    Line("S3", "10,000 clients, keep-alive", cpu=False, rounds_max=7),
+    Line("S4", "64 clients, 10 us of computing and a call that blocks for 2 ms", cpu=False, rounds_max=7),
+    Line("S5", "100 clients, a connection for each request", cpu=False, rounds_max=7),
+    Line("S6", "10,000 clients for 60 s", cpu=False, rounds_max=1),
+    Line("N1", "Python: 100 clients, keep-alive", cpu=False, rounds_max=7),
+    Line("N2", "Python: 1,000 clients, keep-alive", cpu=False, rounds_max=7),
+    Line("N3", "Python: 10,000 clients, keep-alive", cpu=False, rounds_max=7),
+    Line("N4", "Python: 64 clients, 10 us of computing and a call that blocks for 2 ms", cpu=False, rounds_max=7),
+    Line("N6", "Python: 10,000 clients for 60 s", cpu=False, rounds_max=1),
 )
 BY_NAME = {line.name: line for line in LINES}
 
@@ -262,6 +288,43 @@ GOALS = (
     Goal("Y6", "skynet", 250, aim=True),
     Goal("Y7", "interrupt", 100),
     Goal("Y7", "interrupt", 20, aim=True),
+    # S and N: green threads serve as many as the peers' do, at the CPU time that those need; what an event loop by
+    # hand needs is the floor.
+    *(
+        goal
+        for line in ("S1", "S2", "S3", "S5")
+        for goal in (
+            Goal(line, "request", 1.0, "server-gonet"),
+            Goal(line, "cpu_each", 1.0, "server-gonet"),
+            Goal(line, "p99", 1.0, "server-gonet"),
+            Goal(line, "request", 0.5, "server-go", aim=True),
+            Goal(line, "cpu_each", 1.3, "server-events", aim=True),
+        )
+    ),
+    Goal("S3", "memory", 12_288),
+    Goal("S3", "memory", 1.0, "server-gonet", aim=True),
+    Goal("S3", "failed", 0),
+    Goal("S4", "request", 1.1, "server-gonet"),
+    Goal("S4", "request", 0.25, "server-pool"),
+    Goal("S6", "failed", 0),
+    Goal("S6", "silent", 0),
+    Goal("S6", "growth", 1.0),
+    *(
+        goal
+        for line in ("N1", "N2", "N3")
+        for goal in (
+            Goal(line, "request", 1.0, "server-gevent"),
+            Goal(line, "request", 1.0, "server-asyncio"),
+            Goal(line, "cpu_each", 1.0, "server-gevent"),
+            Goal(line, "request", 1.0, "server-uvloop", aim=True),
+        )
+    ),
+    Goal("N3", "failed", 0),
+    Goal("N3", "memory", 12_288, aim=True),
+    Goal("N4", "request", 1.0, "server-pythreads", aim=True),
+    Goal("N6", "failed", 0),
+    Goal("N6", "silent", 0),
+    Goal("N6", "growth", 1.0),
 )
 
 
@@ -539,7 +602,7 @@ def verdict_row(verdict: Verdict) -> str:
     """A row of the table of musts or aims."""
     goal = verdict.goal
     interval = f"{figure(verdict.mid)} [{figure(verdict.lo)}, {figure(verdict.hi)}]" if verdict.n else "-"
-    margin = f"{verdict.mid / goal.limit:.2f}" if verdict.n else "-"
+    margin = f"{verdict.mid / goal.limit:.2f}" if verdict.n and goal.limit else "-"
     word = verdict.word + (f": {verdict.reason}" if verdict.reason else "")
     return f"| {goal.line} | {goal.metric} | {goal.text} | {interval} | {margin} | {verdict.n} | {word} |"
 
@@ -587,8 +650,8 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Green threads, pools, the executor beside their peers, interleaved.")
-    parser.add_argument("--suite", choices=sorted(SUITES), default="green", help="which lines: G, P, X, or Y")
+    parser = argparse.ArgumentParser(description="Green threads, pools, executors, web servers beside their peers.")
+    parser.add_argument("--suite", choices=sorted(SUITES), default="green", help="which lines: G, P, X, Y, S, or N")
     parser.add_argument("--programs", type=Path, default=ROOT / "build/peers", help="where build.sh put them")
     parser.add_argument("--rounds", type=int, default=11, help="at most (1 to 99; below 6 no 95 %% interval)")
     parser.add_argument("--seconds", type=float, default=420, help="no new line is begun after so long")
@@ -630,13 +693,17 @@ def main(words: Sequence[str] | None = None) -> int:
         "conditions": worse(watch.stop(), before),
         "rounds": race.rounds,
         "versions": {
-            "go": version_of(["go", "version"]) if "go" in programs else None,
+            "go": version_of(["go", "version"]) if {"go", "server-go"} & set(programs) else None,
             "boost": boost_version() if {"boost-context", "boost-fiber"} & set(programs) else None,
             "oneTBB": package_version("libtbb-dev") if "pool-tbb" in programs else None,
             "pthreadpool": package_version("libpthreadpool-dev") if "pool-pthreadpool" in programs else None,
             "LLVM OpenMP": package_version("libomp-dev") if "pool-llvm" in programs else None,
-            "Python": sys.version.split()[0] if suite.prefix in "XY" else None,
-            **{name: python_version_of(name) for name in ("greenlet", "gevent") if name in programs},
+            "Python": sys.version.split()[0] if suite.prefix in "XYN" else None,
+            **{
+                name: python_version_of(name)
+                for name in ("greenlet", "gevent", "uvloop")
+                if name in programs or f"server-{name}" in programs
+            },
             "compiler": version_of(["gcc", "--version"]),
         },
         "notes": race.notes,

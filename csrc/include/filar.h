@@ -1124,7 +1124,7 @@ int filar_http_destroy(filar_http *server);
  * driver thread of its own, so that nothing of Python runs between two stamps.
  */
 
-enum { FILAR_METRICS_MAX = 6, FILAR_PARAMS_MAX = 14 };
+enum { FILAR_METRICS_MAX = 10, FILAR_PARAMS_MAX = 14 };
 
 typedef struct {
 	const char *name;

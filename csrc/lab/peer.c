@@ -323,6 +323,11 @@ destroy:
 	return status;
 }
 
+pid_t peer_process(const struct peer *peer)
+{
+	return peer->process;
+}
+
 static void stop_process(struct peer *peer)
 {
 	bool ended;

@@ -44,6 +44,8 @@ enum filar_status peer_create(
 void peer_begin(struct peer *peer, uint32_t turns);
 /* Waits for the end of the order: the body's status, or FILAR_TIMED_OUT. */
 enum filar_status peer_end(struct peer *peer);
+/* Its process, or 0 for a thread. */
+pid_t peer_process(const struct peer *peer);
 /* Ends, reaps and frees the peer, also in the middle of an order.  NULL is allowed. */
 void peer_destroy(struct peer *peer);
 

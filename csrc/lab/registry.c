@@ -30,6 +30,7 @@ static const struct way *const way_tables[] = {
 	ways_pool_loops,
 	ways_pool_kernels,
 	ways_pool_process,
+	ways_server,
 };
 
 int32_t way_count(void)

@@ -30,5 +30,6 @@ extern const struct way ways_pool_serve[];   /* a pool as a server, in closed an
 extern const struct way ways_pool_loops[];   /* parallel loops, and frames of a film */
 extern const struct way ways_pool_kernels[]; /* each native kernel by number of threads */
 extern const struct way ways_pool_process[]; /* half of the work done by a thread or a process */
+extern const struct way ways_server[];       /* a web server under load */
 
 #endif

@@ -168,3 +168,36 @@ def test_a_program_that_fails_is_left_out_and_the_run_goes_on(peers, tmp_path, c
 def test_without_our_program_the_reason_is_said(peers, tmp_path, capsys):
     assert peers.main(["--programs", str(tmp_path)]) == 1
     assert "make bench-green" in capsys.readouterr().err
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, PATH.parent / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_web_server_of_the_suites_knows_lines_of_its_suite(peers):
+    server = load("server")
+    for name in ("server", "server-python"):
+        suite = peers.SUITES[name]
+        for program in suite.programs:
+            lines = server.lines_of(program)
+            assert lines
+            assert all(peers.suite_of(line) is suite and line in peers.BY_NAME for line in lines)
+        known = server.lines_of(suite.ours)
+        assert {line.name for line in peers.LINES if peers.suite_of(line.name) is suite} == set(known)
+        for goal in peers.GOALS:
+            if peers.suite_of(goal.line) is suite and goal.peer is not None:
+                assert goal.line in server.lines_of(goal.peer)
+
+
+@pytest.mark.parametrize(("failed", "word"), [(0, "holds"), (1, "missed")])
+def test_nothing_may_fail_for_a_minute(peers, failed, word):
+    samples = peers.Samples()
+    samples.add("server-filar", 0, peers.parse(f"S6 failed {failed} count"))
+    verdict = peers.judge(peers.Goal("S6", "failed", 0), samples)
+    assert verdict.word == word
+    assert peers.verdict_row(verdict)

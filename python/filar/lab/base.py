@@ -68,6 +68,7 @@ FAMILIES = (
     "Speedup",
     "Python",
     "Python on green threads",
+    "Servers",
     "Sharing",
     "Scheduling",
     "Locks and races",

@@ -39,6 +39,8 @@ _PASSING = {
 }
 # No file descriptor or no memory: the connection stays in line, and asking again at once would spin.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# Connections taken at once.
+_BURST = 64
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0  # seconds
 # Connections that a server which stops takes out of the system's queue: more than it usually holds (somaxconn), and not
 # without end where clients come as fast as it accepts.
@@ -240,7 +242,10 @@ class Server:
             back_off.worked()
             self._accepted += 1
             self._begin(sock, address)
-            yield_()  # or a burst of connections would keep all handlers waiting
+            # A burst of connections must not keep all handlers waiting, and thousands of busy handlers not those who
+            # are in line: at one a turn they would wait for minutes.
+            if self._accepted % _BURST == 0:
+                yield_()
 
     def _accept_those_in_line(self) -> None:
         """Closing the listening socket would reset them, after they were told that they are connected."""

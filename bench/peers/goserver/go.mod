@@ -1,0 +1,3 @@
+module filar/bench/peers/goserver
+
+go 1.19
