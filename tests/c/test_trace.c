@@ -501,15 +501,26 @@ static void sleep_until_cancelled(void *unused)
 	CHECK_EQ(filar_green_sleep_until(FILAR_FOREVER), FILAR_CANCELLED);
 }
 
+static uint64_t worker_sleeps(filar_runtime *runtime)
+{
+	filar_runtime_stats stats;
+
+	CHECK_EQ(filar_runtime_read_stats(runtime, &stats), FILAR_OK);
+	return stats.worker_sleeps;
+}
+
 TEST(a_wake_says_whether_time_passed_or_somebody_cancelled)
 {
 	filar_runtime *runtime = start_runtime(1);
 	filar_green sleeper, cancelled;
+	uint64_t sleeps;
 
 	start(0, 0);
+	sleeps = worker_sleeps(runtime);
 	sleeper = spawn(runtime, "sleeper", sleep_a_moment, NULL);
 	cancelled = spawn(runtime, "cancel", sleep_until_cancelled, NULL);
 	CHECK_EQ(filar_green_join_until(sleeper, FILAR_FOREVER), FILAR_OK);
+	WAIT_UNTIL(worker_sleeps(runtime) > sleeps);
 	CHECK_EQ(filar_green_cancel(cancelled), FILAR_OK);
 	CHECK_EQ(filar_green_join_until(cancelled, FILAR_FOREVER), FILAR_OK);
 	stop();

@@ -96,7 +96,7 @@ SENTENCES: tuple[Sentence, ...] = (
         ),
         (
             "A web server and an encoder gain from threads; a processor with eight cores is idle without them.",
-            "video-frames parallelism pool-size pool-queue async-models",
+            "video-frames parallelism pool-size pool-queue async-models server-models",
         ),
     ),
     *_of(
@@ -116,7 +116,7 @@ SENTENCES: tuple[Sentence, ...] = (
         ("Scheduling is preemptive or cooperative.", "fairness py-preemption"),
         (
             "A pool keeps threads ready; a dispatcher hands them requests.",
-            "thread-reuse task-overhead task-latency dispatcher pool-blocking python-executor",
+            "thread-reuse task-overhead task-latency dispatcher pool-blocking python-executor server-models",
         ),
     ),
     *_of(
@@ -150,13 +150,13 @@ SENTENCES: tuple[Sentence, ...] = (
             "A pool bounds the number of threads; some are idle.",
             "pool-size pool-queue thread-reuse thread-per-task",
         ),
-        ("A server queues requests, and a thread returns to its pool.", "pool-queue pool-blocking"),
+        ("A server queues requests, and a thread returns to its pool.", "pool-queue pool-blocking server-slow-clients"),
         ("Four threads run on four cores at once.", "parallelism speedup green-scaling"),
         ("Affinity keeps a thread's data in the cache.", "pin-effect pool-pinning core-latency noisy-neighbour"),
         ("Threads of the user level use the time slice of their process.", "n1-share"),
         ("A blocking call of one stops all of them.", "n1-blocking green-seen-by-kernel py-blocking"),
         ("Kernel threads stand in a table of the operating system.", "seen-by-kernel"),
-        ("If a kernel thread blocks, another one runs.", "n1-blocking mn-blocking pool-blocking"),
+        ("If a kernel thread blocks, another one runs.", "n1-blocking mn-blocking pool-blocking server-blocking"),
         ("A process with more threads gets a larger share of the CPU.", "cpu-share"),
         ("Switching threads is as slow as switching processes.", "thread-vs-process-switch"),
     ),
