@@ -187,7 +187,7 @@ static void play(struct crowd_thread *self)
 	char ball = 0;
 
 	pair += self->index / 2;
-	/* A partner that comes when the time is over leaves at once, perhaps before the first ball. */
+	/* A partner that comes when the time is over may leave before the first ball. */
 	if (mine == 0)
 		(void)filar_send_until(pair->fds[0], &ball, 1, 0, FILAR_FOREVER, &done);
 	while (stress_goes_on()) {
