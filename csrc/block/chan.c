@@ -30,12 +30,20 @@ static void chan_lock(struct chan *chan)
 	(void)waitq_lock(&chan->queue);
 }
 
-static void chan_unlock(struct chan *chan)
+/* What the word says of the channel when nobody holds its lock. */
+static uint64_t unlocked_word(const struct chan *chan)
 {
 	uint64_t word = WAITQ_WORD((uint64_t)chan->count << 1 | chan->closed);
 
 	if (!list_is_empty(&chan->queue.entries) || !list_is_empty(&chan->senders))
 		word |= WAITQ_WAITERS;
+	return word;
+}
+
+static void chan_unlock(struct chan *chan)
+{
+	uint64_t word = unlocked_word(chan);
+
 	lockrank_pop(RANK_OBJECT, &chan->queue);
 	/* B1: as waitq_unlock(), for two queues. */
 	store_release(&chan->queue.word, word);
@@ -187,7 +195,8 @@ void chan_after_fork(struct chan *chan)
 {
 	list_init(&chan->queue.entries);
 	list_init(&chan->senders);
-	chan_unlock(chan);
+	/* Whoever held the lock, if anybody did, is not in this process. */
+	store_relaxed(&chan->queue.word, unlocked_word(chan));
 }
 
 static FILAR_NOINLINE enum filar_status is_closed(struct chan *chan)

@@ -45,8 +45,8 @@ struct scheduler_options {
 	void (*quiet)(struct scheduler *scheduler);
 	/* For a layer with queues of its own (README.md, "Queues of the layer above"); NULL: none.
 	 * find: the next piece of work from them; has_more: whether they hold any for this worker;
-	 * peek: a guess at it, cheap enough to be asked again and again; rests: before and after a worker rests because it is one too many; it must not keep what
-	 * only it would find. */
+	 * peek: a guess at it, cheap enough to be asked again and again; rests: before and after a
+	 * worker rests because it is one too many; it must not keep what only it would find. */
 	struct work *(*find)(struct worker *worker);
 	bool (*has_more)(struct worker *worker);
 	bool (*peek)(struct worker *worker);
