@@ -306,15 +306,14 @@ static enum filar_status connect_all(struct load *load)
 static void write_request(struct load *load)
 {
 	const struct load_options *options = &load->options;
-	int head, target;
+	int head, target, rest;
 
 	head = sprintf(load->request, "GET ");
 	target = sprintf(load->request + head, "/work?steps=%lld&block_us=%lld",
 		(long long)options->steps, (long long)options->block_us);
-	load->request_bytes =
-		(size_t)(head + target +
-			 sprintf(load->request + head + target, " HTTP/1.1\r\nHost: lab\r\n%s\r\n",
-				 options->reconnect ? "Connection: close\r\n" : ""));
+	rest = sprintf(load->request + head + target, " HTTP/1.1\r\nHost: lab\r\n%s\r\n",
+		options->reconnect ? "Connection: close\r\n" : "");
+	load->request_bytes = (size_t)head + (size_t)target + (size_t)rest;
 	load->echo = load->request + head;
 	load->echo_bytes = (size_t)target;
 }

@@ -473,6 +473,7 @@ static void run_alone(struct loop *loop)
 	loop->parts = &part;
 	loop->places = 1;
 	work_adaptive(loop, 0);
+	loop->parts = NULL;
 }
 
 static void run_helped(struct loop *loop, uint32_t done)

@@ -55,6 +55,8 @@ static void fork_now(bool on_green)
 
 static void fork_often(struct crowd_thread *self)
 {
+	if (FILAR_ASAN) /* else the child would allocate it */
+		(void)self_get_or_create();
 	while (stress_goes_on()) {
 		fork_now(!self->kernel);
 		crowd_jitter(self);
