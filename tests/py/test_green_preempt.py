@@ -612,7 +612,7 @@ def test_subprocesses_start_from_one_that_is_preempted() -> None:
     def main() -> int:
         flag: list[int] = []
         computing = filar.spawn(compute_until, lambda: flag)
-        code = filar.blocking(subprocess.call, [sys.executable, "-c", ""])
+        code = filar.blocking(subprocess.call, ["true"])
         flag.append(1)
         computing.join()
         return int(code)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import pytest
 
 import filar
 
-SLEEPER = [sys.executable, "-c", "print('here', flush=True); import time; time.sleep(600)"]
+SLEEPER = ["sh", "-c", "echo here; exec sleep 600"]
 SHOW_MASK = ["grep", "SigBlk", "/proc/self/status"]
 
 
