@@ -125,6 +125,18 @@ static bool waits(struct wait *wait)
 	return wait->kernel ? is_asleep(wait) : crowd_is_parked(wait->ref);
 }
 
+/* For fds[0] of a new pair to become readable; returns when it waits. */
+static void begin_on_pair(struct wait *wait, int fds[2], int kernel)
+{
+	nonblocking_pair(fds);
+	*wait = (struct wait){ .fd = fds[0],
+		.events = FILAR_READABLE,
+		.deadline_ns = FILAR_FOREVER,
+		.kernel = kernel };
+	begin(wait);
+	WAIT_UNTIL(waits(wait));
+}
+
 static int end(struct wait *wait)
 {
 	if (wait->kernel)
@@ -155,15 +167,10 @@ TEST(a_wait_ends_when_data_comes_and_tells_what_is_there)
 
 	FOR_EACH_KIND(kernel)
 	{
-		struct wait wait = {
-			.events = FILAR_READABLE, .deadline_ns = FILAR_FOREVER, .kernel = kernel
-		};
+		struct wait wait;
 		int fds[2];
 
-		nonblocking_pair(fds);
-		wait.fd = fds[0];
-		begin(&wait);
-		WAIT_UNTIL(waits(&wait));
+		begin_on_pair(&wait, fds, kernel);
 		CHECK_EQ(load_acquire(&wait.status), 1);
 		CHECK_EQ(write(fds[1], "x", 1), 1);
 		CHECK_EQ(end(&wait), FILAR_OK);
@@ -264,15 +271,10 @@ TEST(forgetting_ends_waits_and_leaves_the_fd_open)
 {
 	FOR_EACH_KIND(kernel)
 	{
-		struct wait wait = {
-			.events = FILAR_READABLE, .deadline_ns = FILAR_FOREVER, .kernel = kernel
-		};
+		struct wait wait;
 		int fds[2];
 
-		nonblocking_pair(fds);
-		wait.fd = fds[0];
-		begin(&wait);
-		WAIT_UNTIL(waits(&wait));
+		begin_on_pair(&wait, fds, kernel);
 		CHECK_EQ(filar_forget(fds[0]), FILAR_OK);
 		CHECK_EQ(end(&wait), FILAR_CLOSED);
 		begin(&wait);

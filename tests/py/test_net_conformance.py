@@ -12,13 +12,15 @@ MODES = {"kernel threads": [], "green threads, one worker": ["1"], "green thread
 
 
 @pytest.fixture(scope="module")
-def running():
-    """All three at once: the suite sleeps most of the time."""
+def running(tmp_path_factory):
+    """All three at once: the suite sleeps most of the time. Its files lie where it runs, and stay if it is killed."""
     with contextlib.ExitStack() as stack:
         started = {}
         for mode, arguments in MODES.items():
-            command = [sys.executable, SUITE, *arguments]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            command, folder = [sys.executable, SUITE, *arguments], tmp_path_factory.mktemp("suite")
+            process = subprocess.Popen(
+                command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
             started[mode] = stack.enter_context(process)
             stack.callback(process.kill)
         yield started
