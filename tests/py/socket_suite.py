@@ -7,6 +7,7 @@ threads. A test that has made no socket of ours has tested nothing, and fails.
 """
 
 import concurrent.futures.thread  # noqa: F401 (filar.blocking() is to have real threads)
+import fcntl
 import importlib
 import signal
 import sys
@@ -117,6 +118,17 @@ def tests_of(suite: types.ModuleType, case: str, left_out: dict[str, str]) -> li
     return [kind(name) for name in names if case not in left_out and f"{case}.{name}" not in left_out]
 
 
+def one_process_at_a_time(kind: type[unittest.TestCase]) -> None:
+    """The tests of `kind` bind names that are the same in each process, and seen by all."""
+
+    def lock() -> None:
+        file = open(__file__)  # noqa: SIM115 (closed after the last of them)
+        kind.addClassCleanup(file.close)
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+    kind.setUpClass = lock  # type: ignore[method-assign]
+
+
 def parking_select(readers: list[Any], writers: list[Any], others: list[Any], timeout: float) -> Any:
     """What the tests want of select.select(): that one thing is readable."""
     [reader], [], [] = readers, writers, others
@@ -132,6 +144,7 @@ def run(left_out: dict[str, str], on_green: bool) -> int:
         return 77
     count_sockets()
     suite.socket = shim()  # type: ignore[attr-defined]
+    one_process_at_a_time(suite.TestLinuxAbstractNamespace)
     if on_green:
         suite.select = types.SimpleNamespace(select=parking_select)  # type: ignore[attr-defined]
         # The thread that resolves names is there before the tests count threads.
