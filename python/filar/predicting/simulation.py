@@ -66,7 +66,9 @@ class _Worker:
     running: _Fork | None = None  # the innermost stolen one that runs here
     debt_ns: float = 0.0  # to be paid with the next strand
     idle_since: float = 0.0
-    computes: bool = False
+    began: float = 0.0  # the strand it is in,
+    end: float = 0.0  # and until when
+    version: int = 0  # of its event: older ones are void
     waits_since: float = 0.0
 
 
@@ -160,14 +162,15 @@ class _Simulation:
         forks = tree.parts["forks"].tolist()
         self.ns = [work + more * costs.fork_ns for work, more in zip(tree.works, forks, strict=True)]
         self.workers = [_Worker(i) for i in range(workers)]
-        self.events: list[tuple[float, int, int, _Worker]] = []
+        self.events: list[tuple[float, int, bool, int, _Worker]] = []
         self.order = 0
         # The pool was idle before: all but the one that begins are asleep.
         self.idle = [(worker, -_SEARCH_NS) for worker in self.workers[:0:-1]]
         self.arriving = 0  # woken or answering, and not yet there: nobody else is woken meanwhile
         self.open_forks: dict[_Worker, None] = {}
         self.open_loops: list[_Loop] = []
-        self.computing = self.steals = self.wakes = 0
+        self.computing: dict[_Worker, None] = {}
+        self.steals = self.wakes = 0
         self.busy_ns = 0.0
         self.end_ns = 0.0
 
@@ -175,17 +178,18 @@ class _Simulation:
 
     def _at(self, ns: float, worker: _Worker, arrives: bool = False) -> None:
         self.order += 1
-        heapq.heappush(self.events, (ns, self.order, int(arrives), worker))
+        heapq.heappush(self.events, (ns, self.order, arrives, worker.version, worker))
 
     def run(self) -> Run:
         first = self.workers[0]
         self._enter(first, 0, 0.0)
         self._advance(first, 0.0)
         while self.events:
-            now, _, arrives, worker = heapq.heappop(self.events)
-            if worker.computes:
-                worker.computes = False
-                self.computing -= 1
+            now, _, arrives, version, worker = heapq.heappop(self.events)
+            if version != worker.version:
+                continue
+            if worker in self.computing:
+                self._end_strand(worker, now)
             if arrives:
                 self.arriving -= 1
                 if not self._find(worker, now, 0.0):
@@ -198,14 +202,30 @@ class _Simulation:
         return Run(len(self.workers), time_ns, self.steals, self.wakes, self.busy_ns / room_ns if room_ns else 0.0)
 
     def _compute(self, worker: _Worker, now: float, ns: float) -> None:
-        """The worker is in a strand from now on; slower if another one is."""
+        """The worker is in a strand from now on; slower while another one is in one too."""
+        if len(self.computing) == 1:
+            self._retime(now, 1 / self.costs.pair_speed)
         if self.computing:
             ns /= self.costs.pair_speed
-        self.busy_ns += ns
-        worker.computes = True
-        self.computing += 1
-        self._at(now + worker.debt_ns + ns, worker)
+        self.computing[worker] = None
+        worker.began, worker.end = now, now + worker.debt_ns + ns
         worker.debt_ns = 0.0
+        self._at(worker.end, worker)
+
+    def _end_strand(self, worker: _Worker, now: float) -> None:
+        del self.computing[worker]
+        self.busy_ns += now - worker.began
+        if len(self.computing) == 1:
+            self._retime(now, self.costs.pair_speed)
+
+    def _retime(self, now: float, factor: float) -> None:
+        """Who was alone in a strand is no more, or the other way round: what is left takes `factor` times as long."""
+        if factor == 1:
+            return
+        (worker,) = self.computing
+        worker.version += 1
+        worker.end = now + (worker.end - now) * factor
+        self._at(worker.end, worker)
 
     # ---- waking ----------------------------------------------------------------------------------------------
 
