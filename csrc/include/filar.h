@@ -1002,7 +1002,8 @@ typedef struct {
 	double wall_ns;       /* from start to stop */
 	double work_ns;       /* of all strands */
 	double probes_ns;     /* spent with recording between strands: not part of the work */
-	double subtracted_ns; /* taken off the strands' times: what stamps and counting cost in them */
+	double subtracted_ns; /* taken off the strands' times: what stamps and counting cost in them
+			       */
 	double stamp_ns;      /* for each strand, as measured at the start */
 	double quiet_fork_ns; /* for each fork that was only counted */
 	double grain_ns;      /* at the end: it doubles whenever the tree is full */
@@ -1029,7 +1030,8 @@ size_t filar_recording_copy(
 /* Stops it if need be.  FILAR_BUSY: it runs on another thread, or inside of a fork; it is kept. */
 int filar_recording_destroy(filar_recording *recording);
 
-/* What a prediction needs to know of this machine; medians, in ns. */
+/* What a prediction needs to know of this machine, in ns; lower quartiles (of the speed the upper
+ * one), since what else runs only adds. */
 typedef struct {
 	double fork_ns;    /* a fork and its join, stolen by nobody */
 	double steal_ns;   /* from a fork to its first step on a worker that searches for work */
@@ -1037,7 +1039,8 @@ typedef struct {
 	double return_ns;  /* from the end of a stolen half to the forker, which sleeps, going on */
 	double loop_ns;    /* from the call of a loop to the first step of a helper that slept */
 	double call_ns;    /* filar_pool_call() of nothing, from outside, to workers that sleep */
-	double pair_speed; /* how fast a thread computes while another one does, of its speed alone */
+	double pair_speed; /* how fast a thread computes while another one does, of its speed alone
+			    */
 } filar_fork_costs;
 
 /* Measures for some `time_ns`, on two workers of its own; blocks.  With one CPU everything but

@@ -23,7 +23,7 @@ enum filar_status fork_costs_open(struct fork_costs_bench *bench, int32_t driver
 void fork_costs_close(struct fork_costs_bench *bench);
 /* One sample of each. */
 enum filar_status fork_costs_sample(struct fork_costs_bench *bench, filar_fork_costs *costs);
-/* Medians of as many samples as go into the time, at least 8 and at most 200. */
+/* Quartiles (filar.h) of as many samples as go into the time, at least 8 and at most 200. */
 enum filar_status fork_costs_measure(int64_t time_ns, filar_fork_costs *costs);
 
 #endif

@@ -539,8 +539,9 @@ const struct way ways_pool_kernels[] = {
 		.sample = sample_kernel,
 		.teardown = teardown_kernel },
 	{ .name = "kernel-recorded",
-		.summary = "the forks and loops of a kernel (as in kernel) taken down by one thread; "
-			   "points: when a recording had less work than all before, its tree",
+		.summary =
+			"the forks and loops of a kernel (as in kernel) taken down by one thread; "
+			"points: when a recording had less work than all before, its tree",
 		.params = { { "kernel", 0 }, { "threads", 2 }, { "size", 0 }, { "pinned", 1 } },
 		.metrics = { { "work", "ns" }, { "wall", "ns" }, { "probes", "ns" },
 			{ "subtracted", "ns" }, { "forks", "count" } },

@@ -457,11 +457,11 @@ static uint32_t probe(struct loop *loop)
 }
 
 /* On a thread that is recorded: all of it, in pieces as work_adaptive() would take them. */
-static void run_recorded(struct loop *loop, struct recording *recording,
-	const struct loop_options *options)
+static void run_recorded(
+	struct loop *loop, struct recording *recording, const struct loop_options *options)
 {
-	filar_recorded_part about = { .steps =
-					      (int64_t)((uint64_t)loop->end - (uint64_t)loop->begin),
+	filar_recorded_part about = { .steps = (int64_t)((uint64_t)loop->end -
+							 (uint64_t)loop->begin),
 		.grain = options->grain,
 		.schedule = (int32_t)options->schedule,
 		.threads = options->threads };

@@ -24,11 +24,11 @@
 #define CALIBRATION_STEPS 64u
 
 struct node {
-	double ns;       /* W  work: its own and all of what is below it */
-	uint64_t forks;  /* W  STRAND: that were summed up in it */
-	int64_t steps;   /* W  LOOP: of it; below a LOOP: of this piece */
-	int64_t grain;   /* W  LOOP */
-	uint32_t parent; /* W */
+	double ns;                  /* W  work: its own and all of what is below it */
+	uint64_t forks;             /* W  STRAND: that were summed up in it */
+	int64_t steps;              /* W  LOOP: of it; below a LOOP: of this piece */
+	int64_t grain;              /* W  LOOP */
+	uint32_t parent;            /* W */
 	uint32_t first, last, next; /* W  children, sibling; free nodes are a list by `next` */
 	uint32_t threads;           /* W  LOOP */
 	uint8_t kind;               /* W  enum filar_recorded_kind */
@@ -42,26 +42,26 @@ struct known {
 };
 
 struct recording {
-	struct node *nodes;            /* W */
-	uint32_t nodes_max;            /* I */
-	uint32_t nodes_used;           /* W  touched so far */
-	uint32_t nodes_free;           /* W  in the list of free ones, and never used */
-	uint32_t free;                 /* W */
-	struct recording_frame *top;   /* W  the innermost part that is open */
-	struct recording_frame bottom; /* W  the program itself */
-	uint32_t depth;                /* W  of open forks and loops */
-	uint32_t depth_max;            /* I */
-	bool quiet;                    /* W  forks are only counted */
-	uint64_t quiet_forks;          /* W  counted so */
-	int64_t since;                 /* W  ticks: when the strand began */
-	int64_t probes_since;          /* W  ticks: when the last one ended */
-	int64_t probe_ticks;           /* W  between strands */
-	double stamp_ns;               /* I  two stamps with nothing between */
-	double quiet_ns;               /* I  counting a fork */
-	double grain_ns;               /* W */
-	bool running;                  /* W */
-	int64_t started_ns;            /* I */
-	filar_recording_totals totals; /* W */
+	struct node *nodes;              /* W */
+	uint32_t nodes_max;              /* I */
+	uint32_t nodes_used;             /* W  touched so far */
+	uint32_t nodes_free;             /* W  in the list of free ones, and never used */
+	uint32_t free;                   /* W */
+	struct recording_frame *top;     /* W  the innermost part that is open */
+	struct recording_frame bottom;   /* W  the program itself */
+	uint32_t depth;                  /* W  of open forks and loops */
+	uint32_t depth_max;              /* I */
+	bool quiet;                      /* W  forks are only counted */
+	uint64_t quiet_forks;            /* W  counted so */
+	int64_t since;                   /* W  ticks: when the strand began */
+	int64_t probes_since;            /* W  ticks: when the last one ended */
+	int64_t probe_ticks;             /* W  between strands */
+	double stamp_ns;                 /* I  two stamps with nothing between */
+	double quiet_ns;                 /* I  counting a fork */
+	double grain_ns;                 /* W */
+	bool running;                    /* W */
+	int64_t started_ns;              /* I */
+	filar_recording_totals totals;   /* W */
 	struct known known[KNOWN_SLOTS]; /* W */
 };
 
@@ -345,8 +345,7 @@ static void learn(struct known *known, uint64_t key, double ns)
 
 /* ---- join ---- */
 
-static void run_half(
-	struct recording *recording, uint32_t fork, call_body *body, void *argument)
+static void run_half(struct recording *recording, uint32_t fork, call_body *body, void *argument)
 {
 	struct recording_frame frame = { .node = fork };
 
@@ -423,8 +422,8 @@ void recording_call(struct recording *recording, call_body *body, void *argument
 
 /* ---- loops ---- */
 
-bool recording_begin_loop(struct recording *recording, const filar_recorded_part *loop,
-	struct recording_frame *frame)
+bool recording_begin_loop(
+	struct recording *recording, const filar_recorded_part *loop, struct recording_frame *frame)
 {
 	struct node *node;
 
@@ -529,8 +528,7 @@ static enum filar_status check_thread(struct self **self)
 	return FILAR_OK;
 }
 
-static enum filar_status create(
-	struct recording **result, const filar_recording_options *options)
+static enum filar_status create(struct recording **result, const filar_recording_options *options)
 {
 	uint32_t nodes = options->parts_max != 0 ? options->parts_max : NODES_DEFAULT;
 	struct recording *recording;
@@ -552,8 +550,7 @@ static enum filar_status create(
 	}
 	recording->nodes_max = recording->nodes_free = nodes;
 	recording->free = NO_NODE;
-	recording->grain_ns =
-		options->grain_ns > 0 ? (double)options->grain_ns : GRAIN_DEFAULT;
+	recording->grain_ns = options->grain_ns > 0 ? (double)options->grain_ns : GRAIN_DEFAULT;
 	recording->depth_max = nodes / NODES_OF_A_DEPTH;
 	if (recording->depth_max > DEPTH_MAX)
 		recording->depth_max = DEPTH_MAX;
@@ -561,11 +558,10 @@ static enum filar_status create(
 	return FILAR_OK;
 }
 
-enum filar_status recording_start(
-	struct recording **result, const filar_recording_options *options)
+enum filar_status recording_start(struct recording **result, const filar_recording_options *options)
 {
 	struct self *self;
-	struct recording *recording;
+	struct recording *recording = NULL;
 	enum filar_status status = check_thread(&self);
 
 	if (status == FILAR_OK)
@@ -617,8 +613,7 @@ enum filar_status recording_stop(struct recording *recording, filar_recording_to
 	return FILAR_OK;
 }
 
-static void copy_node(
-	const struct recording *recording, uint32_t index, filar_recorded_part *part)
+static void copy_node(const struct recording *recording, uint32_t index, filar_recorded_part *part)
 {
 	const struct node *node = &recording->nodes[index];
 
@@ -661,8 +656,8 @@ size_t recording_copy(const struct recording *recording, filar_recorded_part *pa
 enum filar_status recording_destroy(struct recording *recording)
 {
 	if (recording->running && recording_stop(recording, NULL) != FILAR_OK)
-		return status_detail(FILAR_BUSY,
-			"the recording runs, on another thread or inside of a fork");
+		return status_detail(
+			FILAR_BUSY, "the recording runs, on another thread or inside of a fork");
 	memory_release(recording->nodes);
 	memory_release(recording);
 	return FILAR_OK;

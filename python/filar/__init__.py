@@ -151,9 +151,12 @@ __all__ = [
 ]
 
 
+_MODULES = ("aio", "chart", "joblib", "kernels", "lab", "native", "net", "pool", "predicting", "report", "watching")
+
+
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "net", "pool", "predicting", "report", "watching"):
+    if name in _MODULES:
         return importlib.import_module(f"filar.{name}")
     if name == "wait_process":
         from filar.net import wait_process

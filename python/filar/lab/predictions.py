@@ -51,13 +51,14 @@ _ABOUT, _PART, _STEPS = range(3)
 
 
 def costs_of(rows: Rows) -> Costs | None:
-    """The medians of what forks cost; None if not all of it was measured."""
+    """What forks cost when nobody disturbs: quartiles from the good end; None if not all of it was measured."""
     found = {}
     for field in fields(Costs):
         row = rows.find(COSTS, field.name.removesuffix("_ns").replace("_", " "))
         if row is None:
             return None
-        found[field.name] = max(row.median, 0.0)
+        share = 0.25 if field.name.endswith("_ns") else 0.75
+        found[field.name] = max(float(np.quantile(row.samples, share)), 0.0)
     found["pair_speed"] = min(found["pair_speed"], 1.0)
     return Costs(**found) if found["pair_speed"] > 0 else None
 

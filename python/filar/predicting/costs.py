@@ -50,5 +50,5 @@ def _measured_here(seconds: float) -> Costs:
 
 
 def measure_costs(seconds: float = 0.2) -> Costs:
-    """Medians measured now on two workers of their own; blocks so long. Once in a process for each `seconds`."""
+    """Quartiles measured now on two workers of their own; blocks so long. Once in a process for each `seconds`."""
     return _measured_here(float(seconds))
