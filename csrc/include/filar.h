@@ -1030,8 +1030,8 @@ size_t filar_recording_copy(
 /* Stops it if need be.  FILAR_BUSY: it runs on another thread, or inside of a fork; it is kept. */
 int filar_recording_destroy(filar_recording *recording);
 
-/* What a prediction needs to know of this machine, in ns; lower quartiles (of the speed the upper
- * one), since what else runs only adds. */
+/* What a prediction needs to know of this machine, in ns; what nine tenths of the samples exceed
+ * (or do not reach, of the speed), since what else runs on the machine only makes it worse. */
 typedef struct {
 	double fork_ns;    /* a fork and its join, stolen by nobody */
 	double steal_ns;   /* from a fork to its first step on a worker that searches for work */

@@ -21,8 +21,8 @@
 /* So long after its last find a worker still searches. */
 #define SHORT_REST_NS 500
 #define STEALS        4u
-#define TREE_DEPTH    10
-#define TREES         5
+#define CHAIN_LENGTH  200
+#define CHAINS        8
 #define SPEED_STEPS   20000u
 #define SAMPLES_MIN   8u
 #define SAMPLES_MAX   200u
@@ -34,65 +34,66 @@ static void nothing(void *argument)
 	FILAR_KEEP(argument);
 }
 
-struct tree {
-	int32_t depth;
+/* Forks inside of first halves: all but the first few are private, as they are in any deep tree. */
+struct chain {
+	int32_t length;
 	enum filar_status status;
 };
 
-static void fork_tree(void *argument)
+static void fork_chain(void *argument)
 {
-	struct tree *self = argument, half = { self->depth - 1, FILAR_OK }, other = half;
+	struct chain *self = argument, rest = { self->length - 1, FILAR_OK };
 	struct pool_worker *worker = pool_worker_current();
 
-	if (self->depth == 0)
-		return;
-	self->status = forks_join(&worker->forks, fork_tree, &half, fork_tree, &other);
+	if (self->length > 0)
+		self->status = forks_join(&worker->forks, fork_chain, &rest, nothing, NULL);
 }
 
-static void call_tree(void *argument)
+static void call_chain(void *argument)
 {
-	struct tree *self = argument, half = { self->depth - 1, FILAR_OK }, other = half;
-	call_body *volatile body = call_tree;
-	/* As the other tree: finding out where one is belongs to the program. */
+	struct chain *self = argument, rest = { self->length - 1, FILAR_OK };
+	call_body *volatile body = call_chain, *volatile other = nothing;
+	/* As the other chain: finding out where one is belongs to the program. */
 	struct pool_worker *worker = pool_worker_current();
 
 	FILAR_KEEP(worker);
-	if (self->depth == 0)
+	if (self->length == 0)
 		return;
-	body(&half);
-	body(&other);
+	body(&rest);
+	other(NULL);
 }
 
-static double time_tree(call_body *body)
+static double time_chain(call_body *body)
 {
-	struct tree tree = { TREE_DEPTH, FILAR_OK };
+	struct chain chain = { CHAIN_LENGTH, FILAR_OK };
 	int64_t least = INT64_MAX;
 
 	/* The first one finds nothing in the caches. */
-	for (int i = 0; i < TREES; i++) {
+	for (int i = 0; i < CHAINS; i++) {
 		int64_t start = clock_ticks(), ticks;
 
-		body(&tree);
+		body(&chain);
 		ticks = clock_ticks() - start;
 		least = ticks < least ? ticks : least;
 	}
 	return clock_ticks_to_ns(least);
 }
 
-static void time_trees(void *argument)
+static void time_chains(void *argument)
 {
-	double forks = (double)((1u << TREE_DEPTH) - 1), *ns = argument;
+	double *ns = argument;
 
-	*ns = (time_tree(fork_tree) - time_tree(call_tree)) / forks;
+	*ns = (time_chain(fork_chain) - time_chain(call_chain)) / CHAIN_LENGTH;
 }
 
 /* ---- a fork that the other worker takes ---- */
 
 struct handover {
-	struct pool *pool;
+	struct pool *pool;            /* I */
 	_Atomic int64_t began, ended; /* A  ticks; 0: not yet */
 	int64_t lasts_ns;             /* I  the stolen half, that long */
-	filar_fork_costs *costs;
+	filar_fork_costs *costs;      /* W  by whoever measures */
+	enum filar_status status;     /* W  of a loop */
 };
 
 static bool is_late(int64_t since)
@@ -233,25 +234,25 @@ static void meet(int64_t begin, int64_t end, void *ctx)
 	}
 }
 
-static enum filar_status time_loop(struct pool *pool, filar_fork_costs *costs)
+/* By a worker, so that caller and helper have a CPU each. */
+static void time_loop(void *argument)
 {
+	struct handover *self = argument;
+	filar_fork_costs *costs = self->costs;
 	struct loop_options options = { .schedule = LOOP_STATIC };
 	struct meeting meeting = { 0 };
-	double alone_ns;
-	enum filar_status status;
+	double alone_ns = time_compute();
 
 	costs->loop_ns = costs->pair_speed = NAN;
-	alone_ns = time_compute();
-	if (!wait_until_asleep(pool, 2))
-		return FILAR_OK;
+	if (!wait_until_asleep(self->pool, 1))
+		return;
 	meeting.start = clock_ticks();
-	status = pool_parallel_for(pool, &options, 0, 2, meet, &meeting);
-	if (status != FILAR_OK || load_relaxed(&meeting.given_up))
-		return status;
+	self->status = pool_parallel_for(self->pool, &options, 0, 2, meet, &meeting);
+	if (self->status != FILAR_OK || load_relaxed(&meeting.given_up))
+		return;
 	costs->loop_ns = clock_ticks_to_ns(load_relaxed(&meeting.last) - meeting.start);
 	alone_ns = fmin(alone_ns, time_compute());
 	costs->pair_speed = alone_ns / fmax(meeting.together_ns[0], meeting.together_ns[1]);
-	return FILAR_OK;
 }
 
 /* ---- all of it ---- */
@@ -259,7 +260,6 @@ static enum filar_status time_loop(struct pool *pool, filar_fork_costs *costs)
 enum filar_status fork_costs_open(struct fork_costs_bench *bench, int32_t driver_cpu)
 {
 	struct way_run run = { .driver_cpu = driver_cpu };
-	bool pinned = driver_cpu >= 0;
 	struct cpu_mask cpus;
 	enum filar_status status = crew_mask(&cpus, -1);
 
@@ -267,9 +267,9 @@ enum filar_status fork_costs_open(struct fork_costs_bench *bench, int32_t driver
 	if (status != FILAR_OK)
 		return status;
 	clock_calibrate();
-	status = lab_pool_open(&run, 1, pinned, &bench->alone);
+	status = lab_pool_open(&run, 1, true, &bench->alone);
 	if (status == FILAR_OK && cpu_mask_count(&cpus) > 1)
-		status = lab_pool_open(&run, 2, pinned, &bench->pair);
+		status = lab_pool_open(&run, 2, true, &bench->pair);
 	if (status != FILAR_OK)
 		fork_costs_close(bench);
 	return status;
@@ -290,11 +290,13 @@ enum filar_status fork_costs_sample(struct fork_costs_bench *bench, filar_fork_c
 	int64_t start;
 
 	*costs = (filar_fork_costs){ NAN, NAN, NAN, NAN, NAN, NAN, NAN };
-	status = pool_call(bench->alone, time_trees, &costs->fork_ns);
+	status = pool_call(bench->alone, time_chains, &costs->fork_ns);
 	if (status == FILAR_OK && bench->pair != NULL)
 		status = pool_call(bench->pair, time_handovers, &handover);
 	if (status == FILAR_OK && bench->pair != NULL)
-		status = time_loop(bench->pair, costs);
+		status = pool_call(bench->pair, time_loop, &handover);
+	if (status == FILAR_OK)
+		status = handover.status;
 	if (status != FILAR_OK)
 		return status;
 	if (wait_until_asleep(called, bench->pair != NULL ? 2 : 1)) {
@@ -307,8 +309,8 @@ enum filar_status fork_costs_sample(struct fork_costs_bench *bench, filar_fork_c
 
 enum { FIGURES = sizeof(filar_fork_costs) / sizeof(double) };
 
-/* What else runs on the machine makes times longer, never shorter: a quarter from the good end. */
-static void take_quartiles(double (*samples)[SAMPLES_MAX], uint32_t count, filar_fork_costs *costs)
+/* What else runs on the machine makes times longer, never shorter: a tenth from the good end. */
+static void take_tenths(double (*samples)[SAMPLES_MAX], uint32_t count, filar_fork_costs *costs)
 {
 	double *figures = (double *)costs;
 
@@ -322,7 +324,7 @@ static void take_quartiles(double (*samples)[SAMPLES_MAX], uint32_t count, filar
 		/* Sorts them, too. */
 		figures[figure] = median_of(samples[figure], measured);
 		if (measured > 0)
-			figures[figure] = samples[figure][measured / 4];
+			figures[figure] = samples[figure][measured / 10];
 	}
 	/* Of a speed the good end is the upper one. */
 	if (!isnan(costs->pair_speed))
@@ -351,7 +353,7 @@ enum filar_status fork_costs_measure(int64_t time_ns, filar_fork_costs *costs)
 		count++;
 	}
 	if (status == FILAR_OK)
-		take_quartiles(samples, count, costs);
+		take_tenths(samples, count, costs);
 	fork_costs_close(&bench);
 	memory_release(samples);
 	return status;

@@ -17,13 +17,13 @@ struct fork_costs_bench {
 	struct pool *pair;  /* W  NULL: there is one CPU */
 };
 
-/* driver_cpu: the caller's, and the workers are pinned as those of a plan; -1: nobody is.  On
- * failure nothing is left open. */
+/* driver_cpu: the caller's, or -1; its own worker comes last.  Workers are pinned: on one CPU a
+ * wake-up would be a mere switch.  On failure nothing is left open. */
 enum filar_status fork_costs_open(struct fork_costs_bench *bench, int32_t driver_cpu);
 void fork_costs_close(struct fork_costs_bench *bench);
 /* One sample of each. */
 enum filar_status fork_costs_sample(struct fork_costs_bench *bench, filar_fork_costs *costs);
-/* Quartiles (filar.h) of as many samples as go into the time, at least 8 and at most 200. */
+/* The better ends (filar.h) of as many samples as go into the time, at least 8 and at most 200. */
 enum filar_status fork_costs_measure(int64_t time_ns, filar_fork_costs *costs);
 
 #endif

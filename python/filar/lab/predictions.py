@@ -51,13 +51,13 @@ _ABOUT, _PART, _STEPS = range(3)
 
 
 def costs_of(rows: Rows) -> Costs | None:
-    """What forks cost when nobody disturbs: quartiles from the good end; None if not all of it was measured."""
+    """What forks cost when nobody disturbs: a tenth from the better end; None if not all of it was measured."""
     found = {}
     for field in fields(Costs):
         row = rows.find(COSTS, field.name.removesuffix("_ns").replace("_", " "))
         if row is None:
             return None
-        share = 0.25 if field.name.endswith("_ns") else 0.75
+        share = 0.1 if field.name.endswith("_ns") else 0.9
         found[field.name] = max(float(np.quantile(row.samples, share)), 0.0)
     found["pair_speed"] = min(found["pair_speed"], 1.0)
     return Costs(**found) if found["pair_speed"] > 0 else None

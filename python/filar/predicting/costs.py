@@ -50,5 +50,8 @@ def _measured_here(seconds: float) -> Costs:
 
 
 def measure_costs(seconds: float = 0.2) -> Costs:
-    """Quartiles measured now on two workers of their own; blocks so long. Once in a process for each `seconds`."""
+    """Measured now, on two workers of their own; blocks so long. Once in a process for each `seconds`.
+
+    Of the samples the tenth from the better end: what else runs on the machine only makes them worse.
+    """
     return _measured_here(float(seconds))
