@@ -292,6 +292,44 @@ def test_ten_thousand_connections_opened_and_dropped():
 
 
 @on_workers
+def test_a_thousand_connections_dropped_at_once(workers):
+    many = 1_000
+
+    def body():
+        needed = len(os.listdir("/proc/self/fd")) + 2 * many + 50
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if before[1] != resource.RLIM_INFINITY and before[1] < needed:
+            pytest.skip(f"at most {before[1]} file descriptors")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(needed, before[0]), before[1]))
+        try:
+            with Serving(echo, backlog=many) as serving:
+                clients = [net.create_connection(serving.address) for _ in range(many)]
+                while serving.server.statistics().active < many:
+                    filar.sleep(0.001)
+                for number, sock in enumerate(clients):
+                    sock.sendall(b"x" if number % 2 else b"")
+                for sock in clients:
+                    nets.reset(sock)
+                while serving.server.statistics().active:
+                    filar.sleep(0.001)
+            found = serving.server.statistics()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert found.accepted == many
+        assert found.failed == found.cut_off == 0
+
+    filar.run(body, workers=workers)
+
+
+def test_a_socket_that_cannot_accept_ends_it():
+    for kind in (standard.SOCK_DGRAM, standard.SOCK_STREAM):
+        deaf = standard.socket(standard.AF_INET, kind)
+        deaf.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match="not supported|Invalid argument"):
+            net.Server(echo, deaf).run()
+
+
+@on_workers
 def test_tls_and_a_client_that_does_not_speak_it(workers):
     def body():
         with Serving(echo, ssl=nets.server_context()) as serving:

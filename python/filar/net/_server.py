@@ -24,6 +24,7 @@ __all__ = ["GreenMixIn", "Server", "ServerStatistics", "serve"]
 log = logging.getLogger("filar.net")
 
 # What accept() says of one connection or of the network, not of the listening socket: on to the next (accept(2)).
+# EOPNOTSUPP may be that, too, but a socket that cannot accept at all says the same, and for ever.
 _PASSING = {
     errno.ECONNABORTED,
     errno.EPERM,
@@ -33,7 +34,6 @@ _PASSING = {
     errno.EHOSTDOWN,
     errno.ENONET,
     errno.EHOSTUNREACH,
-    errno.EOPNOTSUPP,
     errno.ENETUNREACH,
     errno.ETIMEDOUT,
 }
