@@ -19,6 +19,7 @@ import pytest
 import filar
 import nets
 from filar import net
+from filar.net import _server
 
 on_workers = pytest.mark.parametrize("workers", [1, 2])
 
@@ -289,6 +290,16 @@ def test_ten_thousand_connections_opened_and_dropped():
         assert found.failed == found.cut_off == found.active == 0
 
     filar.run(body, workers=2)
+
+
+@pytest.mark.parametrize(("live", "burst"), [(0, 64), (256, 64), (10_000, 2_500)])
+def test_so_many_are_accepted_at_once_that_nobody_waits_in_line_for_many_turns(live, burst, monkeypatch):
+    handlers, turns = _server._Handlers(), []
+    handlers.live = dict.fromkeys(range(live))
+    monkeypatch.setattr(_server, "yield_", lambda: turns.append(1))
+    for _ in range(3 * burst):
+        handlers.give_way()
+    assert len(turns) == 3
 
 
 @on_workers

@@ -1,5 +1,6 @@
 """TLS over `filar.net`: `ssl`, `http.client` and certificates, from kernel threads and from green threads."""
 
+import contextlib
 import http.client
 import ssl
 
@@ -102,8 +103,9 @@ def test_a_reset_in_the_handshake_and_after_it(mode):
         with server:
             receiving = nets.Task(server.recv, 1)
             nets.reset(client)
-            with pytest.raises(ConnectionResetError):
-                receiving.result()
+            # By the standard class's rules: some versions of Python take it for the end of the data.
+            with contextlib.suppress(ConnectionResetError):
+                assert receiving.result() == b""
             with pytest.raises((ConnectionError, ssl.SSLError)):
                 server.sendall(BIG)
 
