@@ -116,11 +116,10 @@ static PyObject *wait_fd(
 /* ---- receiving ---- */
 
 /*
- * What socket.recv() comes to: it tries, and waits by its ticket (io/README.md, "Two kinds of
- * wait"), so a wait costs no system call.  Asking the C class of the socket module first would cost
- * an exception for each wait, and the wait after it, which knows nothing of the attempt, one
- * epoll_ctl.  The file descriptor must be known to be new when it is (new_fd()), and closed by
- * close_fd().
+ * What socket.recv() comes to: it tries, and waits by its ticket, so a wait costs no system call
+ * (io/README.md, "Record").  Asking the C class of the socket module first would cost an exception
+ * for each wait, and the wait after it, which knows nothing of the attempt, one epoll_ctl.  The
+ * file descriptor must be known to be new when it is (new_fd()), and closed by close_fd().
  */
 struct receiving {
 	struct fd_user user;

@@ -2,9 +2,9 @@
  * blocking.c - who counts as active: relieving, coming back, spares that stand in and retire.
  *
  * Everything here is slow path and under blocking.lock, so `active`, the list of retired spares and
- * worker->relief always fit together.  Others are relieved by the watcher alone, and it alone starts
- * spares; only the worker itself comes back, only a spare itself retires.  Proofs: README.md,
- * "Blocking".
+ * worker->relief always fit together.  Others are relieved by the watcher alone, and it alone
+ * starts spares; only the worker itself comes back, only a spare itself retires.  Proofs:
+ * README.md, "Blocking".
  */
 #include "sched/blocking.h"
 

@@ -391,9 +391,7 @@ class _TwoLoads(Experiment):
         names = [model.name for model in self.models if result.rows.find(self.variant(model, self.telling), SERVED)]
 
         def bars(metric: str, title: str) -> Any:
-            return grouped_bars(
-                result, metric, names, list(self.loads), "{group}, {kind}", title=title, x_label=metric
-            )
+            return grouped_bars(result, metric, names, list(self.loads), "{group}, {kind}", title=title, x_label=metric)
 
         return [bars(SERVED, result.title), bars(P99, "Latency, 99th percentile")]
 
