@@ -119,15 +119,29 @@ static inline void peer_sleep_us(long us)
 		continue;
 }
 
-/* CPU time that the process takes beside the calling thread, which sleeps. That thread's own is
-   left out: what a wake-up of an idle virtual CPU is charged to who wakes is the hypervisor's (up
-   to milliseconds a sleep). */
+/* CPU time of all threads but the one that calls; its own clock is read on both sides, since right
+   after a sleep the hypervisor may take the CPU away in between. */
+static inline double peer_others_ns(void)
+{
+	double before, all, after;
+
+	do {
+		before = peer_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+		all = peer_cpu_ns();
+		after = peer_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	} while (after - before > 10000);
+	return all - before;
+}
+
+/* What the process takes while the calling thread sleeps. That thread's own is left out: what a
+   wake-up of an idle virtual CPU is charged to who wakes is the hypervisor's (up to milliseconds).
+ */
 static inline double peer_burnt_beside_ns(long sleep_us)
 {
-	double others_ns = peer_cpu_ns() - peer_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	double start_ns = peer_others_ns();
 
 	peer_sleep_us(sleep_us);
-	return peer_cpu_ns() - peer_clock_ns(CLOCK_THREAD_CPUTIME_ID) - others_ns;
+	return peer_others_ns() - start_ns;
 }
 
 /* What is taken though there is nothing to do: right after a burst, and later. */

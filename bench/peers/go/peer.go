@@ -54,15 +54,25 @@ func clockNs(clock uintptr) float64 {
 
 func cpuNs() float64 { return clockNs(processCPUTime) }
 
+// As in peer.h.
+func othersNs() float64 {
+	for {
+		before, all, after := clockNs(threadCPUTime), cpuNs(), clockNs(threadCPUTime)
+		if after-before <= 10000 {
+			return all - before
+		}
+	}
+}
+
 // As in peer.h: CPU time beside this kernel thread, which sleeps.
 func burntBesideNs(sleep time.Duration) float64 {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	others := cpuNs() - clockNs(threadCPUTime)
+	start := othersNs()
 	pause := syscall.NsecToTimespec(sleep.Nanoseconds())
 	for syscall.Nanosleep(&pause, &pause) == syscall.EINTR {
 	}
-	return cpuNs() - clockNs(threadCPUTime) - others
+	return othersNs() - start
 }
 
 func reportIdleBurn(line string) {
