@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import nbformat
-from jinja2 import DictLoader
 from mkdocs.structure.files import File
 from nbconvert import MarkdownExporter
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
@@ -37,6 +37,10 @@ OUTPUTS = """{% extends 'markdown/index.md.j2' %}
 {% block data_text scoped %}{{ said(output.data['text/plain']) }}{% endblock %}
 {% block stream %}{{ said(output.text) }}{% endblock %}
 """
+SHOWN = Config(
+    NbConvertBase={"display_data_priority": ["image/svg+xml", "text/html", "text/plain"]},
+    ExtractOutputPreprocessor={"enabled": False},
+)
 SECTION = re.compile(r"^/\* ---- (.*?) -* \*/$", re.MULTILINE)
 
 
@@ -151,8 +155,7 @@ def course_row(path):
 
 def notebook_markdown(path, pages):
     """The notebook as a page, its links those of the site."""
-    exporter = MarkdownExporter(template_file="course.md.j2", extra_loaders=[DictLoader({"course.md.j2": OUTPUTS})])
-    exporter.config.NbConvertBase.display_data_priority = ["image/svg+xml", "text/html", "text/plain"]
+    exporter = MarkdownExporter(raw_template=OUTPUTS, config=SHOWN)
     notebook = nbformat.read(path, as_version=4)
     known = {**pages, **{f"notebooks/{other.name}": course_page(other) for other in notebooks()}}
     for cell in notebook.cells:

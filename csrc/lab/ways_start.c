@@ -4,7 +4,6 @@
  *
  * Memory is read while the body's thread, runtime or pool is there, outside what is timed.
  */
-#include "base/memory.h"
 #include "lab/crew.h"
 #include "lab/grove.h"
 #include "lab/lab_pool.h"
