@@ -31,7 +31,7 @@ EXPERIMENT = re.compile(r'lab\.run\("([a-z0-9-]+)"')
 # Pictures stand in the page, so that they follow its light or dark; no output is Markdown, and none is searched.
 OUTPUTS = """{% extends 'markdown/index.md.j2' %}
 {% macro shown(what) %}<div class="filar-output" data-search-exclude>{{ what }}</div>{% endmacro %}
-{% macro said(what) %}<div class="filar-output" data-search-exclude><pre><code>{{ what | e }}</code></pre></div>{% endmacro %}
+{% macro said(what) %}{% set words = what | e %}{{ shown('<pre><code>%s</code></pre>' % words) }}{% endmacro %}
 {% block data_svg %}{{ shown(output.data['image/svg+xml']) }}{% endblock %}
 {% block data_html scoped %}{{ shown(output.data['text/html']) }}{% endblock %}
 {% block data_text scoped %}{{ said(output.data['text/plain']) }}{% endblock %}

@@ -10,6 +10,7 @@
 #include "lab/procfile.h"
 #include "lab/registry.h"
 #include "os/clock.h"
+#include "pool/task.h"
 
 enum { START_KIND, START_WORKERS };
 enum start_kind { START_KERNEL_THREAD, START_GREEN, START_POOL };

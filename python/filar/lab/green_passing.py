@@ -95,8 +95,7 @@ class GreenChannel(Experiment):
     def charts(self, result: Result) -> list[Any]:
         """Ranked dots, by who hands over."""
         groups = {
-            name: "processes" if name.startswith("pipe") else name.partition(", ")[2]
-            for name in result.rows.variants()
+            name: "processes" if name.startswith("pipe") else name.partition(", ")[2] for name in result.rows.variants()
         }
         return [pictures.ranked_dots(result, ONE_WAY, groups=groups)]
 
@@ -173,4 +172,3 @@ class GreenControl(Experiment):
             n=pictures.samples_note(rows),
         )
         return [order, pictures.ranked_dots(result, PER_THREAD, title="What letting them go costs")]
-

@@ -1,6 +1,6 @@
 """For readers who try things: one way of the C lab with other numbers, in a line, and with fields to type them into.
 
-`measure()` compares what differs in one parameter, by the lab's method: all in one plan, in shuffled rounds. `explore()`
+`measure()` compares what differs in a parameter by the lab's method: all in one plan, in shuffled rounds. `explore()`
 is the same with controls below it where ipywidgets shows them, and without them nothing is missing but the controls.
 Neither judges a claim: that is what experiments are for.
 """

@@ -131,7 +131,9 @@ class Result:
         guessed = parse_quantity(value, row.unit) if isinstance(value, str) else float(value)
         if not 0 < guessed < math.inf:
             raise ValueError(f"a guess is a number above 0, not {value!r}")
-        found = f"it is {quantity(row.median, row.unit)} ({format_interval(row.interval.lo, row.interval.hi, row.unit)})"
+        found = (
+            f"it is {quantity(row.median, row.unit)} ({format_interval(row.interval.lo, row.interval.hi, row.unit)})"
+        )
         factor = row.median / guessed
         if factor <= 0:
             return f"You guessed {quantity(guessed, row.unit)}; {found}."
