@@ -3,7 +3,6 @@
  *
  *   G1   two stacks and a jump, no words of floating point, nobody to schedule; also one in line
  *   G8   two pinned kernel threads: by spinning on a word, and by a futex
- *   G14  a process that does nothing, watched in the same way
  */
 #include <linux/futex.h>
 #include <pthread.h>
@@ -216,20 +215,9 @@ static void g8(void)
 	peer_value("G8", "cross_cold", delays_ns[PEER_COLD / 2], "ns");
 }
 
-static void g14(void)
-{
-	peer_report_idle_burn();
-}
-
-static void g15(void)
-{
-	peer_report_idle_share();
-}
-
 int main(int argc, char **argv)
 {
-	static const struct peer_line lines[] = { { "G1", g1 }, { "G8", g8 }, { "G14", g14 },
-		{ "G15", g15 }, { NULL, NULL } };
+	static const struct peer_line lines[] = { { "G1", g1 }, { "G8", g8 }, { NULL, NULL } };
 
 	return peer_main(lines, argc, argv);
 }
