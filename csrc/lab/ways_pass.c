@@ -55,8 +55,8 @@ struct pass {
 	bool kernel, apart;        /* I */
 	uint32_t lanes_made;       /* W  driver */
 	struct way_run *run;       /* I */
-	uint64_t wrong;            /* W  the first party's: items that did not come back as agreed */
-	int64_t taken_ns;          /* W  the first party's */
+	uint64_t wrong;   /* W  the first party's: items that did not come back as agreed */
+	int64_t taken_ns; /* W  the first party's */
 };
 
 static void slot_put(struct slot *slot, uint64_t item)
@@ -420,8 +420,8 @@ static enum filar_status sample_order_kept(struct way_run *run)
 
 static enum filar_status setup_order_kept(struct way_run *run)
 {
-	enum filar_status status = param_check(
-		"who", run->params[ORDER_WHO], GREEN_BY_PROGRAM, KERNEL_BY_PROGRAM);
+	enum filar_status status =
+		param_check("who", run->params[ORDER_WHO], GREEN_BY_PROGRAM, KERNEL_BY_PROGRAM);
 	struct order *order;
 
 	if (status == FILAR_OK)
@@ -455,18 +455,20 @@ static void teardown_order_kept(struct way_run *run)
 
 const struct way ways_pass[] = {
 	{ .name = "pass",
-		.summary = "an item to another thread, which sends it back; by 0 a channel with one "
-			   "place, 1 one without, 2 a mutex and a condition variable; kernel: "
-			   "kernel threads; peer_cpu: the other one lives there",
+		.summary =
+			"an item to another thread, which sends it back; by 0 a channel with one "
+			"place, 1 one without, 2 a mutex and a condition variable; kernel: "
+			"kernel threads; peer_cpu: the other one lives there",
 		.params = { { "by", BY_CHANNEL }, { "kernel", 0 }, { "peer_cpu", -1 } },
 		.metrics = { { "one way", "ns" } },
 		.setup = setup_pass,
 		.sample = sample_pass,
 		.teardown = teardown_pass },
 	{ .name = "order-kept",
-		.summary = "threads on one core that are to run in an order drawn by chance; who 0: "
-			   "green threads, let go by their program, 1: kernel threads, by nice "
-			   "level, 2: kernel threads, let go by their program",
+		.summary =
+			"threads on one core that are to run in an order drawn by chance; who 0: "
+			"green threads, let go by their program, 1: kernel threads, by nice "
+			"level, 2: kernel threads, let go by their program",
 		.params = { { "who", GREEN_BY_PROGRAM }, { "threads", 32 }, { "steps", 20000 } },
 		.metrics = { { "out of order", "percent" }, { "per thread", "ns" } },
 		.batch_max = 1,

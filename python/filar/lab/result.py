@@ -104,13 +104,13 @@ class Result:
     def explain(self) -> str:
         """In words: which claim, whether it holds here and by how much, how that was measured, how far to trust it."""
         opening = {
-            HOLDS: "It holds here.",
-            FAILS: "It does not hold here.",
-            CONDITIONAL: f"It holds only when {self.verdict.condition}.",
-        }.get(self.verdict.word, "It cannot be decided here.")
+            HOLDS: "It holds here",
+            FAILS: "It does not hold here",
+            CONDITIONAL: f"It holds only when {self.verdict.condition}",
+        }.get(self.verdict.word, "It cannot be decided here")
         parts = [
             f"The claim: {_sentence(self.claim)} ({self.claim_source})",
-            f"{opening} {_sentence(self.verdict.reason)}",
+            _sentence(": ".join(filter(None, (opening, self.verdict.reason)))),
             f"How: {_sentence(self.method)}",
             *([f"Published: {self._published()}."] if self.references else []),
             f"Trust: {self._trust()}",
