@@ -1,6 +1,6 @@
 """What the site has beyond docs/: pages that live elsewhere in the tree, and pages made from code.
 
-- ARCHITECTURE.md, HACKING.md and the READMEs of the folders, with links among them kept and others turned into text.
+- ARCHITECTURE.md, HACKING.md, RELEASING.md and the READMEs of the folders, with links among them kept and others turned into text.
 - filar.h and `filar --help`, so that the reference is what is installed.
 - The pages of bench/results, and the notebooks as HTML.
 """
@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     "ARCHITECTURE.md": "internals/architecture.md",
     "HACKING.md": "internals/hacking.md",
+    "RELEASING.md": "internals/releasing.md",
     "bench/README.md": "internals/bench.md",
     "python/filar/lab/SCHEMA.md": "reference/schema.md",
     **{f"csrc/{name}/README.md": f"internals/{name}.md" for name in ("base", "block", "pool", "sched", "sync", "io")},
