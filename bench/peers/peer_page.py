@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ def merged(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "musts": _counts(lines, aim=False),
         "aims": _counts(lines, aim=True),
         "parts": [_part(name, part, sources) for name, part in parts.items()],
+        "absent": _absent(parts),
         "versions": _versions(parts.values()),
         "lines": lines,
         "not_measured": list(_missing(lines)),
@@ -89,8 +91,16 @@ def _part(name: str, part: Mapping[str, Any], sources: Mapping[str, str]) -> dic
         "rounds": len(part["rounds"]),
         "noisy_rounds": sum(entry["noisy"] for entry in part["rounds"]),
         "lines": [line.name for line in LINES if sources.get(line.name) == name],
-        "absent": [program for program in _suite(name).programs if program not in part["samples"]],
     }
+
+
+def _absent(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By suite the programs that none of its files has a figure of."""
+    here: dict[str, set[str]] = {}
+    for name, part in parts.items():
+        here.setdefault(_suite(name).name, set()).update(part["samples"])
+    found = {suite: [name for name in SUITES[suite].programs if name not in seen] for suite, seen in here.items()}
+    return {suite: names for suite, names in found.items() if names}
 
 
 def _versions(parts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -189,7 +199,8 @@ def ratio_text(ratio: Mapping[str, Any]) -> str:
 def host_text(record: Mapping[str, Any]) -> str:
     """CPU, how many, what is under it, kernel."""
     host = record["host"]
-    kernel = f"Linux {host['kernel_release']}"
+    version = re.match(r"[\d.]*\d", str(host["kernel_release"]))
+    kernel = f"Linux {version.group()}" if version else "Linux"
     return ", ".join(
         filter(None, (host["cpu_model"] or "unknown CPU", f"{host['cpus_online']} CPUs", host["hypervisor"], kernel))
     )
@@ -285,9 +296,7 @@ def _behind_table(record: Mapping[str, Any]) -> str:
 def _left_out(record: Mapping[str, Any]) -> list[str]:
     """Lines without ours; peers that were not here; lines that a peer left out."""
     lines = [f"{entry['line']}, {entry['title']}: {entry['why']}" for entry in record["not_measured"]]
-    for part in record["parts"]:
-        if part["absent"] and part["lines"]:
-            lines.append(f"{part['suite']}: {', '.join(part['absent'])}: not measured here")
+    lines += [f"{suite}: {', '.join(names)}: not measured here" for suite, names in record["absent"].items()]
     for line in record["lines"]:
         ours = SUITES[line["suite"]].ours
         lines += [f"{line['line']}, {who}: {why}" for who, why in line["left_out"].items() if who != ours]
