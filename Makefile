@@ -193,6 +193,7 @@ $(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
 bench-green: $(BUILD)/release/libfilar.a $(BUILD)/release/green_bench $(VENV)/dev
 	CC="$(CC)" bash bench/peers/build.sh $(BUILD)/peers $<
 	$(VENV)/bin/python bench/peers/run.py --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
 
 PYTHON_PEERS := filar floor greenlet gevent asyncio threads
 $(BUILD)/python-peers/%: bench/peers/python.py
@@ -204,6 +205,7 @@ $(BUILD)/python-peers/%: bench/peers/python.py
 bench-green-python: $(VENV)/dev $(PYTHON_PEERS:%=$(BUILD)/python-peers/%)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
 	$(VENV)/bin/python bench/peers/run.py --suite green-python --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
 
 SERVER_PEERS := server-filar server-events server-pool server-threads server-go server-gonet \
 	server-python server-gevent server-asyncio server-uvloop server-pythreads
@@ -214,6 +216,7 @@ bench-server: $(VENV)/dev
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
 	$(VENV)/bin/python bench/peers/run.py --suite server --build $(BUILD) $(BENCH_ARGS)
 	$(VENV)/bin/python bench/peers/run.py --suite server-python --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
 
 ## make peers      every suite of bench/peers that is not up to date (most of an hour), then make peers-page
 peers: $(BUILD)/release/libfilar.a $(VENV)/dev $(PYTHON_PEERS:%=$(BUILD)/python-peers/%)
@@ -237,6 +240,7 @@ bench-pool: $(BUILD)/release/libfilar.a $(VENV)/dev
 	CC="$(CC)" PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build.sh $(BUILD)/peers $<
 	$(VENV)/bin/python bench/peers/run.py --suite pool --build $(BUILD) $(BENCH_ARGS)
 	$(VENV)/bin/python bench/peers/run.py --suite executor --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
 
 ## make readme     the figures of README.md from REPORT=file.json
 readme: $(VENV)/dev
