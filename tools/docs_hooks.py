@@ -1,6 +1,7 @@
 """What the site has beyond docs/: pages that live elsewhere in the tree, and pages made from code.
 
-- ARCHITECTURE.md, HACKING.md, RELEASING.md and the READMEs of the folders, with links among them kept and others turned into text.
+- ARCHITECTURE.md, HACKING.md, RELEASING.md and the READMEs of the folders, with links among them kept and others
+  turned into text.
 - filar.h and `filar --help`, so that the reference is what is installed.
 - The pages of bench/results, and the notebooks as HTML.
 """

@@ -88,6 +88,7 @@ _ALL = (
         ("server-filar", "server-events", "server-pool", "server-threads", "server-go", "server-gonet"),
         floors=("server-events",),
         code=_PYTHON,
+        seconds=720,
     ),
     Suite(
         "server-python",
@@ -96,6 +97,7 @@ _ALL = (
         "N",
         ("server-python", "server-gevent", "server-asyncio", "server-uvloop", "server-pythreads"),
         code=_PYTHON,
+        seconds=720,
     ),
 )
 SUITES = {suite.name: suite for suite in _ALL}

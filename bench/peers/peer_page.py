@@ -56,7 +56,7 @@ def merged(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "method": list(METHOD),
         "musts": _counts(lines, aim=False),
         "aims": _counts(lines, aim=True),
-        "parts": [_part(name, part, sources) for name, part in parts.items()],
+        "parts": [_part(name, parts[name], sources) for name in sorted(parts, key=_place)],
         "absent": _absent(parts),
         "versions": _versions(parts.values()),
         "lines": lines,
@@ -66,6 +66,11 @@ def merged(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _suite(name: str) -> Suite:
     return SUITES[name.partition("+")[0]]
+
+
+def _place(name: str) -> tuple[int, str]:
+    """As the suites are listed, the whole before its parts."""
+    return list(SUITES).index(_suite(name).name), name
 
 
 def _sources(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -109,7 +114,7 @@ def _versions(parts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for part in parts:
         for who, version in part["versions"].items():
             if version:
-                found.setdefault(who, {})[version] = None
+                found.setdefault(who, {})[version.removeprefix("go version ")] = None
     return {who: "; ".join(seen) for who, seen in sorted(found.items(), key=lambda item: item[0].lower())}
 
 

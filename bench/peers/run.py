@@ -201,7 +201,7 @@ def boost_version() -> str | None:
     return None
 
 
-def git(*words: str) -> "subprocess.CompletedProcess[str]":
+def git(*words: str) -> subprocess.CompletedProcess[str]:
     """Of this tree."""
     return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
 

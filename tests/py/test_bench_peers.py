@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "bench/peers"
 sys.path += [str(PEERS), str(ROOT / "tools")]
 
-import peer_figures  # noqa: E402 - programs of the tree, not of the package
 import peer_page  # noqa: E402
 from peer_goals import BY_NAME, GOALS, LINES, SUITES, Goal, suite_of  # noqa: E402
 from peer_judge import Samples, judge, parse  # noqa: E402
+
+import peer_figures  # noqa: E402 - programs of the tree, not of the package
 
 
 def load(name: str) -> ModuleType:

@@ -68,9 +68,7 @@ class Machines:
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         stems = told_apart([re.sub(r"[^A-Za-z0-9._-]+", "-", name) for name in self.reports])
-        return [
-            report.save(target / f"{stem}.json") for stem, report in zip(stems, self.reports.values(), strict=True)
-        ]
+        return [report.save(target / f"{stem}.json") for stem, report in zip(stems, self.reports.values(), strict=True)]
 
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""
