@@ -313,14 +313,15 @@ def _suite_section(record: Mapping[str, Any], suite: Suite) -> Iterator[str]:
     if not any(line["metrics"] for line in lines):
         return
     yield f"## {suite.title}"
-    conditions = {part["conditions"] for part in record["parts"] if part["suite"] == suite.name and part["lines"]}
+    parts = [part for part in record["parts"] if part["suite"] == suite.name and part["lines"]]
+    conditions = "; ".join(f"{_span(part['lines'])} {part['conditions']}" for part in parts)
     floors = f" Floors: {', '.join(suite.floors)}." if suite.floors else ""
-    yield f"Conditions: {'; '.join(sorted(conditions))}.{floors}"
-    yield "### " + f"{suite.title}: musts"
+    yield f"Conditions: {conditions}.{floors}"
+    yield f"### {suite.title}: musts"
     yield _goals_table(lines, aim=False)
-    yield "### " + f"{suite.title}: aims"
+    yield f"### {suite.title}: aims"
     yield _goals_table(lines, aim=True)
-    yield "### " + f"{suite.title}: least (median) over the rounds"
+    yield f"### {suite.title}: least (median) over the rounds"
     yield _measured_table(lines, suite)
     yield "\n".join(f"- {line['line']}: {line['title']}; by {line['judged_by']}" for line in lines)
 
