@@ -4,7 +4,6 @@
  *   G1   two stacks and a jump, no words of floating point, nobody to schedule; also one in line
  *   G8   two pinned kernel threads: by spinning on a word, and by a futex
  *   G12  one thread writes to a pipe, is told by epoll, reads: no switch, nobody to wake
- *   G14  a process that does nothing, watched in the same way
  */
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -242,20 +241,10 @@ static void g12(void)
 	}
 }
 
-static void g14(void)
-{
-	peer_report_idle_burn();
-}
-
-static void g15(void)
-{
-	peer_report_idle_share();
-}
-
 int main(int argc, char **argv)
 {
 	static const struct peer_line lines[] = { { "G1", g1 }, { "G8", g8 }, { "G12", g12 },
-		{ "G14", g14 }, { "G15", g15 }, { NULL, NULL } };
+		{ NULL, NULL } };
 
 	return peer_main(lines, argc, argv);
 }

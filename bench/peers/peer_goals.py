@@ -123,7 +123,7 @@ LINES = (
     Line("G12", "pipe ping-pong through the poller, one way, 1 worker"),
     Line("G13", "bookkeeping of a call that may block", cpu=False),
     Line("G14", "CPU burnt after a burst", cpu=False, rounds_max=9),
-    Line("G15", "idle, 1,000 parked, 2 workers: CPU time of the process in 1.5 s, of one CPU", cpu=False, rounds_max=6),
+    Line("G15", "idle, 1,000 parked, 2 workers: CPU time in 1.5 s, per cent of one CPU", cpu=False, rounds_max=6),
     Line("P1", "submit empty tasks from one producer and wait, 1 and 2 workers", cpu=False),
     Line("P2", "the same from two producers", cpu=False),
     Line("P3", "fork and join: fib, a fork per call, 1 and 2 threads", cpu=False),

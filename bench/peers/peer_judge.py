@@ -133,16 +133,7 @@ def judge(goal: Goal, samples: Samples, notes: Mapping[str, str] | None = None) 
     if not enough(goal.line, interval.n):
         return Verdict(goal, NOT_DECIDED, *figures, f"fewer than {ROUNDS_MIN} rounds")
     word = HOLDS if interval.hi <= goal.limit else MISSED if interval.lo > goal.limit else NOT_DECIDED
-    return Verdict(goal, word, *figures, "" if word == HOLDS else _machine_itself(goal, samples))
-
-
-def _machine_itself(goal: Goal, samples: Samples) -> str:
-    """A limit in its own unit that not even the floor keeps says more about the machine than about us."""
-    for floor in suite_of(goal.line).floors if goal.peer is None else ():
-        median = stats.median_interval(list(samples.series(floor, goal.line, goal.metric).values())).mid
-        if median > goal.limit:
-            return f"{floor} itself takes {median:.3g} here"
-    return ""
+    return Verdict(goal, word, *figures)
 
 
 def _absence(goal: Goal, samples: Samples, notes: Mapping[str, str]) -> str:

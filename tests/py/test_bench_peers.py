@@ -227,16 +227,6 @@ def test_code_that_was_not_committed_or_another_machine_is_never_up_to_date(peer
 # ---- that every line is there ----
 
 
-def test_a_limit_that_the_floor_misses_too_is_said_to_be_the_machine_s():
-    samples = Samples()
-    for number in range(8):
-        samples.add("filar", number, parse("G14 burnt_next_300ms 3 ms"))
-        samples.add("floor", number, parse("G14 burnt_next_300ms 2.5 ms"))
-    verdict = judge(Goal("G14", "burnt_next_300ms", 0.3), samples)
-    assert (verdict.word, verdict.reason) == ("missed", "floor itself takes 2.5 here")
-    assert judge(Goal("G14", "burnt_next_300ms", 2.7), samples).reason == ""
-
-
 def test_every_line_has_a_goal_and_no_number_is_left_out():
     counts = {"G": 15, "P": 10, "X": 6, "Y": 7, "S": 6}
     for prefix, count in counts.items():

@@ -42,11 +42,44 @@ func skip(line, reason string) {
 	fmt.Printf("skip %s %s\n", line, reason)
 }
 
-func cpuNs() float64 {
+const (
+	processCPUTime = 2
+	threadCPUTime  = 3
+)
+
+func clockNs(clock uintptr) float64 {
 	var now syscall.Timespec
-	const processCPUTime = 2
-	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, processCPUTime, uintptr(unsafe.Pointer(&now)), 0)
+	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clock, uintptr(unsafe.Pointer(&now)), 0)
 	return float64(now.Sec)*1e9 + float64(now.Nsec)
+}
+
+func cpuNs() float64 { return clockNs(processCPUTime) }
+
+// As in peer.h.
+func othersNs() float64 {
+	for {
+		before, all, after := clockNs(threadCPUTime), cpuNs(), clockNs(threadCPUTime)
+		if after-before <= 10000 {
+			return all - before
+		}
+	}
+}
+
+// As in peer.h: CPU time beside this kernel thread, which sleeps.
+func burntBesideNs(sleep time.Duration) float64 {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := othersNs()
+	pause := syscall.NsecToTimespec(sleep.Nanoseconds())
+	for syscall.Nanosleep(&pause, &pause) == syscall.EINTR {
+	}
+	return othersNs() - start
+}
+
+func reportIdleBurn(line string) {
+	soon, later := burntBesideNs(100*time.Millisecond), burntBesideNs(300*time.Millisecond)
+	value(line, "burnt_first_100ms", soon/1e6, "ms")
+	value(line, "burnt_next_300ms", later/1e6, "ms")
 }
 
 type watch struct {
@@ -347,12 +380,7 @@ func g14() {
 		go all.Done()
 	}
 	all.Wait()
-	start := cpuNs()
-	time.Sleep(100 * time.Millisecond)
-	soon := cpuNs()
-	value("G14", "burnt_first_100ms", (soon-start)/1e6, "ms")
-	time.Sleep(300 * time.Millisecond)
-	value("G14", "burnt_next_300ms", (cpuNs()-soon)/1e6, "ms")
+	reportIdleBurn("G14")
 }
 
 // Two Ps, as many goroutines waiting for what never comes.
@@ -368,10 +396,9 @@ func g15() {
 		}()
 	}
 	time.Sleep(100 * time.Millisecond)
-	started, before := time.Now(), cpuNs()
-	time.Sleep(1500 * time.Millisecond)
-	share := 100 * (cpuNs() - before) / float64(time.Since(started).Nanoseconds())
-	value("G15", "idle_share", share, "%")
+	started := time.Now()
+	burnt := burntBesideNs(1500 * time.Millisecond)
+	value("G15", "idle_share", 100*burnt/float64(time.Since(started).Nanoseconds()), "%")
 	close(token)
 	all.Wait()
 }
@@ -463,12 +490,7 @@ func p8() {
 func p10() {
 	runtime.GOMAXPROCS(3)
 	submitAndWait(1, 20000)
-	start := cpuNs()
-	time.Sleep(100 * time.Millisecond)
-	soon := cpuNs()
-	value("P10", "burnt_first_100ms", (soon-start)/1e6, "ms")
-	time.Sleep(300 * time.Millisecond)
-	value("P10", "burnt_next_300ms", (cpuNs()-soon)/1e6, "ms")
+	reportIdleBurn("P10")
 }
 
 func main() {
