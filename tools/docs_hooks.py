@@ -1,8 +1,9 @@
 """What the site has beyond docs/: pages that live elsewhere in the tree, and pages made from code.
 
-- ARCHITECTURE.md, HACKING.md and the READMEs of the folders, with links among them kept and others turned into text.
+- ARCHITECTURE.md, HACKING.md, RELEASING.md and the READMEs of the folders, with links among them kept and others
+  turned into text.
 - filar.h and `filar --help`, so that the reference is what is installed.
-- The result tables of bench/results.
+- The pages of bench/results.
 - The notebooks with the outputs they were saved with, as pages of the course; nothing is run.
 """
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     "ARCHITECTURE.md": "internals/architecture.md",
     "HACKING.md": "internals/hacking.md",
+    "RELEASING.md": "internals/releasing.md",
     "bench/README.md": "internals/bench.md",
     "python/filar/lab/SCHEMA.md": "reference/schema.md",
     **{f"csrc/{name}/README.md": f"internals/{name}.md" for name in ("base", "block", "pool", "sched", "sync", "io")},
@@ -58,7 +60,7 @@ def on_files(files, config):
         add(files, config, page, linked((ROOT / name).read_text(encoding="utf-8"), name, page, pages))
     add(files, config, "reference/c.md", c_reference())
     add(files, config, "reference/command.md", command_reference())
-    for path in sorted((ROOT / "bench/results").glob("*/*.md")):
+    for path in sorted((ROOT / "bench/results").glob("*/peers.md")):
         name = path.relative_to(ROOT).as_posix()
         text = path.read_text(encoding="utf-8")
         add(files, config, results_page(path), linked(text, name, results_page(path), pages))
@@ -70,7 +72,7 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Lists what was added where docs/ has only the heading."""
     if page.file.src_uri == "results.md":
-        found = sorted((ROOT / "bench/results").glob("*/*.md"))
+        found = sorted((ROOT / "bench/results").glob("*/peers.md"))
         lines = [f"- [{title(path)}]({results_page(path)}), {path.parent.name}\n" for path in found]
         return "".join([markdown, "\n", *lines])
     if page.file.src_uri == "course/index.md":
@@ -125,8 +127,8 @@ def command_reference():
 
 
 def results_page(path):
-    """Where the table of one suite and host stands."""
-    return f"results/{path.parent.name}-{path.name}"
+    """Where the page of one host stands."""
+    return f"results/{path.parent.name}.md"
 
 
 def title(path):

@@ -134,6 +134,7 @@ def test_points_with_a_subject_are_kept_from_the_first_on_since_they_belong_toge
         ('{"schema": 5}', "not a file of filar"),
         ('{"schema": "filar-result/2"}', "written by a newer filar"),
         ('{"schema": "filar-report/17", "results": []}', "written by a newer filar"),
+        ('{"schema": "filar-result/0"}', "written by an older filar"),
         ('{"schema": "filar-comparison/1"}', "is filar-comparison/1, not"),
         ('{"schema": "filar-result/1"}', "`experiment` is missing"),
         ('{"schema": "filar-report/1", "host": {}}', "`results` is missing"),
