@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool bench-server peers peers-page debug-pythons clean core claims mix
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks course docs lab bench bench-green bench-green-python bench-pool bench-server peers peers-page debug-pythons clean core claims mix
 .DEFAULT_GOAL := help
 
 help:
@@ -169,6 +169,10 @@ package: $(VENV)/dev
 notebooks: $(VENV)/dev
 	FILAR_LAB_QUICK=1 $(VENV)/bin/python -m pytest --nbmake notebooks -o addopts=
 
+## make course     run them and keep their outputs, as the site shows them
+course: $(VENV)/dev
+	$(VENV)/bin/python tools/course.py
+
 ## make docs       the site, into build/site; warnings are errors
 docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
@@ -176,7 +180,7 @@ docs: $(VENV)/dev
 
 ## make lab        JupyterLab with the notebooks
 lab: $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check '.[lab]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(wildcard $(VENV)/dev),-e) '.[lab]'
 	$(VENV)/bin/jupyter lab notebooks
 
 ## make bench      pytest-benchmark files

@@ -309,10 +309,10 @@ def test_html_is_escaped():
 @pytest.mark.parametrize(
     ("verdict", "opening"),
     [
-        (Verdict(HOLDS, "r"), "It holds here."),
-        (Verdict(FAILS, "r"), "It does not hold here."),
-        (Verdict(CONDITIONAL, "r", "the core is shared"), "It holds only when the core is shared."),
-        (Verdict(UNDECIDED, "r"), "It cannot be decided here."),
+        (Verdict(HOLDS, "r"), "It holds here: r."),
+        (Verdict(FAILS, "r"), "It does not hold here: r."),
+        (Verdict(CONDITIONAL, "r", "the core is shared"), "It holds only when the core is shared: r."),
+        (Verdict(UNDECIDED, "r"), "It cannot be decided here: r."),
     ],
 )
 def test_explain_says_claim_verdict_method_and_trust(verdict, opening):
