@@ -27,6 +27,7 @@ enum {
 	PEER_SPAWN_MANY = 100000, /* at once */
 	PEER_PINGPONG = 200000,   /* round trips on one worker */
 	PEER_CROSS = 20000,       /* round trips between two CPUs */
+	PEER_PIPE = 50000,        /* round trips through two pipes */
 	PEER_COLD = 200,          /* single wake-ups, each after PEER_COLD_PAUSE_US of silence */
 	PEER_COLD_PAUSE_US = 500,
 	PEER_CROWD = 10000,       /* G9: so many ... */

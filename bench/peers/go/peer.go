@@ -25,6 +25,7 @@ const (
 	pingpong    = 200000
 	cross       = 20000
 	cold        = 200
+	pipeTrips   = 50000
 	coldPause   = 500 * time.Microsecond
 	crowdSize   = 10000
 	crowdYields = 1000
@@ -315,6 +316,44 @@ func g11() {
 	value("G11", "next_waits", float64(worst.Nanoseconds())/1e6, "ms")
 }
 
+// The ends of os.Pipe are non-blocking and known to Go's poller.
+func g12() {
+	runtime.GOMAXPROCS(1)
+	there, thereIn, err := os.Pipe()
+	back, backIn, err2 := os.Pipe()
+	if err != nil || err2 != nil {
+		fmt.Fprintln(os.Stderr, "pipe:", err, err2)
+		os.Exit(1)
+	}
+	// A buffer for each goroutine, so that nothing is allocated for a byte.
+	put := func(file *os.File, one []byte) {
+		if _, err := file.Write(one); err != nil {
+			panic(err)
+		}
+	}
+	take := func(file *os.File, one []byte) {
+		if _, err := file.Read(one); err != nil {
+			panic(err)
+		}
+	}
+	for s := 0; s < samples; s++ {
+		go func() {
+			one := make([]byte, 1)
+			for i := 0; i < pipeTrips; i++ {
+				take(there, one)
+				put(backIn, one)
+			}
+		}()
+		one := make([]byte, 1)
+		w := begin()
+		for i := 0; i < pipeTrips; i++ {
+			put(thereIn, one)
+			take(back, one)
+		}
+		w.end("G12", "pipe", 2*pipeTrips, "ns")
+	}
+}
+
 // What Syscall does around a call and RawSyscall does not; in CPU time, since it is a small difference.
 func g13() {
 	const calls = 1000000
@@ -455,10 +494,10 @@ func p10() {
 }
 
 func main() {
-	names := []string{"G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11", "G13", "G14", "G15",
+	names := []string{"G2", "G3", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11", "G12", "G13", "G14", "G15",
 		"P1", "P2", "P3", "P8", "P10"}
 	lines := map[string]func(){"G2": g2, "G3": g3, "G4": g4, "G5": g5, "G6": g6, "G7": g7, "G8": g8, "G9": g9,
-		"G10": g10, "G11": g11, "G13": g13, "G14": g14, "G15": g15, "P1": p1, "P2": p2, "P3": p3, "P8": p8, "P10": p10}
+		"G10": g10, "G11": g11, "G12": g12, "G13": g13, "G14": g14, "G15": g15, "P1": p1, "P2": p2, "P3": p3, "P8": p8, "P10": p10}
 	for _, name := range os.Args[1:] {
 		if name == "--lines" {
 			fmt.Println(strings.Join(names, "\n"))
