@@ -333,10 +333,11 @@ def test_on_a_green_thread_nothing_is_recorded():
 
 def test_costs_are_measured_once():
     costs = measure_costs(0.02)
-    assert measure_costs(0.02) is costs
     assert costs.fork_ns >= 0
     if len(os.sched_getaffinity(0)) < 2:
         assert not costs.complete
+    if costs.complete:
+        assert measure_costs(0.02) is costs
 
 
 # ---- the experiment ----
@@ -432,6 +433,10 @@ def test_it_runs_and_says_what_it_assumed():
         return
     assert not [note for note in result.notes if "not measured" in note]
     judged = EXPERIMENT.judged(result.rows)
+    if any("could not be measured" in note for note in result.notes):
+        # Beside very busy programs the other worker may never come in time.
+        assert (judged, result.verdict.word) == ({}, UNDECIDED)
+        return
     assert len(judged) >= 5
     # One round on a busy machine says nothing but that there is a figure.
     assert all(0 < one.predicted < math.inf for one in judged.values())

@@ -34,7 +34,7 @@ from filar.lab.pools import ns
 from filar.lab.result import Result
 from filar.lab.speedups import KERNELS, NOISE, TIME, Parallel, disturbed, speedup, told, with_params
 from filar.lab.stats import N_MIN, Interval
-from filar.predicting import PART, Bounds, Costs, Tree, simulate
+from filar.predicting import PART, Bounds, Costs, Tree, measure_costs, simulate
 from filar.predicting.session import TOO_FINE, WORKERS, scaling_chart
 
 __all__ = ["CHOSEN", "COSTS", "TOLERANCE", "PredictedSpeedup", "costs_of", "tree_of"]
@@ -155,6 +155,9 @@ class PredictedSpeedup(Parallel):
         measured = Measured(with_params(outcome.rows(), cores=len(bench.cpus)), notes=outcome.notes())
         costs = costs_of(measured.rows)
         if costs is None:
+            costs = measure_costs()
+            measured.notes.append("What forks cost was measured after the rounds: too few of them had all of it.")
+        if not costs.complete:
             measured.notes.append("What a steal costs could not be measured: nothing is predicted.")
             return measured
         lines = []

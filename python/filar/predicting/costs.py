@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, fields
 
@@ -38,20 +37,25 @@ class Costs:
         return not any(math.isnan(getattr(self, field.name)) for field in fields(self))
 
 
-@functools.cache
-def _measured_here(seconds: float) -> Costs:
-    found = ffi.new("filar_fork_costs *")
-    check(lib.filar_measure_fork_costs(int(seconds * 1e9), found))
-    values = {field.name: float(getattr(found, field.name)) for field in fields(Costs)}
-    # Noise may make a difference negative, and one thread is not faster because another one runs.
-    values["fork_ns"] = max(values["fork_ns"], 0.0)
-    values["pair_speed"] = min(values["pair_speed"], 1.0) if values["pair_speed"] > 0 else math.nan
-    return Costs(**values)
+_known: dict[float, Costs] = {}
 
 
 def measure_costs(seconds: float = 0.2) -> Costs:
     """Measured now, on two workers of their own; blocks so long. Once in a process for each `seconds`.
 
-    Of the samples the tenth from the better end: what else runs on the machine only makes them worse.
+    Of the samples the tenth from the better end: what else runs on the machine only makes them worse. Where the
+    other worker never came in time, as on one CPU or beside very busy programs, figures are NaN, and the next call
+    tries again.
     """
-    return _measured_here(float(seconds))
+    if seconds not in _known:
+        found = ffi.new("filar_fork_costs *")
+        check(lib.filar_measure_fork_costs(int(seconds * 1e9), found))
+        values = {field.name: float(getattr(found, field.name)) for field in fields(Costs)}
+        # Noise may make a difference negative, and one thread is not faster because another one runs.
+        values["fork_ns"] = max(values["fork_ns"], 0.0)
+        values["pair_speed"] = min(values["pair_speed"], 1.0) if values["pair_speed"] > 0 else math.nan
+        costs = Costs(**values)
+        if not costs.complete:
+            return costs
+        _known[seconds] = costs
+    return _known[seconds]

@@ -413,6 +413,6 @@ def simulate(tree: Tree, workers: int, costs: Costs, seed: int = 1) -> Run:
         raise InvalidArgumentError(f"workers is {workers}; from 1 to {WORKERS_MAX:,} can be simulated")
     if workers > 1 and not costs.complete:
         raise InvalidArgumentError(
-            "what a second worker costs is not known, as on one CPU: only one worker can be simulated"
+            "what a second worker costs is not known, as on one CPU or beside very busy programs: pass costs="
         )
     return _Simulation(tree, workers, costs, seed).run()
