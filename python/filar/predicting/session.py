@@ -219,7 +219,8 @@ class Prediction:
         if self.costs.complete:
             facts += [(f"on {count:,} workers", f"{self.speedup(count):.2f} times as fast") for count in (2, 8, 64)]
         else:
-            facts.append(("speedup", "not predicted: what a steal costs cannot be measured on one CPU, or beside very busy programs"))
+            why = "what a steal costs cannot be measured on one CPU, or beside very busy programs"
+            facts.append(("speedup", f"not predicted: {why}"))
         return facts
 
     def __repr__(self) -> str:
