@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from typing import IO, Any, Self
 
-from filar._lib import check, error_for, ffi, lib, wait
+from filar._lib import check, error_for, extension, ffi, lib, wait
 from filar.errors import (
     CancelledError,
     DeadlineError,
@@ -633,24 +633,9 @@ def _blocking_executor() -> Any:
     return _executor
 
 
-class _Flag:
-    """A filar event for one wait; lives until the one who sets it and the one who waits have let go."""
-
-    def __init__(self) -> None:
-        place = ffi.new("filar_event **")
-        check(lib.filar_event_create(place, False))
-        self._event = ffi.gc(place[0], lib.filar_event_destroy)
-
-    def set(self) -> None:
-        lib.filar_event_set(self._event)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        return wait(lambda deadline_ns: lib.filar_event_wait_until(self._event, deadline_ns), timeout)
-
-
 def wait_for_future(future: Any, timeout: float | None = None) -> Any:
     """The result of a concurrent.futures.Future: parks a green thread, where `future.result()` blocks its worker."""
-    flag = _Flag()
+    flag = extension.Event()
     future.add_done_callback(lambda _: flag.set())
     if not flag.wait(timeout):
         raise DeadlineError(f"the future was not done within {timeout} seconds")
