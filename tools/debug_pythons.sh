@@ -56,10 +56,12 @@ unpack() {
 		libbz2-1.0 liblzma5 libzstd1 libmpdec4 libssl3t64 libuuid1 libreadline8t64 libncursesw6 libtinfo6
 	)
 	mkdir -p "$top/$1/archives"
-	(cd "$top/$1/archives" &&
-		for package in "${packages[@]}"; do
-			apt-get "${apt_options[@]}" -qq download "$package" 2>/dev/null || echo "debug-pythons: no package $package"
-		done)
+	(cd "$top/$1/archives" && {
+		apt-get "${apt_options[@]}" -qq download "${packages[@]}" 2>/dev/null ||
+			for package in "${packages[@]}"; do # one of them has another name here: all but that
+				apt-get "${apt_options[@]}" -qq download "$package" 2>/dev/null || echo "debug-pythons: no package $package"
+			done
+	})
 	ls "$top/$1"/archives/python"$1"-minimal*.deb >/dev/null 2>&1 || return 1
 	for archive in "$top/$1"/archives/*.deb; do dpkg -x "$archive" "$top/$1/root"; done
 }

@@ -382,7 +382,8 @@ static void be_found(struct shell *shell)
 }
 
 /* Workers look at deadlines and at what comes from outside every so many turns (sched/worker.h).
- * A turn of Python may be long: so also at the first change of turns after each tick of the clock. */
+ * A turn of Python may be long: so also at the first change of turns after each tick of the clock.
+ */
 static void tick(struct carrier *carrier, struct worker *worker)
 {
 	int64_t now_ns = clock_coarse_ns();

@@ -22,9 +22,9 @@
 /* Of the functions that are asked to report, from the top of the stack down.  What computes is as a
  * rule the first: it was stopped at a jump of its own, or at its beginning. */
 #define FRAMES_MAX 8
-/* So long before the time the watcher tells the preempter, who must wait for the GIL: as long as the
- * interpreter lets one thread have it (the default of sys.setswitchinterval()). */
-#define LEAD_NS (5 * NS_PER_MS)
+/* So long before the time the watcher tells the preempter, who must wait for the GIL: as long as
+ * the interpreter lets one thread have it (the default of sys.setswitchinterval()). */
+#define LEAD_NS      (5 * NS_PER_MS)
 #define WATCH_NS_MIN NS_PER_MS
 /* What compilers may add to one way through a C function and not to another. */
 #define DEPTH_SLACK 64u

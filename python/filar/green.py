@@ -18,6 +18,7 @@ kernel thread (`time.sleep`, a standard socket, `threading.Lock`) blocks its wor
 
 import atexit
 import contextvars
+import gc
 import operator
 import os
 import sys
@@ -633,6 +634,39 @@ def _blocking_executor() -> Any:
     return _executor
 
 
+class _NoCollections:
+    """While anybody is inside, no automatic collection runs.
+
+    One could call a finalizer that waits. If that happens in code of the standard library that holds a lock, the next
+    green thread to want it would block the worker for ever.
+    """
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._resume = False
+
+    def __enter__(self) -> None:
+        self._inside += 1
+        if self._inside == 1:
+            self._resume = gc.isenabled()
+            gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._inside <= 1:
+            self.end()
+        else:
+            self._inside -= 1
+
+    def end(self) -> None:
+        """Nobody is inside any more."""
+        if self._inside > 0 and self._resume:
+            gc.enable()
+        self._inside = 0
+
+
+_no_collections = _NoCollections()
+
+
 def wait_for_future(future: Any, timeout: float | None = None) -> Any:
     """The result of a concurrent.futures.Future: parks a green thread, where `future.result()` blocks its worker."""
     flag = extension.Event()
@@ -652,7 +686,9 @@ def blocking(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     if current() is None:
         return callable(*args, **kwargs)
     context = contextvars.copy_context()
-    return wait_for_future(_blocking_executor().submit(context.run, callable, *args, **kwargs))
+    with _no_collections:
+        future = _blocking_executor().submit(context.run, callable, *args, **kwargs)
+    return wait_for_future(future)
 
 
 # ---- looking ---------------------------------------------------------------------------------------------------
@@ -708,6 +744,7 @@ def _after_fork_in_child() -> None:
     global _executor
     lib.filar_py_after_fork_in_child()
     _executor = None
+    _no_collections.end()  # those inside were threads of the parent
     _open.clear()
 
 

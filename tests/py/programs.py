@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 
-
 # This interpreter; where it needs a launcher, that.
 PYTHON = os.environ.get("FILAR_PYTHON", sys.executable)
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import filar
+from filar.green import _no_collections
 
 PREEMPTS = sys.version_info >= (3, 12)
 BATCH = 20  # green threads that are alive at a time, without those that they spawn
@@ -181,7 +182,8 @@ class Mix:
 
     def step_plain_lock(self, draw: random.Random, depth: int) -> None:
         """Whoever computes while it holds it is not preempted: the next one would block the worker for ever."""
-        with self._plain_lock:
+        # Nor must a finalizer wait there that an automatic collection happens to call (step_collect).
+        with _no_collections, self._plain_lock:
             before = self._total
             for _ in range(few_or_many(draw)):
                 self._total += 1
