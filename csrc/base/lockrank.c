@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 
-#define HELD_MAX 32
+#define HELD_MAX 320 /* a select holds those of all its channels, 256 at most */
 
 static const char *const rank_names[] = {
 #define X(name, text) text,
