@@ -546,7 +546,7 @@ class TaskGroup:
 
     def __init__(self) -> None:
         self._children: set[Any] = set()
-        self._failures: list[BaseException] = []
+        self._failures: dict[Any, BaseException] = {}  # by child; the block's own: None
         self._scope = timeout()
         self._cancelling = False
         self._closed = False
@@ -569,28 +569,32 @@ class TaskGroup:
     def cancel(self) -> None:
         """Cancels the children and the block; the block then ends without an exception."""
         self._cancelling = True
-        for child in list(self._children):
+        for child in self._children.copy():
             child.cancel()
         self._scope.cancel()
 
     def _child_ended(self, child: Any) -> None:
-        self._children.discard(child)
+        """Called by the child, and by whoever waits, which may find it ended before it has come to that."""
+        if self._closed:
+            return
         failure = child.exception()
         if failure is not None and not isinstance(failure, CancelledError):
-            self._failures.append(failure)
+            self._failures[child] = failure
             if not self._cancelling:
                 self.cancel()
+        # Last: what has left the set has been seen to.
+        self._children.discard(child)
 
     def _wait_for_children(self) -> None:
-        while self._children:
-            child = next(iter(self._children), None)
-            if child is not None:
+        while children := self._children.copy():
+            for child in children:
                 child._wait_shielded() if self._cancelling else child._wait(None)
+                self._child_ended(child)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
         if error is not None:
             if not isinstance(error, CancelledError):
-                self._failures.append(error)
+                self._failures[None] = error
             self.cancel()
         cancelled = None
         try:
@@ -612,11 +616,13 @@ class TaskGroup:
         return ours
 
     def _raise_failures(self) -> None:
-        for failure in self._failures:
+        for failure in self._failures.values():
             if isinstance(failure, (KeyboardInterrupt, SystemExit)):
                 raise failure
         if self._failures:
-            raise BaseExceptionGroup(f"{len(self._failures)} failed in a task group", self._failures) from None
+            raise BaseExceptionGroup(
+                f"{len(self._failures)} failed in a task group", list(self._failures.values())
+            ) from None
 
 
 # ---- calls that block their kernel thread --------------------------------------------------------------------------
