@@ -107,6 +107,7 @@ class Mix:
         self._channel: Any = filar.Channel(4)
         self._lock = filar.Lock()
         self._plain_lock = threading.Lock()
+        self._taking = filar.Lock()
         self._inside = 0
         self._sent = itertools.count()
         self._received: set[int] = set()
@@ -165,10 +166,11 @@ class Mix:
                 self._take(self._channel.receive())
 
     def _take(self, item: int) -> None:
-        assert item not in self._received, f"item {item} came twice"
-        self._received.add(item)
-        if len(self._received) > 1000:
-            self._received.remove(min(self._received))
+        with self._taking:
+            assert item not in self._received, f"item {item} came twice"
+            self._received.add(item)
+            if len(self._received) > 1000:
+                self._received.remove(min(self._received))
 
     def step_lock(self, draw: random.Random, depth: int) -> None:
         """One at a time, also if who is inside waits, or is cancelled there."""
