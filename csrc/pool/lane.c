@@ -86,19 +86,34 @@ static bool has_room(struct lane *lane)
 	return (lane->last != NULL && lane->tail < LANE_BLOCK_CALLS) || append_block(lane);
 }
 
-bool lane_push_locked(struct lane *lane, const struct call *call)
+size_t lane_push_run_locked(struct lane *lane, const filar_call *list, size_t count,
+	struct waitgroup *group, struct token *token)
 {
 	struct call *slot;
+	size_t room;
 
 	if (FILAR_UNLIKELY(!has_room(lane)))
-		return false;
-	slot = &lane->last->calls[lane->tail++];
-	/* Lines that were last read on another CPU: fetched before the next ones that push wait for
-	 * them with the lock held. */
-	__builtin_prefetch(slot + 4, 1);
-	*slot = *call;
-	store_relaxed(&lane->count, load_relaxed(&lane->count) + 1);
-	return true;
+		return 0;
+	slot = &lane->last->calls[lane->tail];
+	room = LANE_BLOCK_CALLS - lane->tail;
+	if (count > room)
+		count = room;
+	for (size_t i = 0; i < count; i++) {
+		/* Lines that were last read on another CPU: fetched before the next ones that push
+		 * wait for them with the lock held. */
+		__builtin_prefetch(&slot[i + LANE_AHEAD], 1);
+		slot[i] = (struct call){ list[i].body, list[i].argument, group, token };
+	}
+	lane->tail += (uint32_t)count;
+	store_relaxed(&lane->count, load_relaxed(&lane->count) + count);
+	return count;
+}
+
+bool lane_push_locked(struct lane *lane, const struct call *call)
+{
+	const filar_call one = { call->body, call->argument };
+
+	return lane_push_run_locked(lane, &one, 1, call->group, call->token) == 1;
 }
 
 /* ---- taking the oldest ---- */
@@ -144,7 +159,7 @@ static FILAR_ALWAYS_INLINE bool pop(struct lane *lane, struct call *call, struct
 	for (;;) {
 		const struct call *slot = &lane->first->calls[lane->head];
 
-		__builtin_prefetch(slot + 4);
+		__builtin_prefetch(slot + LANE_AHEAD);
 		*call = *slot;
 		step_head(lane, trash);
 		if (FILAR_LIKELY(call->body != NULL))

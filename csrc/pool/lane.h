@@ -27,6 +27,8 @@
  * elsewhere, so many that the locks are no longer felt. */
 #define LANE_COPY_MAX    48u
 #endif
+/* How many slots ahead lines are fetched that another CPU has. */
+#define LANE_AHEAD 4u
 
 struct lane_block {
 	struct lane_block *next;   /* L  towards the tail */
@@ -61,6 +63,9 @@ FILAR_MUST_USE bool lane_give_block(struct lane *lane, struct lane_block *block)
 
 /* Locked.  Appends; false: there is no block for it. */
 bool lane_push_locked(struct lane *lane, const struct call *call);
+/* Locked.  Appends the first ones, as many as the last block has room for; 0: there is no block. */
+size_t lane_push_run_locked(struct lane *lane, const filar_call *list, size_t count,
+	struct waitgroup *group, struct token *token);
 /* Locked.  The oldest; false: empty. */
 bool lane_pop_locked(struct lane *lane, struct call *call);
 

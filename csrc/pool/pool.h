@@ -115,6 +115,7 @@ struct pool {
 	_Atomic uint32_t workers;    /* A  how many work; written under `life` */
 	_Atomic bool cancelled;      /* A  shutdown drops what has not begun */
 	_Atomic bool drained;        /* A  S3 publishes what the last call did */
+	_Atomic uint32_t helpers;    /* A  workers that are about to sleep, or do, for a group */
 	pthread_mutex_t life;        /* held over start, resize and close */
 	struct scheduler scheduler;  /* after start */
 	struct lane lanes[POOL_LANES];

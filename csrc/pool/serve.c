@@ -118,6 +118,21 @@ void pool_made_room(struct pool *pool, enum pool_priority priority)
 		waitq_wake(entry);
 }
 
+/* What has come into the own lane can be taken by others.  I2 of the scheduler is a load, under the
+ * lock under which they look before they sleep: so the word, at which all look who submit, is not
+ * written. */
+static void wake_another(struct pool_worker *self)
+{
+	struct idle *idle = &self->pool->scheduler.idle;
+	bool one;
+
+	spinlock_lock(&self->lane.lock);
+	one = idle_grant_one_locked(idle);
+	spinlock_unlock(&self->lane.lock);
+	if (one)
+		eventcount_wake_announced(&idle->sleepers, false);
+}
+
 /* From one of the pool's lanes; a share of what is there goes to the own lane. */
 static bool take_from(struct pool_worker *self, struct lane *lane, enum pool_priority priority)
 {
@@ -135,9 +150,8 @@ static bool take_from(struct pool_worker *self, struct lane *lane, enum pool_pri
 		return false;
 	if (pool->options.queue_max > 0)
 		pool_made_room(pool, priority);
-	/* I2 of the scheduler: what is now in the own lane can be taken by others. */
 	if (taken > 1)
-		idle_wake_one(&pool->scheduler.idle);
+		wake_another(self);
 	self->found = FOUND_CALL;
 	return true;
 }
@@ -186,7 +200,7 @@ static bool steal_lane(struct pool_worker *self, struct pool_worker *victim)
 	POOL_COUNT(self, stolen, taken);
 	TRACE(TRACE_STEAL, victim->worker->place, taken, self->worker->place);
 	if (taken > 1)
-		idle_wake_one(&self->pool->scheduler.idle);
+		wake_another(self);
 	self->found = FOUND_CALL;
 	return true;
 }
