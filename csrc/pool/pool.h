@@ -88,6 +88,8 @@ struct pool_worker {
 	uint32_t turns;          /* W */
 	uint32_t stripe;         /* W  where it looks first */
 	uint32_t last_stripe;    /* W  where it last found something */
+	uint32_t dry;            /* W  times it ran dry since it last tried to linger */
+	int32_t linger_ns;       /* W  how long it waits then; 0: not */
 	struct waitgroup *group; /* W  of calls that have ended and are not yet counted down */
 	uint64_t group_ended;    /* W  how many */
 	struct forks forks;
