@@ -33,17 +33,17 @@ void pool_flush_group(struct pool_worker *self)
 	self->group_ended = 0;
 }
 
-/* A call of the group has ended.  It is counted down with those that follow on this worker: the
- * group cannot become empty before they have ended anyway. */
-static void note_end(struct pool_worker *self, struct waitgroup *group)
+/* So many calls of the group have ended, or will not come.  They are counted down with those that
+ * follow on this worker: the group cannot become empty before they have ended anyway. */
+static void note_ends(struct pool_worker *self, struct waitgroup *group, uint64_t count)
 {
-	if (group == NULL)
+	if (group == NULL || count == 0)
 		return;
 	if (self->group != group) {
 		pool_flush_group(self);
 		self->group = group;
 	}
-	self->group_ended++;
+	self->group_ended += count;
 }
 
 static enum filar_status reason_to_drop(struct pool_worker *self, const struct call *call)
@@ -88,7 +88,7 @@ void pool_run_call(struct pool_worker *self, const struct call *call)
 	}
 	TRACE(TRACE_CALL_END, TRACE_ADDRESS(call->argument), TRACE_ADDRESS(call->body),
 		self->worker->place);
-	note_end(self, call->group);
+	note_ends(self, call->group, 1);
 	/* S4: release, what the call did and what it submitted; pairs with S5. */
 	store_release(&self->counters.ended, load_relaxed(&self->counters.ended) + 1);
 }
@@ -139,6 +139,7 @@ static bool take_from(struct pool_worker *self, struct lane *lane, enum pool_pri
 {
 	struct pool *pool = self->pool;
 	uint64_t count = lane_count(lane), share;
+	struct lane_advance advance;
 	uint32_t taken;
 
 	if (count == 0)
@@ -146,9 +147,10 @@ static bool take_from(struct pool_worker *self, struct lane *lane, enum pool_pri
 	share = count / load_relaxed(&pool->workers);
 	if (pool->one_by_one || priority != POOL_NORMAL)
 		share = 0;
-	taken = lane_take(lane, &self->call, &self->lane, share);
+	taken = lane_take(lane, &self->call, &self->lane, share, &advance);
 	if (taken == 0)
 		return false;
+	note_ends(self, advance.group, advance.count);
 	if (pool->options.queue_max > 0)
 		pool_made_room(pool, priority);
 	if (taken > 1)
@@ -190,11 +192,12 @@ static bool take_own(struct pool_worker *self)
 static bool steal_lane(struct pool_worker *self, struct pool_worker *victim)
 {
 	uint64_t count = lane_count(&victim->lane), half = count / 2;
+	struct lane_advance none;
 	uint32_t taken;
 
 	if (count == 0)
 		return false;
-	taken = lane_take(&victim->lane, &self->call, &self->lane, half);
+	taken = lane_take(&victim->lane, &self->call, &self->lane, half, &none);
 	if (taken == 0)
 		return false;
 	POOL_COUNT(self, steals, 1);
@@ -423,23 +426,35 @@ const struct work_class pool_work_class = { .name = "pool", .run = run };
 
 /* ---- helping ---- */
 
+/* Takes it out of that lane. */
+static bool take_wish(struct lane *lane, const struct lane_wish *wish, struct call *call)
+{
+	struct lane_advance advance;
+
+	if (!lane_take_wish(lane, wish, call, &advance))
+		return false;
+	if (advance.count > 0)
+		FILAR_CHECK_EQ(latch_count_down(&advance.group->latch, advance.count), FILAR_OK);
+	return true;
+}
+
 /* One look into all lanes. */
 static bool take_wish_once(struct pool *pool, struct pool_worker *self,
 	const struct lane_wish *wish, struct call *call)
 {
 	uint32_t count = pool_worker_count(pool);
 
-	if (self != NULL && lane_take_wish(&self->lane, wish, call))
+	if (self != NULL && take_wish(&self->lane, wish, call))
 		return true;
 	for (uint32_t i = 0; i < pool->lane_count; i++) {
-		if (!lane_take_wish(&pool->lanes[i], wish, call))
+		if (!take_wish(&pool->lanes[i], wish, call))
 			continue;
 		if (pool->options.queue_max > 0)
 			pool_made_room(pool, (enum pool_priority)i);
 		return true;
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		if (lane_take_wish(&pool_worker_at(pool, i)->lane, wish, call))
+		if (take_wish(&pool_worker_at(pool, i)->lane, wish, call))
 			return true;
 	}
 	return false;

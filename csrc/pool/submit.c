@@ -21,7 +21,8 @@ void submission_init(struct submission *how)
 struct calls {
 	const filar_call *list;
 	size_t count;
-	size_t done; /* pushed or run so far */
+	size_t done;  /* pushed or run so far */
+	bool counted; /* in their group, all of them; else each as it is pushed */
 };
 
 /* ---- pushing ---- */
@@ -98,12 +99,18 @@ static enum filar_status push_locked(
 {
 	const filar_call *next = &calls->list[calls->done];
 	size_t admitted = admit(pool, lane, calls->count - calls->done), pushed;
+	enum filar_status status;
 
 	if (admitted == 0)
 		return FILAR_BUSY;
-	pushed = lane_push_run_locked(lane, next, admitted, how->group, how->token);
-	if (pushed == 0)
+	if (!lane_has_room_locked(lane))
 		return FILAR_NO_MEMORY;
+	if (!calls->counted) {
+		status = lane_count_locked(lane, how->group);
+		if (status != FILAR_OK)
+			return status;
+	}
+	pushed = lane_push_run_locked(lane, next, admitted, how->group, how->token);
 	store_relaxed(&lane->pushed, load_relaxed(&lane->pushed) + pushed);
 	calls->done += pushed;
 	for (; tracepoint_is_on() && pushed > 0; pushed--, next++)
@@ -112,7 +119,8 @@ static enum filar_status push_locked(
 	return FILAR_OK;
 }
 
-/* FILAR_OK: all are in.  FILAR_BUSY: full.  FILAR_WRONG_STATE: the lane is closed. */
+/* FILAR_OK: all are in.  FILAR_BUSY: full.  FILAR_WRONG_STATE: the lane is closed.  FILAR_LIMIT:
+ * the group counts no further. */
 static enum filar_status push(struct pool *pool, struct lane *lane, bool from_inside,
 	const struct submission *how, struct calls *calls)
 {
@@ -280,18 +288,28 @@ static enum filar_status submit_some(struct pool *pool, struct pool_worker *self
 	return FILAR_OK;
 }
 
+/* One call for one of the pool's lanes is counted in its group there, with others that come: many
+ * threads that submit would else take the group's line from each other for each call. */
+static bool is_counted_in_lane(
+	struct pool *pool, struct pool_worker *self, const struct submission *how, size_t count)
+{
+	return count == 1 && how->group != NULL && self == NULL && pool->options.queue_max == 0 &&
+	       pool->options.queues != POOL_PINNED;
+}
+
 enum filar_status pool_submit_many(struct pool *pool, const struct submission *how,
 	const filar_call *list, size_t count, size_t *submitted)
 {
 	struct pool_worker *self = pool_worker_of(pool);
-	struct calls calls = { list, count, 0 };
+	bool counted = !is_counted_in_lane(pool, self, how, count);
+	struct calls calls = { list, count, 0, counted };
 	enum filar_status status = self != NULL ? FILAR_OK : pool_start(pool);
 
-	if (status == FILAR_OK && how->group != NULL)
+	if (status == FILAR_OK && how->group != NULL && counted)
 		status = waitgroup_add(how->group, count);
 	if (status == FILAR_OK) {
 		status = submit_some(pool, self, how, &calls);
-		if (how->group != NULL && calls.done < count)
+		if (how->group != NULL && counted && calls.done < count)
 			(void)latch_count_down(&how->group->latch, count - calls.done);
 	}
 	if (submitted != NULL)
