@@ -12,6 +12,8 @@
 #ifndef FILAR_POOL_LANE_H
 #define FILAR_POOL_LANE_H
 
+#include <stddef.h>
+
 #include "pool/call.h"
 #include "sync/spinlock.h"
 
@@ -28,7 +30,7 @@
 #define LANE_COPY_MAX    48u
 #endif
 /* How many slots ahead lines are fetched that another CPU has. */
-#define LANE_AHEAD 4u
+#define LANE_AHEAD 8u
 /* Counts of a group that a lane takes in advance: README.md, "Groups". */
 #define LANE_ADVANCE 32u
 
@@ -40,21 +42,26 @@ struct lane_block {
 
 struct lane {
 	struct spinlock lock;
+	/* One line: all that a push and a pop touch, blocks apart. */
 	struct lane_block *first; /* L  NULL: no block yet, and then last is NULL as well */
 	struct lane_block *last;  /* L */
-	struct lane_block *spare; /* L  empty ones, linked by `next` */
-	uint32_t spares;          /* L  how many */
 	uint32_t head;            /* L  next to pop, in first */
 	uint32_t tail;            /* L  next to push, in last */
 	uint32_t holes;           /* L  between these: calls that were taken out of the middle */
 	uint32_t advance;         /* L  counts of `group` taken for calls that are still to come */
 	struct waitgroup *group;  /* L  of the last call that lane_count_locked() counted */
-	bool closed;              /* L  refuses calls from outside */
-	bool pinned;              /* I  only its worker takes from it */
 	_Atomic uint64_t count;   /* A  calls in it; written under L, read by anyone */
 	_Atomic uint64_t pushed;  /* A  submitted to it; written under L */
+	bool closed;              /* L  refuses calls from outside */
+	bool pinned;              /* I  only its worker takes from it */
+	uint32_t spares;          /* L  how many */
+	/* Seldom. */
+	struct lane_block *spare; /* L  empty ones, linked by `next` */
 	_Atomic uint64_t *moves;  /* I  the pool's: calls went from lane to lane */
 };
+
+_Static_assert(offsetof(struct lane, spare) - offsetof(struct lane, first) == FILAR_CACHELINE_BYTES,
+	"one line");
 
 void lane_init(struct lane *lane, _Atomic uint64_t *moves);
 /* Frees the blocks, and forgets calls in them. */

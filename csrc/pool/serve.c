@@ -355,13 +355,15 @@ static bool goes_on(struct worker *worker)
 
 /* ---- lingering ---- */
 
-/* How long a worker that has run dry waits before it looks again, if that pays: less than a tenth
- * of what a wake-up takes, and several times what two CPUs need to pass a line to and fro. */
+/* How long a worker whose lane has run dry waits before it looks again, if that pays: less than a
+ * tenth of what a wake-up takes, and several times what two CPUs need to pass a line to and fro. */
 #define LINGER_MIN_NS 400
 #define LINGER_MAX_NS 1600
 /* It has paid if so many calls have come meanwhile.  One that answers a call has come alone. */
 #define LINGER_PAYS 4u
-/* It is tried again after so many times at which it ran dry. */
+/* With so many there is no need to. */
+#define LINGER_ENOUGH 32u
+/* It is tried again after so many times at which nothing was at hand. */
 #define LINGER_TRY 61u
 
 static uint64_t calls_at_hand(struct pool_worker *self)
@@ -378,23 +380,31 @@ static void wait_without_looking(int64_t ns)
 	while (clock_now_ns() < until_ns);
 }
 
+/* Whether it is time for it, with so many calls at hand, none of them in the own lane. */
+static bool lingers(struct pool_worker *self, uint64_t calls)
+{
+	if (self->found != FOUND_CALL || FILAR_HARD || !self->pool->scheduler.spin)
+		return false;
+	if (self->linger_ns > 0)
+		return calls < LINGER_ENOUGH;
+	if (calls > 0 || ++self->dry < LINGER_TRY)
+		return false;
+	self->dry = 0;
+	self->linger_ns = LINGER_MIN_NS / 2;
+	return true;
+}
+
 /*
- * Whether calls are at hand.  Where a stream of them comes in one by one and the worker is the
- * faster, it would take the lane's and the group's lines from the submitter for each call.  So it
- * lets a few come together, out of sight, and only then looks.
+ * The own lane is empty: whether calls are at hand.  Where a stream of them comes in one by one and
+ * the worker is the faster, it would take the lane's and the group's lines from the submitter for
+ * each call.  So it lets some come together, out of sight, and only then looks.
  */
 static bool linger(struct pool_worker *self)
 {
 	uint64_t calls = calls_at_hand(self);
 
-	if (calls > 0 || self->found != FOUND_CALL || FILAR_HARD || !self->pool->scheduler.spin)
+	if (!lingers(self, calls))
 		return calls > 0;
-	if (self->linger_ns == 0) {
-		if (++self->dry < LINGER_TRY)
-			return false;
-		self->dry = 0;
-		self->linger_ns = LINGER_MIN_NS / 2;
-	}
 	self->linger_ns *= 2;
 	if (self->linger_ns > LINGER_MAX_NS)
 		self->linger_ns = LINGER_MAX_NS;
@@ -416,7 +426,7 @@ static void run(struct worker *worker, struct work *work)
 		run_found(self);
 		store_relaxed(&worker->ticks, load_relaxed(&worker->ticks) + 1);
 		/* Who waits for what was perhaps the last one is told before a long look round. */
-		if (!linger(self))
+		if (lane_count(&self->lane) == 0 && !linger(self))
 			pool_flush_group(self);
 	} while (goes_on(worker) && find_next(self));
 	pool_flush_group(self);
