@@ -31,7 +31,7 @@
 #endif
 /* How many slots ahead lines are fetched that another CPU has. */
 #define LANE_AHEAD 8u
-/* Counts of a group that a lane takes in advance: README.md, "Groups". */
+/* Counts of a group that a lane takes in advance: README.md, "Where calls are". */
 #define LANE_ADVANCE 32u
 
 struct lane_block {

@@ -162,7 +162,8 @@ static void use_two_groups(struct stress_thread *self)
 }
 
 /* Hunts: a group that is empty before its calls have ended, or that never is, where several threads
- * share a lane that counts in advance ("Groups"), and calls are taken out of its middle. */
+ * share a lane that counts in advance ("Where calls are"), and calls are taken out of its middle.
+ */
 TEST(a_group_is_empty_when_its_last_call_has_ended)
 {
 	static void (*const bodies[])(struct stress_thread *) = { use_two_groups };
