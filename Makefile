@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks docs lab bench bench-green bench-green-python bench-pool bench-server debug-pythons clean core claims mix
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks course docs lab bench bench-green bench-green-python bench-pool bench-server peers peers-page debug-pythons clean core claims mix
 .DEFAULT_GOAL := help
 
 help:
@@ -169,6 +169,10 @@ package: $(VENV)/dev
 notebooks: $(VENV)/dev
 	FILAR_LAB_QUICK=1 $(VENV)/bin/python -m pytest --nbmake notebooks -o addopts=
 
+## make course     run them and keep their outputs, as the site shows them
+course: $(VENV)/dev
+	$(VENV)/bin/python tools/course.py
+
 ## make docs       the site, into build/site; warnings are errors
 docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
@@ -176,7 +180,7 @@ docs: $(VENV)/dev
 
 ## make lab        JupyterLab with the notebooks
 lab: $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check '.[lab]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(wildcard $(VENV)/dev),-e) '.[lab]'
 	$(VENV)/bin/jupyter lab notebooks
 
 ## make bench      pytest-benchmark files
@@ -192,7 +196,8 @@ $(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
 ## make bench-green   green threads beside Go, Boost and their floors; writes bench/results
 bench-green: $(BUILD)/release/libfilar.a $(BUILD)/release/green_bench $(VENV)/dev
 	CC="$(CC)" bash bench/peers/build.sh $(BUILD)/peers $<
-	$(VENV)/bin/python bench/peers/run.py --programs $(BUILD)/peers $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
 
 PYTHON_PEERS := filar floor greenlet gevent asyncio threads
 $(BUILD)/python-peers/%: bench/peers/python.py
@@ -203,7 +208,8 @@ $(BUILD)/python-peers/%: bench/peers/python.py
 ## make bench-green-python   Python on green threads beside greenlet, gevent, asyncio, threads; writes bench/results
 bench-green-python: $(VENV)/dev $(PYTHON_PEERS:%=$(BUILD)/python-peers/%)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
-	$(VENV)/bin/python bench/peers/run.py --suite green-python --programs $(BUILD)/python-peers $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite green-python --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
 
 SERVER_PEERS := server-filar server-events server-pool server-threads server-go server-gonet \
 	server-python server-gevent server-asyncio server-uvloop server-pythreads
@@ -212,8 +218,22 @@ SERVER_PEERS := server-filar server-events server-pool server-threads server-go 
 bench-server: $(VENV)/dev
 	PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build_servers.sh $(BUILD)/peers $(SERVER_PEERS)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
-	$(VENV)/bin/python bench/peers/run.py --suite server --programs $(BUILD)/peers $(BENCH_ARGS)
-	$(VENV)/bin/python bench/peers/run.py --suite server-python --programs $(BUILD)/peers $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite server --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite server-python --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
+
+## make peers      every suite of bench/peers that is not up to date (most of an hour), then make peers-page
+peers: $(BUILD)/release/libfilar.a $(VENV)/dev $(PYTHON_PEERS:%=$(BUILD)/python-peers/%)
+	CC="$(CC)" PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build.sh $(BUILD)/peers $<
+	PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build_servers.sh $(BUILD)/peers $(SERVER_PEERS)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	$(VENV)/bin/python bench/peers/run.py --all --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
+
+## make peers-page   the page and JSON of this host, README's table and docs/comparison.md, from what was measured
+peers-page: $(VENV)/dev
+	$(VENV)/bin/python bench/peers/run.py --page
+	$(VENV)/bin/python tools/peer_figures.py
 
 ## make debug-pythons   Python on green threads under Debian's 3.14 and 3.15 with assertions (needs apt and a network)
 debug-pythons: $(VENV)/dev
@@ -222,8 +242,9 @@ debug-pythons: $(VENV)/dev
 ## make bench-pool    pools beside oneTBB, OpenMP, pthreadpool, Go; executors in Python; writes bench/results
 bench-pool: $(BUILD)/release/libfilar.a $(VENV)/dev
 	CC="$(CC)" PYTHON=$(abspath $(VENV))/bin/python bash bench/peers/build.sh $(BUILD)/peers $<
-	$(VENV)/bin/python bench/peers/run.py --suite pool --programs $(BUILD)/peers $(BENCH_ARGS)
-	$(VENV)/bin/python bench/peers/run.py --suite executor --programs $(BUILD)/peers --seconds 240 $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite pool --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python bench/peers/run.py --suite executor --build $(BUILD) $(BENCH_ARGS)
+	$(VENV)/bin/python tools/peer_figures.py
 
 ## make readme     the figures of README.md from REPORT=file.json
 readme: $(VENV)/dev

@@ -1,8 +1,10 @@
 """What the site has beyond docs/: pages that live elsewhere in the tree, and pages made from code.
 
-- ARCHITECTURE.md, HACKING.md and the READMEs of the folders, with links among them kept and others turned into text.
+- ARCHITECTURE.md, HACKING.md, RELEASING.md and the READMEs of the folders, with links among them kept and others
+  turned into text.
 - filar.h and `filar --help`, so that the reference is what is installed.
-- The result tables of bench/results, and the notebooks as HTML.
+- The pages of bench/results.
+- The notebooks with the outputs they were saved with, as pages of the course; nothing is run.
 """
 
 import os
@@ -11,19 +13,44 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 from mkdocs.structure.files import File
+from nbconvert import MarkdownExporter
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     "ARCHITECTURE.md": "internals/architecture.md",
     "HACKING.md": "internals/hacking.md",
+    "RELEASING.md": "internals/releasing.md",
     "bench/README.md": "internals/bench.md",
     "python/filar/lab/SCHEMA.md": "reference/schema.md",
     **{f"csrc/{name}/README.md": f"internals/{name}.md" for name in ("base", "block", "pool", "sched", "sync", "io")},
 }
 COMMANDS = ("report", "list", "run", "compare", "cluster", "topology", "doctor", "why-not")
 LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
+EXPERIMENT = re.compile(r'lab\.run\("([a-z0-9-]+)"')
+# Pictures stand in the page, so that they follow its light or dark; no output is Markdown, and none is searched.
+OUTPUTS = """{% extends 'markdown/index.md.j2' %}
+{% macro shown(what) %}<div class="filar-output" data-search-exclude>{{ what }}</div>{% endmacro %}
+{% macro said(what) %}{% set words = what | e %}{{ shown('<pre><code>%s</code></pre>' % words) }}{% endmacro %}
+{% block data_svg %}{{ shown(output.data['image/svg+xml']) }}{% endblock %}
+{% block data_html scoped %}{{ shown(output.data['text/html']) }}{% endblock %}
+{% block data_text scoped %}{{ said(output.data['text/plain']) }}{% endblock %}
+{% block stream %}{{ said(output.text) }}{% endblock %}
+"""
+SHOWN = Config(
+    NbConvertBase={"display_data_priority": ["image/svg+xml", "text/html", "text/plain"]},
+    ExtractOutputPreprocessor={"enabled": False},
+)
 SECTION = re.compile(r"^/\* ---- (.*?) -* \*/$", re.MULTILINE)
+
+
+def on_config(config):
+    """The pages of the course follow its first one in the navigation."""
+    course = next(part["Course"] for part in config.nav if "Course" in part)
+    course += [course_page(path) for path in notebooks()]
+    return config
 
 
 def on_files(files, config):
@@ -33,24 +60,23 @@ def on_files(files, config):
         add(files, config, page, linked((ROOT / name).read_text(encoding="utf-8"), name, page, pages))
     add(files, config, "reference/c.md", c_reference())
     add(files, config, "reference/command.md", command_reference())
-    for path in sorted((ROOT / "bench/results").glob("*/*.md")):
+    for path in sorted((ROOT / "bench/results").glob("*/peers.md")):
         name = path.relative_to(ROOT).as_posix()
         text = path.read_text(encoding="utf-8")
         add(files, config, results_page(path), linked(text, name, results_page(path), pages))
     for path in notebooks():
-        add(files, config, f"notebooks/{path.stem}.html", notebook_html(path))
+        add(files, config, course_page(path), notebook_markdown(path, pages))
     return files
 
 
 def on_page_markdown(markdown, page, config, files):
     """Lists what was added where docs/ has only the heading."""
     if page.file.src_uri == "results.md":
-        found = sorted((ROOT / "bench/results").glob("*/*.md"))
+        found = sorted((ROOT / "bench/results").glob("*/peers.md"))
         lines = [f"- [{title(path)}]({results_page(path)}), {path.parent.name}\n" for path in found]
         return "".join([markdown, "\n", *lines])
-    if page.file.src_uri == "notebooks.md":
-        lines = [f"- [{notebook_title(path)}](notebooks/{path.stem}.html)\n" for path in notebooks()]
-        return "".join([markdown, "\n", *lines])
+    if page.file.src_uri == "course/index.md":
+        return "\n".join([markdown.rstrip(), *map(course_row, notebooks()), ""])
     return markdown
 
 
@@ -101,8 +127,8 @@ def command_reference():
 
 
 def results_page(path):
-    """Where the table of one suite and host stands."""
-    return f"results/{path.parent.name}-{path.name}"
+    """Where the page of one host stands."""
+    return f"results/{path.parent.name}.md"
 
 
 def title(path):
@@ -115,17 +141,26 @@ def notebooks():
     return sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def notebook_title(path):
-    """The first heading of a notebook."""
-    import nbformat
+def course_page(path):
+    """Where a notebook stands."""
+    return f"course/{path.stem}.md"
 
+
+def course_row(path):
+    """A line of the table of contents: number, question, experiments."""
     cells = nbformat.read(path, as_version=4).cells
-    return next((line[2:] for cell in cells for line in cell.source.splitlines() if line.startswith("# ")), path.stem)
+    question = next(line for cell in cells for line in cell.source.splitlines() if line.startswith("# "))
+    named = EXPERIMENT.findall("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
+    told = ", ".join(f"`{name}`" for name in dict.fromkeys(named))
+    return f"| {int(path.stem[:2])} | [{question[2:]}]({path.stem}.md) | {told} |"
 
 
-def notebook_html(path):
-    """The notebook as it was saved; nothing is run, and nothing is loaded from elsewhere."""
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
-    return exporter.from_filename(str(path))[0]
+def notebook_markdown(path, pages):
+    """The notebook as a page, its links those of the site."""
+    exporter = MarkdownExporter(raw_template=OUTPUTS, config=SHOWN)
+    notebook = nbformat.read(path, as_version=4)
+    known = {**pages, **{f"notebooks/{other.name}": course_page(other) for other in notebooks()}}
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = linked(cell.source, f"notebooks/{path.name}", course_page(path), known)
+    return exporter.from_notebook_node(notebook)[0]

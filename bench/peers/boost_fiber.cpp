@@ -209,7 +209,7 @@ static void g14()
 			all.emplace_back(fibers::launch::dispatch, [] {});
 		for (auto &one : all)
 			one.join();
-		peer_report_idle_burn();
+		peer_report_idle_burn("G14");
 	});
 }
 

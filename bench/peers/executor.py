@@ -61,6 +61,7 @@ def executor_lines(line: str, executor: futures.Executor) -> None:
     elif not sysconfig.get_config_var("Py_GIL_DISABLED"):
         print(f"skip {line} needs a free-threaded build of Python")
     else:
+        show(line, "one_thread", per(1, lambda: [fib(20) for _ in range(16)]))
         show(line, "two_threads", per(1, lambda: list(executor.map(fib, [20] * 16))))
 
 

@@ -4,6 +4,7 @@
  *
  * What the core does not have is reported with `skip` and why, so that the table says so.
  */
+#include <fcntl.h>
 #include <fenv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -544,6 +545,61 @@ static void g11(void)
 	stop(runtime);
 }
 
+/* ---- G12: pipes ---- */
+
+/* Read ends, then write ends, of there and back. */
+static int there[2], back[2];
+
+static void pipe_put(int fd)
+{
+	size_t done;
+
+	check(filar_write_until(fd, "", 1, DEADLINE_NEVER, &done), "write");
+}
+
+static void pipe_take(int fd)
+{
+	size_t done;
+	char byte;
+
+	check(filar_read_until(fd, &byte, 1, DEADLINE_NEVER, &done), "read");
+}
+
+static void answer_pipe(void *argument)
+{
+	(void)argument;
+	for (int i = 0; i < PEER_PIPE; i++) {
+		pipe_take(there[0]);
+		pipe_put(back[1]);
+	}
+}
+
+static void pingpong_pipe(void *argument)
+{
+	(void)argument;
+	for (int sample = 0; sample < PEER_SAMPLES; sample++) {
+		struct peer_watch watch;
+
+		spawn(&refs[0], answer_pipe, NULL);
+		watch = peer_begin();
+		for (int i = 0; i < PEER_PIPE; i++) {
+			pipe_put(there[1]);
+			pipe_take(back[0]);
+		}
+		peer_end(watch, "G12", "pipe", 2.0 * PEER_PIPE, "ns");
+		join(refs[0]);
+	}
+}
+
+static void g12(void)
+{
+	if (pipe2(there, O_NONBLOCK | O_CLOEXEC) != 0 || pipe2(back, O_NONBLOCK | O_CLOEXEC) != 0) {
+		perror("pipe2");
+		exit(1);
+	}
+	on_runtime(1, pingpong_pipe, NULL);
+}
+
 /* ---- G13: calls that may block; G14: after a burst ---- */
 
 enum { CALLS = 1000000 };
@@ -594,7 +650,7 @@ static void g14(void)
 	runtime = start(2, NULL);
 	spawn(&ref, burst, NULL);
 	join(ref);
-	peer_report_idle_burn();
+	peer_report_idle_burn("G14");
 	stop(runtime);
 }
 
@@ -629,8 +685,8 @@ int main(int argc, char **argv)
 {
 	static const struct peer_line lines[] = { { "G1", g1 }, { "G2", g2 }, { "G3", g3 },
 		{ "G4", g4 }, { "G5", g5 }, { "G6", g6 }, { "G7", g7 }, { "G8", g8 }, { "G9", g9 },
-		{ "G10", g10 }, { "G11", g11 }, { "G13", g13 }, { "G14", g14 }, { "G15", g15 },
-		{ NULL, NULL } };
+		{ "G10", g10 }, { "G11", g11 }, { "G12", g12 }, { "G13", g13 }, { "G14", g14 },
+		{ "G15", g15 }, { NULL, NULL } };
 
 	return peer_main(lines, argc, argv);
 }

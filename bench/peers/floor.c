@@ -3,14 +3,16 @@
  *
  *   G1   two stacks and a jump, no words of floating point, nobody to schedule; also one in line
  *   G8   two pinned kernel threads: by spinning on a word, and by a futex
- *   G14  a process that does nothing, watched in the same way
+ *   G12  one thread writes to a pipe, is told by epoll, reads: no switch, nobody to wake
  */
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -216,20 +218,33 @@ static void g8(void)
 	peer_value("G8", "cross_cold", delays_ns[PEER_COLD / 2], "ns");
 }
 
-static void g14(void)
-{
-	peer_report_idle_burn();
-}
+/* ---- G12 ---- */
 
-static void g15(void)
+static void g12(void)
 {
-	peer_report_idle_share();
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int ends[2], poller = epoll_create1(EPOLL_CLOEXEC);
+	char byte = 0;
+
+	if (poller < 0 || pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0 ||
+		epoll_ctl(poller, EPOLL_CTL_ADD, ends[0], &event) != 0)
+		exit(1);
+	for (int sample = 0; sample < PEER_SAMPLES; sample++) {
+		struct peer_watch watch = peer_begin();
+
+		for (int i = 0; i < 2 * PEER_PIPE; i++)
+			if (write(ends[1], &byte, 1) != 1 ||
+				epoll_wait(poller, &event, 1, -1) != 1 ||
+				read(ends[0], &byte, 1) != 1)
+				exit(1);
+		peer_end(watch, "G12", "pipe", 2.0 * PEER_PIPE, "ns");
+	}
 }
 
 int main(int argc, char **argv)
 {
-	static const struct peer_line lines[] = { { "G1", g1 }, { "G8", g8 }, { "G14", g14 },
-		{ "G15", g15 }, { NULL, NULL } };
+	static const struct peer_line lines[] = { { "G1", g1 }, { "G8", g8 }, { "G12", g12 },
+		{ NULL, NULL } };
 
 	return peer_main(lines, argc, argv);
 }

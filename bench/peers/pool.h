@@ -347,8 +347,6 @@ static void pool_p9(void)
 
 static void pool_p10(void)
 {
-	double start, soon;
-
 	pool_peer->start(2, pool_peer->submit != NULL);
 	if (pool_peer->submit != NULL) {
 		pool_producer((void *)(intptr_t)20000);
@@ -357,12 +355,7 @@ static void pool_p10(void)
 		for (int i = 0; i < 200; i++)
 			pool_peer->loop(POOL_LOOP_STATIC, POOL_LONG / 10, pool_trivial, NULL);
 	}
-	start = peer_cpu_ns();
-	peer_sleep_us(100000);
-	soon = peer_cpu_ns();
-	peer_value("P10", "burnt_first_100ms", (soon - start) / 1e6, "ms");
-	peer_sleep_us(300000);
-	peer_value("P10", "burnt_next_300ms", (peer_cpu_ns() - soon) / 1e6, "ms");
+	peer_report_idle_burn("P10");
 	pool_peer->stop();
 }
 

@@ -24,6 +24,8 @@ static const struct way *const way_tables[] = {
 	ways_green,
 	ways_green_memory,
 	ways_green_wait,
+	ways_pass,
+	ways_start,
 	ways_trace,
 	ways_pool_tasks,
 	ways_pool_serve,

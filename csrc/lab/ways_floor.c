@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "lab/crew.h"
 #include "lab/registry.h"
 #include "os/calls.h"
 #include "os/clock.h"
@@ -61,6 +62,13 @@ static enum filar_status sample_page_fault(struct way_run *run)
 }
 
 /* ---- spin: a fixed chain of dependent additions, the work of the A/A self-check ---- */
+
+#define SPIN_STEPS_MAX INT64_C(100000000) /* a tenth of a second */
+
+static enum filar_status setup_spin(struct way_run *run)
+{
+	return param_check("steps", run->params[0], 0, SPIN_STEPS_MAX);
+}
 
 static enum filar_status sample_spin(struct way_run *run)
 {
@@ -126,6 +134,7 @@ const struct way ways_floor[] = {
 		.summary = "a chain of `steps` dependent additions",
 		.params = { { "steps", 100 } },
 		.metrics = { { "time", "ns" } },
+		.setup = setup_spin,
 		.sample = sample_spin },
 	{ .name = NULL },
 };

@@ -377,7 +377,7 @@ def test_compare_lists_the_same_rows_when_asked(before: str) -> None:
 def test_compare_says_what_else_differs(before: str, tmp_path: Path) -> None:
     other = saved(tmp_path / "other.json", host={**synthetic.HOST, "kernel_release": "7.0.0"})
     text = " ".join(filar("compare", before, other).stdout.split())
-    assert "kernel release was 6.18.0, is 7.0.0" in text
+    assert "kernel release is 6.18.0 in before, 7.0.0 in other" in text
 
 
 def test_compare_writes_a_page(before: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from filar.lab.base import FAILS, Row, Rows, Verdict
 from filar.lab.report import Report
 from filar.lab.selfcheck import RATIO
 from filar.report import compare_html, comparison_page
+from filar.report.compare_text import column_names
 from results import result
 
 
@@ -190,12 +191,62 @@ def test_paths_are_loaded_and_name_the_sides(tmp_path):
     first, second = one(1000).save(tmp_path / "old.json"), one(2000, seed=2).save(tmp_path / "new.json")
     third = one(2000, seed=2).save(tmp_path / "x" / "old.json")
     assert lab.compare(first, str(second)).names == ["old", "new"]
-    assert lab.compare(first, third).names == [str(first), str(third)]
+    assert lab.compare(first, third).names == [f"{tmp_path.name}/old", "x/old"]
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ResultFileError, match="cut off"):
         lab.compare(first, tmp_path / "bad.json")
     with pytest.raises(InvalidArgumentError):
         lab.compare(3, first)
+
+
+def test_reports_of_many_folders_are_named_after_these_as_short_as_can_be(tmp_path):
+    paths = [tmp_path / folder / "report.json" for folder in ("monday", "tuesday/a", "wednesday/a")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        one(1000).save(path)
+    assert lab.compare(*paths).names == ["monday/report", "tuesday/a/report", "wednesday/a/report"]
+
+
+def test_one_file_twice_and_hosts_of_one_name_are_told_apart(tmp_path):
+    path = one(1000).save(tmp_path / "same.json")
+    assert lab.compare(path, path, path).names == ["same", "same (2)", "same (3)"]
+    assert lab.compare(one(1), one(2), names=["node", "node"]).names == ["node", "node (2)"]
+    assert lab.compare(*[one(1)] * 28).names[25:] == ["Z", "A1", "B1"]
+
+
+def test_ten_results_make_one_page_with_all_of_them(tmp_path):
+    ten = [one(1000 * 1.2**i, seed=i, host={"cpu_model": f"CPU {i}"}) for i in range(10)]
+    names = [f"node-{i}" for i in range(10)]
+    found = lab.compare(*ten, names=names)
+    assert [len(part) for part in found.changes] == [1] * 9
+    (dots,) = found.charts().values()
+    assert [dot.label for dot in dots.rows] == names
+    page = comparison_page(found)
+    assert "Machines side by side" in page
+    for i in range(1, 10):
+        assert f'href="#part-{i}">node-{i}</a>' in page
+        assert f'id="part-{i}">node-{i}</h2>' in page
+        assert f"CPU {i}" in page
+    assert all(name in str(found) for name in names)
+
+
+def test_a_page_folds_rows_that_are_the_same_and_names_both_sides():
+    many = Rows([Row(f"v{i}", "m", "ns", sample(1000, seed=i)) for i in range(20)])
+    changed = Rows([Row("v0", "m", "ns", sample(3000, seed=0)), *list(many)[1:]])
+    page = comparison_page(lab.compare(result(rows=many), result(rows=changed), names=["old", "new"]))
+    assert "What changed" in page
+    assert "<summary>19 rows that are the same</summary>" in page
+    assert page.index(">3.000<") < page.index("<summary>19") < page.index(">v19<")
+    assert '<th scope="col" class="figure">old</th><th scope="col" class="figure">new</th>' in page
+
+
+def test_the_heads_of_a_table_are_the_names_by_their_ends():
+    def heads(*names):
+        return column_names(lab.compare(one(1), one(2), names=list(names)), 0)
+
+    assert heads("old", "new") == ("old", "new")
+    assert heads("a-very-long-folder/report", "b") == ("…folder/report", "b")
+    assert heads("monday-one-report-of-many", "tuesday-one-report-of-many") == ("first", "other")
 
 
 OTHER_HOST = {

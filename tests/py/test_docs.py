@@ -38,7 +38,29 @@ def test_the_site_builds_without_a_warning(tmp_path):
     c_page = (tmp_path / "site/reference/c.html").read_text()
     assert "filar_green_spawn" in c_page
     assert "KernelThread" in (tmp_path / "site/reference/python.html").read_text()
-    assert len(list((tmp_path / "site/notebooks").glob("*.html"))) == len(list((ROOT / "notebooks").glob("*.ipynb")))
+    check_course(tmp_path / "site")
+    check_offline(tmp_path / "site")
+
+
+def check_course(site):
+    """Each notebook is a page with its pictures, in the navigation of all of them and in the table of contents."""
+    names = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    contents = (site / "course/index.html").read_text()
+    for name in names:
+        page = (site / f"course/{name}.html").read_text()
+        assert "filar-chart" in page, name
+        assert "What do you expect?" in page
+        assert all(f'href="{other}.html"' in page for other in names if other != name), name
+        assert f'href="{name}.html"' in contents.partition("<table>")[2]
+    assert not list(site.rglob("*.ipynb"))
+
+
+def check_offline(site):
+    """No page asks for anything from elsewhere: no script, style, font or picture."""
+    asks = re.compile(r'<(?:script|img|iframe|link|source)\b[^>]*?(?:src|href)="(?:https?:)?//[^"]*"')
+    for page in site.rglob("*.html"):
+        found = [one for one in asks.findall(page.read_text()) if 'rel="canonical"' not in one]
+        assert not found, f"{page.relative_to(site)}: {found[:2]}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

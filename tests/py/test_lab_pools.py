@@ -124,6 +124,11 @@ def test_the_start_of_a_task_is_judged_hot_and_idle(book, ours, word):
     assert lab.find("task-latency").judge(latency_rows(book, ours, word == UNDECIDED)).word == word
 
 
+def test_the_condition_of_a_sooner_start_names_pools_and_states():
+    verdict = lab.find("task-latency").judge(latency_rows((2_000, 5_000), (1_000, 60_000), False))
+    assert verdict.condition == "the pool is the textbook's (hot or after 1 ms idle) or filar's (hot)"
+
+
 # ---- pool-size ----
 
 

@@ -134,6 +134,7 @@ def test_points_with_a_subject_are_kept_from_the_first_on_since_they_belong_toge
         ('{"schema": 5}', "not a file of filar"),
         ('{"schema": "filar-result/2"}', "written by a newer filar"),
         ('{"schema": "filar-report/17", "results": []}', "written by a newer filar"),
+        ('{"schema": "filar-result/0"}', "written by an older filar"),
         ('{"schema": "filar-comparison/1"}', "is filar-comparison/1, not"),
         ('{"schema": "filar-result/1"}', "`experiment` is missing"),
         ('{"schema": "filar-report/1", "host": {}}', "`results` is missing"),
@@ -308,10 +309,10 @@ def test_html_is_escaped():
 @pytest.mark.parametrize(
     ("verdict", "opening"),
     [
-        (Verdict(HOLDS, "r"), "It holds here."),
-        (Verdict(FAILS, "r"), "It does not hold here."),
-        (Verdict(CONDITIONAL, "r", "the core is shared"), "It holds only when the core is shared."),
-        (Verdict(UNDECIDED, "r"), "It cannot be decided here."),
+        (Verdict(HOLDS, "r"), "It holds here: r."),
+        (Verdict(FAILS, "r"), "It does not hold here: r."),
+        (Verdict(CONDITIONAL, "r", "the core is shared"), "It holds only when the core is shared: r."),
+        (Verdict(UNDECIDED, "r"), "It cannot be decided here: r."),
     ],
 )
 def test_explain_says_claim_verdict_method_and_trust(verdict, opening):

@@ -24,7 +24,7 @@ from .rows import (
     Reference,
     Strip,
 )
-from .scale import format_quantity
+from .scale import format_quantity, parse_quantity
 from .text import text_width
 
 __all__ = [
@@ -54,5 +54,6 @@ __all__ = [
     "Strip",
     "Survival",
     "format_quantity",
+    "parse_quantity",
     "text_width",
 ]

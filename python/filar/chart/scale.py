@@ -8,6 +8,7 @@ use for these ("percent", "ratio", "count", "bytes", "1/s") are understood too.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,7 +31,7 @@ _FAMILIES = {
     "us": (1e-6, _TIMES),
     **{name: (factor, _BYTES) for factor, name in _BYTES},
 }
-
+_QUANTITY = re.compile(r"([0-9][0-9,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?) *([^0-9]*)")
 
 KNOWN_UNITS = (*_FAMILIES, "%", "x")
 
@@ -87,6 +88,24 @@ def format_quantity(value: float | None, unit: str = "", digits: int = 3) -> str
     size, name = _step(value, digits, _COUNTS)
     text = _plain(value / size, digits)
     return _join(f"{text} {name}" if name else text, unit)
+
+
+def parse_quantity(text: str, unit: str) -> float:
+    """Read what `format_quantity` writes, as a number in `unit`: "21.3 µs" in "ns" is 21300.0.
+
+    A number alone is in `unit`. ValueError if it is no number, or its unit cannot be converted.
+    """
+    unit = _SYNONYMS.get(unit, unit)
+    found = _QUANTITY.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f'"{text}" is not a number with a unit')
+    value, name = float(found[1].replace(",", "")), found[2].replace("\u03bc", "\u00b5")
+    name = {"×": "x", "times": "x"}.get(name, _SYNONYMS.get(name, name))
+    if name in ("", unit):
+        return value
+    if unit in _FAMILIES and name in _FAMILIES and _FAMILIES[unit][1] is _FAMILIES[name][1]:
+        return value * _FAMILIES[name][0] / _FAMILIES[unit][0]
+    raise ValueError(f'"{text}" cannot be compared with a number in {unit or "units of 1"}')
 
 
 def _display(unit: str) -> str:

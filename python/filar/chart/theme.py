@@ -71,8 +71,8 @@ def style_sheet(heat: bool) -> str:
     rules = [
         block(me, light),
         f"@media (prefers-color-scheme:dark){{{block(me, dark)}}}",
-        block(f"[data-theme=light] {me}", light),
-        block(f"[data-theme=dark] {me},[data-jp-theme-light=false] {me}", dark),
+        block(f"[data-theme=light] {me},[data-md-color-scheme=default] {me}", light),
+        block(f"[data-theme=dark] {me},[data-jp-theme-light=false] {me},[data-md-color-scheme=slate] {me}", dark),
         f"@media print{{{block(me * 3, printed, '#ffffff')}}}",
     ]
     rules += [f"{me} .{name}{{color:{value};color:var(--filar-{name})}}" for name, value in light.items()]

@@ -7,6 +7,7 @@
 from filar.lab import (
     crawling,
     creation,
+    green_passing,
     green_python,
     green_waits,
     greens,
@@ -17,6 +18,7 @@ from filar.lab import (
     processes,
     pythons,
     races,
+    runtimes,
     scheduling,
     selfcheck,
     servers,
@@ -30,6 +32,7 @@ from filar.lab.base import Experiment, experiments
 from filar.lab.bench import Bench, ways
 from filar.lab.cluster import Machines, on_cluster
 from filar.lab.compare import Comparison, compare
+from filar.lab.play import explore, measure
 from filar.lab.report import Report, load
 from filar.lab.result import Result
 from filar.lab.runner import Progress, find, run, run_all
@@ -46,12 +49,15 @@ __all__ = [
     "crawling",
     "creation",
     "experiments",
+    "explore",
     "find",
+    "green_passing",
     "green_python",
     "green_waits",
     "greens",
     "load",
     "locks",
+    "measure",
     "memory",
     "model_choice",
     "on_cluster",
@@ -61,6 +67,7 @@ __all__ = [
     "races",
     "run",
     "run_all",
+    "runtimes",
     "scheduling",
     "selfcheck",
     "servers",

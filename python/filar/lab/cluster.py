@@ -25,7 +25,7 @@ from typing import Any
 
 from filar.errors import InvalidArgumentError, NotFoundError, ResultFileError
 from filar.lab.base import experiments
-from filar.lab.compare import Comparison, compare
+from filar.lab.compare import Comparison, compare, told_apart
 from filar.lab.report import SELF_CHECK, Report
 from filar.lab.runner import find, quick_by_default, time_limit_s
 
@@ -67,10 +67,8 @@ class Machines:
         """Writes a file NAME.json for each report into the folder, made if need be; OSError if it cannot."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        return [
-            report.save(target / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.json")
-            for name, report in self.reports.items()
-        ]
+        stems = told_apart([re.sub(r"[^A-Za-z0-9._-]+", "-", name) for name in self.reports])
+        return [report.save(target / f"{stem}.json") for stem, report in zip(stems, self.reports.values(), strict=True)]
 
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""
@@ -145,6 +143,8 @@ def _workers(client: Any, wanted: Iterable[str] | None) -> dict[str, dict[str, A
     known = {}
     for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
         name = worker["name"] if isinstance(worker["name"], str) else f"worker-{worker['name']}"
+        if name in known:  # one is called "worker-0", another one 0
+            name = address
         known[name] = {"address": address, "host": worker["host"]}
     if not known:
         raise InvalidArgumentError("the cluster has no workers yet (client.wait_for_workers() waits for them)")

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from filar.lab.base import Row
 from filar.lab.report import Report, load
 from filar.lab.result import Result
 
-__all__ = ["NOISE_MIN", "Change", "Comparison", "compare"]
+__all__ = ["NOISE_MIN", "Change", "Comparison", "compare", "told_apart"]
 
 # Without an A/A measurement, and below it in any case, a change of 1 % between two runs is nothing.
 NOISE_MIN = 0.01
@@ -92,6 +93,11 @@ class Comparison:
     def has_slower(self) -> bool:
         """Whether anything got slower in any of the others: a gate may ask this."""
         return any(change.word == "slower" for part in self.changes for change in part)
+
+    @property
+    def same_machine(self) -> bool:
+        """Whether all were measured on one kind of machine, as far as a record without names can tell."""
+        return not any(key in found for found in self.host_differences for key in ("cpu_model", "machine"))
 
     def experiments(self) -> list[str]:
         """What two sides at least have measured, in order of measurement."""
@@ -232,7 +238,7 @@ def compare(base: Comparable, other: Comparable, *more: Comparable, names: list[
     sides = [load(side) if isinstance(side, str | os.PathLike) else side for side in (base, other, *more)]
     if not all(isinstance(side, Result | Report) for side in sides):
         raise InvalidArgumentError("compare() takes results, reports, or paths of their files")
-    labels = names or _labels([base, other, *more])
+    labels = told_apart(names or _labels([base, other, *more]))
     if len(labels) != len(sides):
         raise InvalidArgumentError(f"{len(sides)} things to compare need as many names, not {len(labels)}")
     found = Comparison(labels, [], [], [], [], [], [], [], sides=[_results(side) for side in sides])
@@ -245,16 +251,34 @@ def compare(base: Comparable, other: Comparable, *more: Comparable, names: list[
 
 
 def _labels(sides: list[Comparable]) -> list[str]:
-    """File names where there are files, told apart by their folders, else letters."""
+    """File names where there are files, with as much of their folders as tells them apart, else letters."""
     paths = [os.fspath(side) if isinstance(side, str | os.PathLike) else None for side in sides]
-    bases = [os.path.splitext(os.path.basename(path))[0] if path else None for path in paths]
+    parts = {path: (*Path(path).parts[:-1], os.path.splitext(os.path.basename(path))[0]) for path in paths if path}
     labels = []
-    for index, (path, name) in enumerate(zip(paths, bases, strict=True)):
-        if path is None or name is None:
-            labels.append("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[index % 26])
+    for index, path in enumerate(paths):
+        if path:
+            labels.append(_tail(parts[path], [other for name, other in parts.items() if name != path]))
         else:
-            labels.append(path if bases.count(name) > 1 else name)
+            labels.append("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[index % 26] + (str(index // 26) if index >= 26 else ""))
     return labels
+
+
+def _tail(parts: tuple[str, ...], others: list[tuple[str, ...]]) -> str:
+    """The shortest end of a path that no other one has: "monday/report"."""
+    length = 1
+    while length < len(parts) and any(other[-length:] == parts[-length:] for other in others):
+        length += 1
+    return os.path.join(*parts[-length:])
+
+
+def told_apart(labels: list[str]) -> list[str]:
+    """The same name twice gets a number: a file beside itself, or the reports of hosts of one name."""
+    taken: Counter[str] = Counter()
+    found = []
+    for label in labels:
+        taken[label] += 1
+        found.append(label if taken[label] == 1 else f"{label} ({taken[label]})")
+    return found
 
 
 def _results(side: Result | Report) -> dict[str, Result]:

@@ -266,8 +266,9 @@ class Fields:
         if not isinstance(found, str) or not found.startswith("filar-"):
             raise ResultFileError(f"{self.where} is not a file of filar: it has no `schema` of ours")
         other, _, number_found = found.partition("/")
-        if other == family and number_found.isdigit() and int(number_found) > int(version):
-            raise ResultFileError(f"{self.where} was written by a newer filar ({found}; this one reads {expected})")
+        if other == family and number_found.isdigit():
+            age = "a newer" if int(number_found) > int(version) else "an older"
+            raise ResultFileError(f"{self.where} was written by {age} filar ({found}; this one reads {expected})")
         raise ResultFileError(f"{self.where} is {found}, not {expected}")
 
 

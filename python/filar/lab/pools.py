@@ -336,7 +336,10 @@ class TaskLatency(Experiment):
         sooner = [variant for variant, one in ratios.items() if one.lo > 1]
         if not sooner:
             return Verdict(UNDECIDED, f"{reason}: the intervals include no difference", headline=headline)
-        where = f"it is {' or '.join(sooner)}"
+        whose = {TEXTBOOK: "the textbook's", STEALING: "filar's"}
+        states = {kind: [one.removeprefix(f"{kind}, ") for one in sooner if one.startswith(kind)] for kind in whose}
+        pools = [f"{whose[kind]} ({' or '.join(found)})" for kind, found in states.items() if found]
+        where = f"the pool is {' or '.join(pools)}"
         if all(variant.endswith("hot") for variant in sooner):
             where = "the pool has just worked" if len(sooner) == 2 else f"it has just worked and is {sooner[0][:-5]}"
         return Verdict(CONDITIONAL, reason, where, headline)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filar.chart import Badge, Chart, format_quantity
+from filar.chart import Badge, Chart, format_quantity, parse_quantity
 from filar.errors import NotFoundError
 from filar.lab import jsonfile
 from filar.lab.base import (
@@ -29,10 +29,12 @@ from filar.lab.base import (
     Verdict,
     experiments,
 )
-from filar.lab.table import ResultTable
+from filar.lab.table import ResultTable, format_interval, quantity
 
 __all__ = ["Result"]
 
+# Within a quarter: nobody guesses better but by luck.
+_GUESSED_WELL = 1.25
 _COLOURS = {"ok": "#2e7d32", "warn": "#b26a00", "bad": "#c62828"}
 
 
@@ -102,19 +104,44 @@ class Result:
     def explain(self) -> str:
         """In words: which claim, whether it holds here and by how much, how that was measured, how far to trust it."""
         opening = {
-            HOLDS: "It holds here.",
-            FAILS: "It does not hold here.",
-            CONDITIONAL: f"It holds only when {self.verdict.condition}.",
-        }.get(self.verdict.word, "It cannot be decided here.")
+            HOLDS: "It holds here",
+            FAILS: "It does not hold here",
+            CONDITIONAL: f"It holds only when {self.verdict.condition}",
+        }.get(self.verdict.word, "It cannot be decided here")
         parts = [
             f"The claim: {_sentence(self.claim)} ({self.claim_source})",
-            f"{opening} {_sentence(self.verdict.reason)}",
+            _sentence(": ".join(filter(None, (opening, self.verdict.reason)))),
             f"How: {_sentence(self.method)}",
             *([f"Published: {self._published()}."] if self.references else []),
             f"Trust: {self._trust()}",
             *(_sentence(note) for note in self.notes),
         ]
         return "\n".join(part.strip() for part in parts)
+
+    def guess(self, value: float | str, variant: str, metric: str | None = None) -> str:
+        """In words, how far a guess is from what was measured of a variant (of its first metric without `metric`).
+
+        `value` is above 0, in the unit of that row or with a unit of its own: "10 µs". ValueError if it is neither;
+        NotFoundError, with the names there are, if that was not measured.
+        """
+        row = self.rows.find(variant, metric)
+        if row is None:
+            names = sorted({f"{each.variant!r}, {each.metric!r}" for each in self.rows})
+            raise NotFoundError(f"{self.experiment} has no {variant!r}, {metric!r}; it has {'; '.join(names)}")
+        guessed = parse_quantity(value, row.unit) if isinstance(value, str) else float(value)
+        if not 0 < guessed < math.inf:
+            raise ValueError(f"a guess is a number above 0, not {value!r}")
+        found = (
+            f"it is {quantity(row.median, row.unit)} ({format_interval(row.interval.lo, row.interval.hi, row.unit)})"
+        )
+        factor = row.median / guessed
+        if factor <= 0:
+            return f"You guessed {quantity(guessed, row.unit)}; {found}."
+        if max(factor, 1 / factor) < _GUESSED_WELL:
+            return f"Your guess of {quantity(guessed, row.unit)} was good: {found}."
+        side = "low" if factor > 1 else "high"
+        off = format_quantity(max(factor, 1 / factor), digits=2)
+        return f"Your guess of {quantity(guessed, row.unit)} was {off} times too {side}: {found}."
 
     def _published(self) -> str:
         return "; ".join(f"{r.label} {format_quantity(r.value, r.unit)}" for r in self.references)

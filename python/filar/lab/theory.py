@@ -102,7 +102,10 @@ SENTENCES: tuple[Sentence, ...] = (
     *_of(
         2,
         ("A thread is the unit of scheduling.", "time-slice seen-by-kernel"),
-        ("Processes have address spaces of their own; threads need no communication.", "address-map sharing-cost"),
+        (
+            "Processes have address spaces of their own; threads need no communication.",
+            "address-map sharing-cost green-channel",
+        ),
         ("Threads are created and switched faster than processes.", "process-create thread-vs-process-switch"),
         ("Threads are fully parallel.", "parallelism gil"),
         (
@@ -127,13 +130,12 @@ SENTENCES: tuple[Sentence, ...] = (
         ("Rust makes many of these errors compile errors.", "", _COMPILER),
         (
             "A language with threads of its own has a larger runtime, and larger binaries.",
-            "",
-            "A matter of the language: how large a runtime is says nothing of this machine. What green threads cost "
-            "beside the kernel's is measured by the experiments on them.",
+            "runtime-size",
+            "Of languages only those that are installed are measured; how large their binaries are is the compiler's.",
         ),
         (
             "Threads of the user level give control over scheduling, and cheap switches.",
-            "green-switch green-ring fairness",
+            "green-switch green-ring green-control fairness",
         ),
     ),
     *_of(

@@ -9,7 +9,7 @@ from itertools import groupby
 from filar.chart import format_quantity
 from filar.lab.compare import Change, Comparison
 from filar.lab.result import Result
-from filar.report.compare_text import counts_text, ranked, remarks
+from filar.report.compare_text import READING, column_names, counts_text, ranked, remarks
 from filar.report.html import brand, document, shared_style
 from filar.report.machine import machine_line
 from filar.report.markup import Markup, tag
@@ -19,23 +19,25 @@ __all__ = ["comparison_page"]
 
 PICTURES_MAX_BYTES = 3_000_000
 _STYLES = {"slower": "fails", "faster": "holds", "more": "when", "less": "when"}
-_HEAD = ("", "before", "after", "ratio", "95 % interval", "floors", "")
+# Rows that are the same stand behind a fold where there are more of them than this.
+SAME_MAX = 12
 
 
 def comparison_page(found: Comparison) -> str:
-    """The whole page: the machines, verdicts and medians of all side by side, then for each of the others its changes.
+    """The whole page: machines, what changed in short, verdicts, for each of the others its changes, then pictures.
 
     Pictures are left out from the end where the page would become larger than a browser likes.
     """
     against = tag("p", f"Held against {found.names[0]}", class_="machine")
-    head = tag("header", brand("filar compare"), tag("h1", "What changed"), against, class_="masthead")
+    title = "What changed" if found.same_machine else "Machines side by side"
+    head = tag("header", brand("filar compare"), tag("h1", title), against, class_="masthead")
     parts = [_part(found, index) for index in range(len(found.changes))]
     notes = [tag("p", note, class_="quiet") for note in found.notes]
     pictures, style = shared_style(_pictures(found))
     main = tag(
         "main",
         head,
-        tag("div", _machines(found), _verdicts(found), parts, pictures),
+        tag("div", _machines(found), _summary(found), _verdicts(found), parts, pictures),
         tag("footer", notes),
         class_="page alone",
     )
@@ -57,6 +59,25 @@ def _machine(side: dict[str, Result]) -> str:
     for one in side.values():
         return ", ".join(filter(None, (machine_line(one.host), one.host.get("kernel_release"), f"{one.mode} mode")))
     return "nothing measured"
+
+
+def _summary(found: Comparison) -> Markup:
+    """How many rows changed in each of the others, and how to read all that follows."""
+    head = tag("tr", [tag("th", text, scope="col") for text in (f"Against {found.names[0]}", "")])
+    rows = [
+        tag(
+            "tr",
+            tag("th", tag("a", found.names[index + 1], href=f"#part-{index + 1}"), scope="row"),
+            tag("td", counts_text(changes)),
+        )
+        for index, changes in enumerate(found.changes)
+    ]
+    return tag(
+        "section",
+        tag("h2", "In short"),
+        tag("table", tag("thead", head), tag("tbody", rows), class_="numbers"),
+        tag("p", READING, class_="quiet"),
+    )
 
 
 def _verdicts(found: Comparison) -> Markup | None:
@@ -102,20 +123,36 @@ def _pictures(found: Comparison) -> Markup:
 
 def _part(found: Comparison, index: int) -> Markup:
     changes = ranked(found.changes[index])
-    bodies = [_group(name, list(group)) for name, group in groupby(changes, lambda c: f"{c.experiment}, {c.metric}")]
-    head = tag("tr", [tag("th", name, scope="col", class_="figure" if name else None) for name in _HEAD])
-    table = tag("table", tag("thead", head), bodies, class_="numbers")
+    same = [change for change in changes if change.word == "same"]
+    folded = same if len(same) > SAME_MAX else []
+    shown = changes[: len(changes) - len(folded)]
     return tag(
         "section",
-        tag("h2", found.names[index + 1]),
+        tag("h2", found.names[index + 1], id=f"part-{index + 1}"),
         tag("p", counts_text(changes)),
         [tag("p", remark, class_="quiet") for remark in remarks(found, index)],
-        tag("div", table, class_="scroll", role="region", aria_label="Changes", tabindex=0) if changes else None,
+        _table(found, index, shown),
+        tag("details", tag("summary", f"{len(folded)} rows that are the same"), _table(found, index, folded))
+        if folded
+        else None,
     )
 
 
-def _group(name: str, changes: list[Change]) -> Markup:
-    heading = tag("tr", tag("th", name, scope="rowgroup", colspan=len(_HEAD)), class_="group")
+def _table(found: Comparison, index: int, changes: list[Change]) -> Markup | None:
+    if not changes:
+        return None
+    names = ("", *column_names(found, index), "ratio", "95 % interval", "floors", "")
+    head = tag("tr", [tag("th", name, scope="col", class_="figure" if name else None) for name in names])
+    bodies = [
+        _group(name, list(group), len(names))
+        for name, group in groupby(changes, lambda change: f"{change.experiment}, {change.metric}")
+    ]
+    table = tag("table", tag("thead", head), bodies, class_="numbers")
+    return tag("div", table, class_="scroll", role="region", aria_label="Changes", tabindex=0)
+
+
+def _group(name: str, changes: list[Change], columns: int) -> Markup:
+    heading = tag("tr", tag("th", name, scope="rowgroup", colspan=columns), class_="group")
     return tag("tbody", heading, [_row(change) for change in changes])
 
 

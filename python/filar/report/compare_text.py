@@ -7,11 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from filar._tables import Column, clean, fill, text_table
+from filar._tables import Column, cells, clean, fill, text_table
 from filar.chart import format_quantity
 from filar.lab.compare import Change, Comparison
 
-__all__ = ["comparison_text", "counts_text", "ranked", "remarks"]
+__all__ = ["READING", "column_names", "comparison_text", "counts_text", "ranked", "remarks"]
+
+READING = (
+    "Ratio: the second median over the first, with its 95 % interval; floors: the same of the best samples. A time is "
+    "slower or faster, anything else more or less, only beyond interval and noise."
+)
 
 # What a reader looks for first.
 _ORDER = ("slower", "faster", "more", "less", "other unit", "not comparable", "same")
@@ -27,7 +32,7 @@ def comparison_text(found: Comparison, width: int = 80, *, everything: bool = Fa
     """
     paint = paint or (lambda text, style: text)
     parts = [_part(found, index, width, everything, paint) for index in range(len(found.changes))]
-    notes = "\n".join(fill(clean(note), width) for note in found.notes)
+    notes = "\n".join(fill(clean(note), width) for note in (READING, *found.notes))
     return "\n\n".join(part for part in [*parts, notes] if part)
 
 
@@ -37,7 +42,7 @@ def _part(found: Comparison, index: int, width: int, everything: bool, paint: Pa
     title = clean(f"{found.names[index + 1]} against {found.names[0]}")
     lines = [fill(f"{title}:", width), counts_text(changes, paint)]
     if shown:
-        lines += ["", text_table(_COLUMNS, list(_rows(shown)), width, indent="  ")]
+        lines += ["", text_table(_columns(found, index), list(_rows(shown)), width, indent="  ")]
     told = [fill(clean(remark), width) for remark in remarks(found, index)]
     return "\n".join([*lines, "", *told])
 
@@ -72,15 +77,29 @@ def counts_text(changes: Sequence[Change], paint: Paint = lambda text, style: te
     return ", ".join(words)
 
 
-_COLUMNS = (
-    Column("", breaks=True),
-    Column("before", right=True),
-    Column("after", right=True),
-    Column("ratio", right=True),
-    Column("95 % interval", right=True),
-    Column("floors", right=True),
-    Column(""),
-)
+_NAME_MAX = 14
+
+
+def column_names(found: Comparison, index: int) -> tuple[str, str]:
+    """What stands over the medians: the two names, by their ends where they are long."""
+    base, other = (
+        clean(name) if cells(clean(name)) <= _NAME_MAX else "…" + clean(name)[1 - _NAME_MAX :]
+        for name in (found.names[0], found.names[index + 1])
+    )
+    return (base, other) if base != other else ("first", "other")
+
+
+def _columns(found: Comparison, index: int) -> tuple[Column, ...]:
+    base, other = column_names(found, index)
+    return (
+        Column("", breaks=True),
+        Column(base, right=True),
+        Column(other, right=True),
+        Column("ratio", right=True),
+        Column("95 % interval", right=True),
+        Column("floors", right=True),
+        Column(""),
+    )
 
 
 def _rows(changes: Sequence[Change]) -> Iterator[tuple[str, ...] | str]:
@@ -105,16 +124,17 @@ def _rows(changes: Sequence[Change]) -> Iterator[tuple[str, ...] | str]:
 
 def remarks(found: Comparison, index: int) -> Iterator[str]:
     """What one has to know to believe part `index`: noise, verdicts, what is missing, which settings differ."""
+    names = (found.names[0], found.names[index + 1])
     yield found.threshold_words(index)
     for name, was, now in found.verdicts[index]:
-        yield f"The verdict of {name} was: {was}; now: {now}."
-    names = (found.names[0], found.names[index + 1])
+        yield f"The verdict of {name}: {was} in {names[0]}, {now} in {names[1]}."
     for name, rows in zip(names, (found.only_in_base[index], found.only_in_other[index]), strict=True):
         if rows:
             more = f" and {len(rows) - _NAMES_MAX} more" if len(rows) > _NAMES_MAX else ""
             yield f"Only in {name}: {', '.join(rows[:_NAMES_MAX])}{more}."
     for key, (was, now) in found.host_differences[index].items():
-        yield f"Not the same machine or settings: {key.replace('_', ' ')} was {_short(was)}, is {_short(now)}."
+        words = f"{_short(was)} in {names[0]}, {_short(now)} in {names[1]}"
+        yield f"Not the same machine or settings: {key.replace('_', ' ')} is {words}."
 
 
 def _short(value: Any) -> str:
