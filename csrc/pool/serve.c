@@ -401,16 +401,16 @@ static bool lingers(struct pool_worker *self, uint64_t calls)
  */
 static bool linger(struct pool_worker *self)
 {
-	uint64_t calls = calls_at_hand(self);
+	uint64_t before = calls_at_hand(self), calls;
 
-	if (!lingers(self, calls))
-		return calls > 0;
+	if (!lingers(self, before))
+		return before > 0;
 	self->linger_ns *= 2;
 	if (self->linger_ns > LINGER_MAX_NS)
 		self->linger_ns = LINGER_MAX_NS;
 	wait_without_looking(self->linger_ns);
 	calls = calls_at_hand(self);
-	if (calls < LINGER_PAYS)
+	if (calls < before + LINGER_PAYS)
 		self->linger_ns = 0;
 	return calls > 0;
 }
