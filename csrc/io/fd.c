@@ -150,6 +150,11 @@ void fd_is_new(struct fd_user *user, int fd)
 		poller_is_new(record);
 }
 
+void fd_is_another(int fd)
+{
+	pollers_begin_anew(fd);
+}
+
 static void end_waits(int fd)
 {
 	pollers_close(fd);

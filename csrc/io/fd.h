@@ -39,6 +39,8 @@ enum filar_status fd_wait_until(int fd, uint32_t events, int64_t deadline_ns, ui
 enum filar_status fd_is_blocking(struct fd_user *user, bool *blocking);
 /* It is new, and O_NONBLOCK. */
 void fd_is_new(struct fd_user *user, int fd);
+/* For all pollers: the number may be another file's than the one that they know. */
+void fd_is_another(int fd);
 
 void fd_forget(int fd);
 enum filar_status fd_close(int fd);

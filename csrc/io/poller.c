@@ -378,6 +378,20 @@ void pollers_look_again(int fd)
 	}
 }
 
+void pollers_begin_anew(int fd)
+{
+	struct poller *poller = NULL;
+
+	while ((poller = pollers_next(poller)) != NULL) {
+		struct fd_record *record = find_record(poller, fd);
+
+		/* Else the first wait arms, and asks for the mode, anyway. */
+		if (record != NULL && (load_relaxed(&record->armed) != 0 ||
+					      load_relaxed(&record->mode) != FD_MODE_UNKNOWN))
+			(void)disown(record, FD_LOOK_AGAIN);
+	}
+}
+
 void poller_is_new(struct fd_record *record)
 {
 	if (load_relaxed(&record->armed) != 0)

@@ -96,6 +96,8 @@ void poller_is_new(struct fd_record *record);
 /* All pollers of this process forget the fd: the two halves of "Forgetting, closing". */
 void pollers_close(int fd);
 void pollers_look_again(int fd);
+/* Somebody has the number for a file that may be new: none relies on what it knew of it. */
+void pollers_begin_anew(int fd);
 
 /* How many forks lie between the first process and this one. */
 uint32_t poller_forks(void);

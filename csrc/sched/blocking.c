@@ -2,8 +2,9 @@
  * blocking.c - who counts as active: relieving, coming back, spares that stand in and retire.
  *
  * Everything here is slow path and under blocking.lock, so `active`, the list of retired spares and
- * worker->relief always fit together.  The watcher alone relieves and makes spares active; only the
- * worker itself comes back, only a spare itself retires.  Proofs: README.md, "Blocking".
+ * worker->relief always fit together.  Others are relieved by the watcher alone, and it alone
+ * starts spares; only the worker itself comes back, only a spare itself retires.  Proofs:
+ * README.md, "Blocking".
  */
 #include "sched/blocking.h"
 
@@ -24,6 +25,13 @@ void blocking_init(struct scheduler *scheduler, const struct scheduler_options *
 	blocking->watch.stuck_ns = options->watch_ns;
 }
 
+static void hint_locked(struct blocking *blocking, enum watch_hint hint, bool set)
+{
+	uint32_t hints = load_relaxed(&blocking->watch.hints);
+
+	store_relaxed(&blocking->watch.hints, set ? hints | hint : hints & ~(uint32_t)hint);
+}
+
 static void change_active_locked(struct blocking *blocking, int change)
 {
 	struct scheduler *scheduler = FILAR_CONTAINER_OF(blocking, struct scheduler, blocking);
@@ -31,7 +39,12 @@ static void change_active_locked(struct blocking *blocking, int change)
 
 	/* seq_cst: the watcher reads it before it sleeps (K3). */
 	store_seq_cst(&blocking->active, active);
-	store_relaxed(&blocking->watch.surplus, active > load_relaxed(&scheduler->working));
+	hint_locked(blocking, WATCH_SURPLUS, active > load_relaxed(&scheduler->working));
+}
+
+static bool is_hinted(struct blocking *blocking, enum watch_hint hint)
+{
+	return (load_relaxed(&blocking->watch.hints) & hint) != 0;
 }
 
 /* One that is to rest is not active, relieved or not. */
@@ -60,21 +73,24 @@ void blocking_set_working(struct scheduler *scheduler, uint32_t working)
 
 /* ---- the relieved worker ---- */
 
-static bool relieve_locked(
+/* A look is old: the worker may have relieved itself, have come back and retired since, or be one
+ * too many. */
+static bool may_be_relieved(const struct worker *worker)
+{
+	return load_relaxed(&worker->relief) == RELIEF_NONE && !worker->retired && counts(worker);
+}
+
+static void relieve_locked(
 	struct blocking *blocking, struct worker *worker, enum worker_relief relief)
 {
-	/* The look is old: it may have relieved itself, have come back and retired since, or be one
-	 * too many. */
-	if (load_relaxed(&worker->relief) != RELIEF_NONE || worker->retired || !counts(worker))
-		return false;
 	store_relaxed(&worker->relief, relief);
+	worker->relieved_ns = 0;
 	if (relief == RELIEF_COMPUTING)
 		fetch_add_relaxed(&blocking->computing, 1);
 	change_active_locked(blocking, -1);
 	fetch_add_relaxed(&blocking->relieved, 1);
 	if (relief != RELIEF_SECTION)
 		fetch_add_relaxed(&blocking->stuck, 1);
-	return true;
 }
 
 bool blocking_relieve(struct worker *worker, enum worker_relief relief)
@@ -83,7 +99,9 @@ bool blocking_relieve(struct worker *worker, enum worker_relief relief)
 	bool relieved;
 
 	spinlock_lock(&blocking->lock);
-	relieved = relieve_locked(blocking, worker, relief);
+	relieved = may_be_relieved(worker);
+	if (relieved)
+		relieve_locked(blocking, worker, relief);
 	spinlock_unlock(&blocking->lock);
 	if (!relieved)
 		return false;
@@ -93,27 +111,86 @@ bool blocking_relieve(struct worker *worker, enum worker_relief relief)
 	return true;
 }
 
-/* Owner, at the beginning of a section: there is one too many, so it stands in already. */
-void blocking_relieve_self(struct worker *worker)
+/* Takes a spare off the list, if there is one: retired -> active.  The caller wakes it. */
+static struct worker *recall_locked(struct blocking *blocking)
+{
+	struct worker *spare = blocking->retired;
+
+	if (spare == NULL)
+		return NULL;
+	blocking->retired = spare->retired_next;
+	spare->retired = false;
+	change_active_locked(blocking, +1);
+	return spare;
+}
+
+static void wake_spare(struct worker *spare)
+{
+	TRACE(TRACE_STAND_IN, 0, 0, spare->place);
+	parker_unpark(&spare->parker);
+}
+
+/* Whether somebody stands in for one that begins a section: who is one too many does already; else
+ * a spare, if long sections are expected. */
+static bool somebody_stands_in_locked(struct blocking *blocking, struct worker **spare)
+{
+	if (!is_hinted(blocking, WATCH_SURPLUS) && is_hinted(blocking, WATCH_EXPECTANT))
+		*spare = recall_locked(blocking);
+	return is_hinted(blocking, WATCH_SURPLUS);
+}
+
+static bool try_relieve_self(struct worker *worker, struct worker **spare)
 {
 	struct blocking *blocking = &worker->scheduler->blocking;
 	bool relieved;
 
 	spinlock_lock(&blocking->lock);
-	relieved = load_relaxed(&blocking->watch.surplus) &&
-		   relieve_locked(blocking, worker, RELIEF_SECTION);
+	relieved = may_be_relieved(worker) && somebody_stands_in_locked(blocking, spare);
+	if (relieved) {
+		relieve_locked(blocking, worker, RELIEF_SECTION);
+		worker->relieved_ns = clock_now_ns();
+	}
 	spinlock_unlock(&blocking->lock);
-	if (!relieved)
-		return;
-	TRACE(TRACE_RELIEVE, 0, RELIEF_SECTION, worker->place);
-	if (worker_give_away(worker) > 0)
-		idle_wake_one(&worker->scheduler->idle);
+	return relieved;
+}
+
+/* Owner, at the beginning of a section.  While somebody is free nobody needs to be called: the
+ * watcher does what is left to do. */
+bool blocking_relieve_self(struct worker *worker)
+{
+	struct scheduler *scheduler = worker->scheduler;
+	struct worker *spare = NULL;
+	bool relieved = false;
+
+	if (is_hinted(&scheduler->blocking, WATCH_SURPLUS) ||
+		!idle_somebody_is_free(&scheduler->idle))
+		relieved = try_relieve_self(worker, &spare);
+	if (relieved) {
+		TRACE(TRACE_RELIEVE, 0, RELIEF_SECTION, worker->place);
+		if (worker_give_away(worker) > 0)
+			idle_wake_one(&scheduler->idle);
+	}
+	if (spare != NULL)
+		wake_spare(spare);
+	else
+		watch_see_to_source(scheduler);
+	return relieved;
+}
+
+/* Of sections during which another stood in: whether the next is expected to be a long one. */
+static void learn_locked(struct blocking *blocking, const struct worker *worker)
+{
+	if (load_relaxed(&worker->relief) == RELIEF_SECTION)
+		hint_locked(blocking, WATCH_EXPECTANT,
+			worker->relieved_ns == 0 ||
+				clock_now_ns() - worker->relieved_ns >= BLOCKING_LONG_NS);
 }
 
 static void resume_locked(struct blocking *blocking, struct worker *worker)
 {
 	if (load_relaxed(&worker->relief) == RELIEF_COMPUTING)
 		fetch_sub_relaxed(&blocking->computing, 1);
+	learn_locked(blocking, worker);
 	store_relaxed(&worker->relief, RELIEF_NONE);
 	change_active_locked(blocking, counts(worker));
 	fetch_add_relaxed(&blocking->resumed, 1);
@@ -145,22 +222,6 @@ void blocking_look_slow(struct worker *worker)
 }
 
 /* ---- spares ---- */
-
-/* Takes a spare off the list, if there is one: retired -> active. */
-static struct worker *recall(struct blocking *blocking)
-{
-	struct worker *spare;
-
-	spinlock_lock(&blocking->lock);
-	spare = blocking->retired;
-	if (spare != NULL) {
-		blocking->retired = spare->retired_next;
-		spare->retired = false;
-		change_active_locked(blocking, +1);
-	}
-	spinlock_unlock(&blocking->lock);
-	return spare;
-}
 
 static void count_refusal(struct blocking *blocking, enum filar_status status)
 {
@@ -199,11 +260,13 @@ static enum filar_status start_spare(struct scheduler *scheduler)
 static enum filar_status stand_in(struct scheduler *scheduler)
 {
 	struct blocking *blocking = &scheduler->blocking;
-	struct worker *spare = recall(blocking);
+	struct worker *spare;
 
+	spinlock_lock(&blocking->lock);
+	spare = recall_locked(blocking);
+	spinlock_unlock(&blocking->lock);
 	if (spare != NULL) {
-		TRACE(TRACE_STAND_IN, 0, 0, spare->place);
-		parker_unpark(&spare->parker);
+		wake_spare(spare);
 		return FILAR_OK;
 	}
 	if (scheduler->worker_count + blocking->spares_started == scheduler->worker_limit)
@@ -244,7 +307,7 @@ static bool is_surplus(struct worker *worker)
 
 	/* At the end nobody is: who comes back from its rest then is still in the list. */
 	return load_relaxed(&worker->anchored) == 0 &&
-	       load_relaxed(&scheduler->blocking.watch.surplus) &&
+	       is_hinted(&scheduler->blocking, WATCH_SURPLUS) &&
 	       !load_relaxed(&scheduler->stopping);
 }
 

@@ -4,9 +4,11 @@
  * A body says "what follows may block" by blocking_begin() and blocking_end(); a worker that stays
  * in one piece of work for long is noticed without that.  The watcher (watch.c) then *relieves* the
  * worker: one worker more becomes active, a spare that was retired or is started now, and takes
- * what is queued at the relieved one by stealing, as any worker does.  When the relieved worker
- * comes back there is one too many; the next spare that looks for work retires.  The piece of work
- * that blocks stays on its kernel thread all the time.  Reasons and proofs: README.md, "Blocking".
+ * what is queued at the relieved one by stealing, as any worker does.  Where sections have been
+ * long lately, a worker that begins one relieves itself and wakes a retired spare, at once.  When
+ * the relieved worker comes back there is one too many; the next spare that looks for work retires.
+ * The piece of work that blocks stays on its kernel thread all the time.  Reasons and proofs:
+ * README.md, "Blocking".
  *
  * Always: active = workers started - relieved - retired; only spares retire; retired spares have
  * empty queues.
@@ -29,9 +31,22 @@ enum watch_mood {
 	WATCH_STOP
 };
 
+/* A section so long is a blocking one. */
+#if FILAR_HARD
+#define BLOCKING_LONG_NS 0
+#else
+#define BLOCKING_LONG_NS (50 * NS_PER_US)
+#endif
+
+/* What blocking_begin() may do beside its mark. */
+enum watch_hint {
+	WATCH_SURPLUS = 1,   /* more are active than are wanted */
+	WATCH_EXPECTANT = 2, /* the last section during which another stood in was a long one */
+};
+
 struct watch {
 	FILAR_CACHELINE_BREAK _Atomic uint32_t mood; /* A  futex; enum watch_mood */
-	_Atomic bool surplus; /* A  written under blocking.lock: more are active than are wanted */
+	_Atomic uint32_t hints; /* A  written under blocking.lock: of enum watch_hint */
 	FILAR_CACHELINE_BREAK struct kthread
 		*kthread;            /* S  who turned OFF into SLOW, then deinit's */
 	_Atomic int64_t retry_at_ns; /* A  after it could not be started */
@@ -78,7 +93,8 @@ void blocking_stop(struct scheduler *scheduler);
 
 void watch_kick_slow(struct worker *worker, uint32_t mood);
 void blocking_resume(struct worker *worker);
-void blocking_relieve_self(struct worker *worker);
+/* By the hints.  False: the worker is not relieved. */
+bool blocking_relieve_self(struct worker *worker);
 
 /* Something waits in this worker's own queue. */
 static inline bool blocking_holds_up(struct worker *worker)
@@ -106,9 +122,10 @@ static inline void blocking_begin_on(struct worker *worker)
 	/* Odd, and different from the last. */
 	store_relaxed(&worker->section, (load_relaxed(&worker->section) + 1) | 1);
 	mood = load_relaxed(&worker->watch->mood);
-	if (FILAR_UNLIKELY(load_relaxed(&worker->watch->surplus)))
-		blocking_relieve_self(worker);
-	else if (FILAR_UNLIKELY(mood >= WATCH_SLOW))
+	if (FILAR_UNLIKELY(load_relaxed(&worker->watch->hints) != 0) &&
+		blocking_relieve_self(worker))
+		return;
+	if (FILAR_UNLIKELY(mood >= WATCH_SLOW))
 		watch_kick_slow(worker, mood);
 }
 
@@ -164,6 +181,8 @@ bool blocking_relieve(struct worker *worker, enum worker_relief relief);
 bool blocking_fill_up(struct scheduler *scheduler);
 /* A closer look, please. */
 void watch_kick(struct worker *worker);
+/* Whoever waited in the source found work, and has not looked there since: another sleeper does. */
+void watch_see_to_source(struct scheduler *scheduler);
 /* On a worker that begins to run: sees to it that somebody watches. */
 void watch_wake_slow(struct worker *worker, uint32_t mood);
 static inline void watch_wake(struct worker *worker)

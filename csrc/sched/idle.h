@@ -72,6 +72,13 @@ static inline bool idle_source_is_wanted(struct idle *idle)
 
 	return source != NULL && load_relaxed(&source->wanted) > 0;
 }
+/* A guess: whether somebody searches, or sleeps and could be woken. */
+static inline bool idle_somebody_is_free(struct idle *idle)
+{
+	uint64_t word = load_relaxed(&idle->word);
+
+	return IDLE_SEARCHING(word) > 0 || IDLE_SLEEPING(word) > IDLE_GRANTED(word);
+}
 /* Everybody gets up and looks. */
 void idle_wake_all(struct idle *idle);
 

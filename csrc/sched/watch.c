@@ -17,10 +17,8 @@
 
 #if FILAR_HARD
 #define WATCH_FIRST_NS (2 * NS_PER_US)
-#define WATCH_GRACE_NS 0
 #else
 #define WATCH_FIRST_NS (50 * NS_PER_US) /* between two looks when there is something to see */
-#define WATCH_GRACE_NS (50 * NS_PER_US) /* a section so long is a blocking one */
 #endif
 #define WATCH_SLOW_NS    (2 * NS_PER_MS)  /* from here on begin() may ask for a closer look */
 #define WATCH_LONGEST_NS (10 * NS_PER_MS) /* without watch_ns */
@@ -35,13 +33,6 @@ struct sight {
 };
 
 /* ---- looking ---- */
-
-static bool somebody_is_free(struct scheduler *scheduler)
-{
-	uint64_t word = load_relaxed(&scheduler->idle.word);
-
-	return IDLE_SEARCHING(word) > 0 || IDLE_SLEEPING(word) > IDLE_GRANTED(word);
-}
 
 static bool any_queue_waits(struct scheduler *scheduler)
 {
@@ -58,7 +49,7 @@ static bool somebody_waits(struct worker *worker, enum worker_relief kind)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (somebody_is_free(scheduler))
+	if (idle_somebody_is_free(&scheduler->idle))
 		return false;
 	return inject_count(&scheduler->inject) > 0 || blocking_holds_up(worker) ||
 	       (scheduler->has_more != NULL && scheduler->has_more(worker)) ||
@@ -91,7 +82,7 @@ static enum worker_relief needs_relief(struct worker *worker, int64_t age_ns)
 	enum worker_relief kind;
 
 	if ((worker->seen_section & 1) != 0)
-		return age_ns >= WATCH_GRACE_NS ? RELIEF_SECTION : RELIEF_NONE;
+		return age_ns >= BLOCKING_LONG_NS ? RELIEF_SECTION : RELIEF_NONE;
 	if (blocking->watch.stuck_ns == 0 || age_ns < blocking->watch.stuck_ns)
 		return RELIEF_NONE;
 	kind = kind_of_stuck(worker, age_ns);
@@ -163,8 +154,7 @@ static void look_at(struct worker *worker, int64_t now_ns, struct sight *sight)
 		sight->open |= (section & 1) != 0;
 }
 
-/* Whoever kept it found work, and has not looked at the source since: another sleeper keeps it. */
-static void see_to_source(struct scheduler *scheduler)
+void watch_see_to_source(struct scheduler *scheduler)
 {
 	if (idle_source_is_wanted(&scheduler->idle) && load_relaxed(&scheduler->idle.keeper) == 0)
 		idle_wake_one(&scheduler->idle);
@@ -206,7 +196,7 @@ static struct sight look_around(struct scheduler *scheduler)
 	for (uint32_t i = 0; i < scheduler_made(scheduler); i++)
 		look_at(&scheduler->workers[i], now_ns, &sight);
 	(void)blocking_fill_up(scheduler);
-	see_to_source(scheduler);
+	watch_see_to_source(scheduler);
 	wake_surplus(scheduler, &sight);
 	sight.quiet &= !scheduler->blocking.wants_thread;
 	return sight;

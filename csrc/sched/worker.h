@@ -96,6 +96,7 @@ struct worker {
 	_Atomic uint32_t
 		preemptible_ticks; /* A  owner writes: `ticks` when it could be preempted */
 	_Atomic uint32_t relief;   /* A  enum worker_relief, written under blocking.lock */
+	int64_t relieved_ns;       /* L  when it relieved itself; 0: long into its section */
 	struct runq runq;
 	struct deque spawners;                          /* A  whose children run first */
 	FILAR_CACHELINE_BREAK struct counters counters; /* A  owner writes */

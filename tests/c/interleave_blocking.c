@@ -126,6 +126,20 @@ static void the_spare_retires(void)
 	scheduler_deinit(&scheduler);
 }
 
+/* Expected to be long, and a retired spare is there: who begins a section wakes it, in the place of
+ * the watcher. */
+static void a_section_that_is_expected_to_be_long(void)
+{
+	begin(&marked_class);
+	submit_token();
+	interleave_until(is_spare_retired, NULL);
+	CHECK((load_relaxed(&scheduler.blocking.watch.hints) & WATCH_EXPECTANT) != 0);
+	token_is_back = false;
+	scheduler_submit(&scheduler, &blocker);
+	submit_token();
+	finish();
+}
+
 #define EXPLORE(scenario) CHECK(explore(#scenario, scenario, interleave_seconds()).finished)
 
 TEST(nothing_is_left_behind_when_a_worker_blocks_for_good)
@@ -138,6 +152,11 @@ TEST(nothing_is_left_behind_when_a_worker_blocks_for_good)
 TEST(a_spare_that_is_one_too_many_hears_of_it)
 {
 	EXPLORE(the_spare_retires);
+}
+
+TEST(whoever_expects_a_long_section_wakes_a_spare)
+{
+	EXPLORE(a_section_that_is_expected_to_be_long);
 }
 
 TEST(a_look_or_an_order_that_is_missing_is_found)

@@ -335,6 +335,79 @@ TEST(one_that_blocks_again_and_again_is_relieved_again_and_again)
 	stop();
 }
 
+/* ---- sections that are expected to be long ---- */
+
+/* A section that the watcher has relieved is a long one.  Afterwards the spare is retired. */
+static void block_once_for_long(void)
+{
+	struct gate gate = { .marked = true };
+	struct green_ref ref = spawn(block, &gate);
+
+	WAIT_UNTIL(load_acquire(&gate.inside) == 1);
+	WAIT_UNTIL(load_relaxed(&blocking()->relieved) > 0 &&
+		   load_relaxed(&runtime->scheduler.workers[1].doing) != WORKER_STARTING);
+	open_gate(&gate);
+	join(ref);
+	WAIT_UNTIL(all_are_back() &&
+		   load_relaxed(&runtime->scheduler.workers[1].doing) == WORKER_RETIRED);
+}
+
+/* Begins a section while the spare is retired, until it is this worker that has relieved itself: on
+ * a busy machine the watcher may have been faster, which leaves 0. */
+static void see_who_relieves(void *argument)
+{
+	struct worker *worker = worker_here(), *spare = &worker->scheduler->workers[1];
+
+	(void)argument;
+	CHECK((load_relaxed(&worker->watch->hints) & WATCH_EXPECTANT) != 0);
+	for (;;) {
+		while (load_relaxed(&spare->doing) != WORKER_RETIRED)
+			usleep(100);
+		blocking_begin();
+		if (load_relaxed(&worker->relief) == RELIEF_SECTION && worker->relieved_ns > 0)
+			break;
+		blocking_end();
+	}
+	/* And not in name only. */
+	spawn_run();
+	while (load_acquire(&ran) == 0)
+		usleep(100);
+	blocking_end();
+	CHECK_EQ(load_relaxed(&worker->relief), RELIEF_NONE);
+}
+
+TEST(where_sections_are_long_one_that_begins_is_relieved_at_once)
+{
+	start_watched(1, 1, 0);
+	block_once_for_long();
+	join(spawn(see_who_relieves, NULL));
+	WAIT_UNTIL(all_are_back() && load_relaxed(&blocking()->active) == 1);
+	CHECK_EQ(load_relaxed(&blocking()->started), 1);
+	stop();
+}
+
+#if !FILAR_HARD /* there every section is long */
+static void begin_and_end_until_nobody_expects_more(void *argument)
+{
+	struct watch *watch = worker_here()->watch;
+
+	(void)argument;
+	/* Whoever is kept from its CPU for long has had a long section. */
+	while ((load_relaxed(&watch->hints) & WATCH_EXPECTANT) != 0) {
+		blocking_begin();
+		blocking_end();
+	}
+}
+
+TEST(a_short_section_ends_the_expectation)
+{
+	start_watched(1, 1, 0);
+	block_once_for_long();
+	join(spawn(begin_and_end_until_nobody_expects_more, NULL));
+	stop();
+}
+#endif
+
 static void leave_the_section_by_waiting(void *argument)
 {
 	(void)argument;

@@ -19,6 +19,7 @@ import pytest
 import filar
 import nets
 from filar import net
+from filar.net import _server
 
 on_workers = pytest.mark.parametrize("workers", [1, 2])
 
@@ -289,6 +290,54 @@ def test_ten_thousand_connections_opened_and_dropped():
         assert found.failed == found.cut_off == found.active == 0
 
     filar.run(body, workers=2)
+
+
+@pytest.mark.parametrize(("live", "burst"), [(0, 64), (256, 64), (10_000, 2_500)])
+def test_so_many_are_accepted_at_once_that_nobody_waits_in_line_for_many_turns(live, burst, monkeypatch):
+    handlers, turns = _server._Handlers(), []
+    handlers.live = dict.fromkeys(range(live))
+    monkeypatch.setattr(_server, "yield_", lambda: turns.append(1))
+    for _ in range(3 * burst):
+        handlers.give_way()
+    assert len(turns) == 3
+
+
+@on_workers
+def test_a_thousand_connections_dropped_at_once(workers):
+    many = 1_000
+
+    def body():
+        needed = len(os.listdir("/proc/self/fd")) + 2 * many + 50
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if before[1] != resource.RLIM_INFINITY and before[1] < needed:
+            pytest.skip(f"at most {before[1]} file descriptors")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(needed, before[0]), before[1]))
+        try:
+            with Serving(echo, backlog=many) as serving:
+                clients = [net.create_connection(serving.address) for _ in range(many)]
+                while serving.server.statistics().active < many:
+                    filar.sleep(0.001)
+                for number, sock in enumerate(clients):
+                    sock.sendall(b"x" if number % 2 else b"")
+                for sock in clients:
+                    nets.reset(sock)
+                while serving.server.statistics().active:
+                    filar.sleep(0.001)
+            found = serving.server.statistics()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert found.accepted == many
+        assert found.failed == found.cut_off == 0
+
+    filar.run(body, workers=workers)
+
+
+def test_a_socket_that_cannot_accept_ends_it():
+    for kind in (standard.SOCK_DGRAM, standard.SOCK_STREAM):
+        deaf = standard.socket(standard.AF_INET, kind)
+        deaf.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match=r"not supported|Invalid argument"):
+            net.Server(echo, deaf).run()
 
 
 @on_workers

@@ -237,6 +237,59 @@ def test_a_number_that_comes_again_is_another_socket(mode):
 
 
 @modes
+def test_a_number_that_was_closed_without_a_word_is_another_socket(mode):
+    def body():
+        ours, theirs = net.socketpair()
+        number = ours.fileno()
+        receiving = nets.Task(ours.recv, 10)
+        theirs.sendall(b"x")
+        assert receiving.result() == b"x"  # from now on the runtime's epoll is thought to know the number
+        saved = os.dup(number)
+        os.close(number)
+        one, other = net.socketpair()
+        assert number in (one.fileno(), other.fileno())
+        here, there = (one, other) if one.fileno() == number else (other, one)
+        receiving = nets.Task(here.recv, 10)
+        if mode != "kernel":
+            nets.wait_until_waiting(receiving)
+        there.sendall(b"y")
+        assert receiving.result() == b"y"
+        here.close()
+        there.close()
+        theirs.close()
+        # The number is nobody's: so the first object has it back, and closes it once.
+        os.dup2(saved, number)
+        os.close(saved)
+        ours.close()
+
+    nets.run(mode, body)
+
+
+@modes
+def test_bad_arguments_of_recv_are_those_of_the_standard_class(mode):
+    def body():
+        ours, theirs = net.socketpair()
+        plain, end = standard.socketpair()
+        with ours, theirs, plain, end:
+            for sock in (ours, plain):
+                with pytest.raises(ValueError, match="negative buffersize in recv"):
+                    sock.recv(-1)
+                with pytest.raises(ValueError, match="negative buffersize in recv_into"):
+                    sock.recv_into(bytearray(1), -1)
+                with pytest.raises(ValueError, match="buffer too small"):
+                    sock.recv_into(bytearray(1), 2)
+                for wrong in (lambda sock=sock: sock.recv("1"), lambda sock=sock: sock.recv_into(b"const")):
+                    with pytest.raises(TypeError):
+                        wrong()
+                with pytest.raises(OverflowError):
+                    sock.recv(1 << 100)
+                assert sock.recv(0) == b""
+                assert sock.recv_into(bytearray()) == 0
+
+    nets.run(mode, body)
+
+
+@modes
 def test_one_direction_ends_the_other_goes_on(mode):
     def answer(sock):
         with sock:

@@ -1,5 +1,6 @@
 """TLS over `filar.net`: `ssl`, `http.client` and certificates, from kernel threads and from green threads."""
 
+import contextlib
 import http.client
 import ssl
 
@@ -88,6 +89,130 @@ def test_a_handshake_that_fails_or_takes_too_long_closes_the_socket(mode):
             assert theirs.recv(1 << 16) == b""
 
     nets.run(mode, body)
+
+
+@modes
+def test_a_reset_in_the_handshake_and_after_it(mode):
+    def body():
+        ours, theirs = nets.pair()
+        serving = nets.Task(net.wrap_ssl, nets.server_context(), ours, True)
+        nets.reset(theirs)
+        with pytest.raises(ConnectionResetError):
+            serving.result()
+        server, client = secured_pair()
+        with server:
+            receiving = nets.Task(server.recv, 1)
+            nets.reset(client)
+            # By the standard class's rules: some versions of Python take it for the end of the data.
+            with contextlib.suppress(ConnectionResetError):
+                assert receiving.result() == b""
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                server.sendall(BIG)
+
+    nets.run(mode, body)
+
+
+# ---- over what is no socket -----------------------------------------------------------------------------------------
+
+
+class Wrapped:
+    """What a library may hand over in the place of a socket: it has no file descriptor."""
+
+    def __init__(self, sock):
+        self.sock = sock
+
+    def recv(self, count):
+        return self.sock.recv(count)
+
+    def sendall(self, data):
+        self.sock.sendall(data)
+
+    def close(self):
+        self.sock.close()
+
+
+def streams(outer, **options):
+    """TLS over the two ends of what `outer` returns."""
+    below, above = outer()
+    serving = nets.Task(lambda: net.SSLStream(nets.server_context(), below, server_side=True))
+    client = net.SSLStream(nets.client_context(), above, server_hostname="localhost", **options)
+    return serving.result(), client
+
+
+def wrapped_pair():
+    return tuple(map(Wrapped, nets.pair()))
+
+
+@modes
+@pytest.mark.parametrize("outer", [wrapped_pair, secured_pair])
+def test_tls_over_an_object_and_inside_of_tls(mode, outer):
+    def body():
+        server, client = streams(outer)
+        with server, client:
+            assert client.version()
+            assert client.getpeercert()["subject"]
+            tasks = [nets.Task(sock.sendall, BIG) for sock in (server, client)]
+            for sock in (server, client):
+                got = bytearray(len(BIG))
+                view = memoryview(got)
+                while view:
+                    view = view[sock.recv_into(view, min(len(view), 50_000)) :]
+                assert got == BIG
+            for task in tasks:
+                task.result()
+            with server.makefile("wb") as writer:
+                writer.write(b"a line\n")
+            with client.makefile("rb") as lines:
+                client.close()  # as http.client does: the file is still to be read
+                assert lines.readline() == b"a line\n"
+            assert server.recv(1) == b""
+
+    nets.run(mode, body)
+
+
+@modes
+def test_the_end_of_tls_over_an_object(mode):
+    def body():
+        server, client = streams(wrapped_pair)
+        unwrapping = nets.Task(server.unwrap)
+        assert client.recv(1) == b""
+        plain, end = client.unwrap(), unwrapping.result()
+        plain.sendall(b"in the clear")
+        assert end.recv(100) == b"in the clear"
+        with pytest.raises(ValueError, match="closed or unwrapped"):
+            client.sendall(b"x")
+        plain.close()
+        end.close()
+        for ragged in (True, False):
+            server, client = streams(wrapped_pair, suppress_ragged_eofs=ragged)
+            server.close()
+            with client:
+                if ragged:
+                    assert client.recv(1) == b""
+                else:
+                    with pytest.raises(ssl.SSLEOFError):
+                        client.recv(1)
+
+    nets.run(mode, body)
+
+
+@modes
+def test_a_handshake_over_an_object_that_fails_closes_it(mode):
+    def body():
+        below, above = wrapped_pair()
+        serving = nets.Task(lambda: net.SSLStream(nets.server_context(), below, server_side=True))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            net.SSLStream(ssl.create_default_context(), above, server_hostname="localhost")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            serving.result()
+
+    nets.run(mode, body)
+
+
+def test_tls_on_the_descriptor_of_tls_is_refused():
+    server, client = secured_pair()
+    with server, client, pytest.raises(ValueError, match="SSLStream"):
+        net.wrap_ssl(nets.client_context(), client, server_hostname="localhost")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

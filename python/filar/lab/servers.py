@@ -351,6 +351,51 @@ class ServerModels(Experiment):
         ]
 
 
+# ---- every model under two loads ----
+
+
+class _TwoLoads(Experiment):
+    """Every server under one load and another in every round, so that the two can be compared."""
+
+    loads: ClassVar[tuple[str, str]]
+    # Of the loads, the one whose row says that a model was measured.
+    telling: ClassVar[str]
+    models: ClassVar[tuple[Model, ...]]
+    models_quick: ClassVar[tuple[Model, ...]]
+
+    @staticmethod
+    def variant(model: Model, what: str) -> str:
+        """Public name of a model under a load: "event loop, blocking"."""
+        return f"{model.name}, {what}"
+
+    def params(self, model: Model, what: str, quick: bool) -> dict[str, int]:
+        """What the load is, as parameters of the way."""
+        raise NotImplementedError
+
+    def measure(self, bench: Bench) -> Measured:
+        """One plan: every model under both loads."""
+        notes: list[str] = [CAVEAT]
+        models = self.models_quick if bench.quick else self.models
+        with http_servers(models, notes) as servers:
+            ways = [
+                http_way(self.variant(model, what), model, servers, **self.params(model, what, bench.quick))
+                for model in models
+                for what in self.loads
+            ]
+            measured = run_ways(bench, ways)
+        measured.notes = notes + measured.notes
+        return measured
+
+    def charts(self, result: Result) -> list[Any]:
+        """Bars: served and p99, under both loads."""
+        names = [model.name for model in self.models if result.rows.find(self.variant(model, self.telling), SERVED)]
+
+        def bars(metric: str, title: str) -> Any:
+            return grouped_bars(result, metric, names, list(self.loads), "{group}, {kind}", title=title, x_label=metric)
+
+        return [bars(SERVED, result.title), bars(P99, "Latency, 99th percentile")]
+
+
 # ---- server-blocking ----
 
 BLOCK_US = 2_000
@@ -365,7 +410,7 @@ _ALONE, _SHARE = 1.3, 0.5
 
 
 @experiment
-class ServerBlocking(Experiment):
+class ServerBlocking(_TwoLoads):
     """The same service with a call in its handler that blocks for 2 ms."""
 
     name = "server-blocking"
@@ -390,34 +435,19 @@ class ServerBlocking(Experiment):
         Reference("pool of 8", 515 * 8, "1/s", "32 clients, 10 µs and 2 ms blocked, 2-core VM: 515 a thread", SERVED),
         Reference("thread per connection", 14_500, "1/s", "32 clients, 10 µs and 2 ms blocked, 2-core VM", SERVED),
     )
+    loads = (WITH, WITHOUT)
+    telling = WITH
+    models, models_quick = BLOCK_MODELS, BLOCK_QUICK
 
-    @staticmethod
-    def variant(model: Model, what: str) -> str:
-        """Public name: "event loop, blocking"."""
-        return f"{model.name}, {what}"
-
-    def measure(self, bench: Bench) -> Measured:
-        """One plan: every model with and without the call that blocks."""
-        notes: list[str] = [CAVEAT]
-        models = BLOCK_QUICK if bench.quick else BLOCK_MODELS
-        with http_servers(models, notes) as servers:
-            ways = [
-                http_way(
-                    self.variant(model, what),
-                    model,
-                    servers,
-                    connections=BLOCK_CLIENTS,
-                    steps=BLOCK_STEPS,
-                    block_us=BLOCK_US if what == WITH else 0,
-                    window_ns=(45 if what == WITH else 15) * MS * (1 if bench.quick else 3),
-                    patience_ns=2_000 * MS,
-                )
-                for model in models
-                for what in (WITH, WITHOUT)
-            ]
-            measured = run_ways(bench, ways)
-        measured.notes = notes + measured.notes
-        return measured
+    def params(self, model: Model, what: str, quick: bool) -> dict[str, int]:
+        """With and without the call that blocks."""
+        return {
+            "connections": BLOCK_CLIENTS,
+            "steps": BLOCK_STEPS,
+            "block_us": BLOCK_US if what == WITH else 0,
+            "window_ns": (45 if what == WITH else 15) * MS * (1 if quick else 3),
+            "patience_ns": 2_000 * MS,
+        }
 
     def at_once(self, rows: Rows, model: Model) -> Interval:
         """How many requests were blocked at once, by Little's law."""
@@ -447,17 +477,6 @@ class ServerBlocking(Experiment):
             return Verdict(HOLDS, reason, headline=headline)
         return Verdict(UNDECIDED, f"{reason}: the machine was too busy for the pools to be full", headline=headline)
 
-    def charts(self, result: Result) -> list[Any]:
-        """Bars: served and p99, with and without the call."""
-        names = [model.name for model in BLOCK_MODELS if result.rows.find(self.variant(model, WITH), SERVED)]
-        form = "{group}, {kind}"
-        return [
-            grouped_bars(result, SERVED, names, [WITH, WITHOUT], form, title=result.title, x_label="served"),
-            grouped_bars(
-                result, P99, names, [WITH, WITHOUT], form, title="Latency, 99th percentile", x_label="latency p99"
-            ),
-        ]
-
 
 # ---- server-slow-clients ----
 
@@ -472,7 +491,7 @@ _STARVED, _UNHURT = 0.1, 0.5
 
 
 @experiment
-class ServerSlowClients(Experiment):
+class ServerSlowClients(_TwoLoads):
     """Clients that send a byte now and then, beside ordinary ones."""
 
     name = "server-slow-clients"
@@ -492,35 +511,21 @@ class ServerSlowClients(Experiment):
     )
     quick = Budget(seconds=3.2, rounds_max=6, rounds_min=6)
     full = Budget(seconds=10.0, rounds_max=20, rounds_min=6)
+    loads = (AMONG, ALONE)
+    telling = ALONE
+    models, models_quick = SLOW_MODELS, SLOW_QUICK
 
-    @staticmethod
-    def variant(model: Model, what: str) -> str:
-        """Public name: "event loop, among slow clients"."""
-        return f"{model.name}, {what}"
-
-    def measure(self, bench: Bench) -> Measured:
-        """One plan: every model with and without slow clients."""
-        notes: list[str] = [CAVEAT]
-        models = SLOW_QUICK if bench.quick else SLOW_MODELS
-        with http_servers(models, notes) as servers:
-            ways = [
-                http_way(
-                    self.variant(model, what),
-                    model,
-                    servers,
-                    connections=FAST + (SLOW if what == AMONG else 0),
-                    slow=SLOW if what == AMONG else 0,
-                    pause_us=20_000,
-                    reconnect=1,
-                    window_ns=(15 if bench.quick else 50) * MS,
-                    patience_ns=(15 if model is SLOW_CREW else 2_000) * MS,
-                )
-                for model in models
-                for what in (AMONG, ALONE)
-            ]
-            measured = run_ways(bench, ways)
-        measured.notes = notes + measured.notes
-        return measured
+    def params(self, model: Model, what: str, quick: bool) -> dict[str, int]:
+        """With and without slow clients."""
+        slow = SLOW if what == AMONG else 0
+        return {
+            "connections": FAST + slow,
+            "slow": slow,
+            "pause_us": 20_000,
+            "reconnect": 1,
+            "window_ns": (15 if quick else 50) * MS,
+            "patience_ns": (15 if model is SLOW_CREW else 2_000) * MS,
+        }
 
     def kept(self, rows: Rows, model: Model) -> Interval:
         """The share of requests that is still served among slow clients; 0 is a value here, so no ratio of pairs."""
@@ -548,14 +553,3 @@ class ServerSlowClients(Experiment):
         if crew.lo > _STARVED:
             return Verdict(FAILS, reason, headline=headline)
         return Verdict(UNDECIDED, f"{reason}: neither clearly starved nor clearly not", headline=headline)
-
-    def charts(self, result: Result) -> list[Any]:
-        """Bars: served and p99, with and without slow clients."""
-        names = [model.name for model in SLOW_MODELS if result.rows.find(self.variant(model, ALONE), SERVED)]
-        form = "{group}, {kind}"
-        return [
-            grouped_bars(result, SERVED, names, [AMONG, ALONE], form, title=result.title, x_label="served"),
-            grouped_bars(
-                result, P99, names, [AMONG, ALONE], form, title="Latency, 99th percentile", x_label="latency p99"
-            ),
-        ]

@@ -4,10 +4,12 @@ from filar.net._process import wait_process
 from filar.net._server import GreenMixIn, Server, ServerStatistics, serve
 from filar.net._socket import adopt, create_connection, create_server, fromfd, getaddrinfo, socket, socketpair
 from filar.net._ssl import SSLSocket, wrap_ssl
+from filar.net._stream import SSLStream
 
 __all__ = [
     "GreenMixIn",
     "SSLSocket",
+    "SSLStream",
     "Server",
     "ServerStatistics",
     "adopt",

@@ -24,6 +24,7 @@ __all__ = ["GreenMixIn", "Server", "ServerStatistics", "serve"]
 log = logging.getLogger("filar.net")
 
 # What accept() says of one connection or of the network, not of the listening socket: on to the next (accept(2)).
+# EOPNOTSUPP may be that, too, but a socket that cannot accept at all says the same, and for ever.
 _PASSING = {
     errno.ECONNABORTED,
     errno.EPERM,
@@ -33,14 +34,15 @@ _PASSING = {
     errno.EHOSTDOWN,
     errno.ENONET,
     errno.EHOSTUNREACH,
-    errno.EOPNOTSUPP,
     errno.ENETUNREACH,
     errno.ETIMEDOUT,
 }
 # No file descriptor or no memory: the connection stays in line, and asking again at once would spin.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-# Connections taken at once.
-_BURST = 64
+# Connections taken at once: so many, or this part of those that are served. A burst of connections must not keep all
+# handlers waiting, and thousands of handlers, of which each has its turn in between, not those who are in line: at a
+# fixed number a turn ten thousand clients would wait for minutes until all of them are served.
+_BURST, _BURST_PART = 64, 1 / 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0  # seconds
 # Connections that a server which stops takes out of the system's queue: more than it usually holds (somaxconn), and not
 # without end where clients come as fast as it accepts.
@@ -73,12 +75,20 @@ class _Handlers:
 
     def __init__(self) -> None:
         self.live: dict[Any, Callable[[], None]] = {}  # -> what to call when it has ended; changed by single operations
+        self._burst = 0
 
     def start(self, ended: Callable[[], None], body: Callable[..., Any], *args: Any) -> None:
         """Spawns one; `ended` is called at its end, also if it never began."""
         green = spawn(body, *args)
         self.live[green] = ended
         green.add_done_callback(self._ended)
+
+    def give_way(self) -> None:
+        """After each start(): lets the handlers run when enough have been begun at once. Yields."""
+        self._burst += 1
+        if self._burst >= max(_BURST, _BURST_PART * len(self.live)):
+            self._burst = 0
+            yield_()
 
     def _ended(self, green: Any) -> None:
         green.exception()  # it was told of, or it was cancelled: nobody will join
@@ -242,10 +252,7 @@ class Server:
             back_off.worked()
             self._accepted += 1
             self._begin(sock, address)
-            # A burst of connections must not keep all handlers waiting, and thousands of busy handlers not those who
-            # are in line: at one a turn they would wait for minutes.
-            if self._accepted % _BURST == 0:
-                yield_()
+            self._handlers.give_way()
 
     def _accept_those_in_line(self) -> None:
         """Closing the listening socket would reset them, after they were told that they are connected."""
@@ -349,7 +356,7 @@ class GreenMixIn:
                     wait_fd(self.socket.fileno(), READABLE, None)
                     this._handle_request_noblock()
                     this.service_actions()
-                    yield_()
+                    self._handlers.give_way()
             grace = self.grace
         finally:
             self._scope, self._shutting_down = None, False

@@ -1,10 +1,10 @@
 """`socket`: the standard library's class, whose waits park a green thread and let a kernel thread sleep.
 
 The file descriptor is always in non-blocking mode; blocking and timeouts are this class's. A method makes the system
-call first, by the method of the C class below `socket.socket`, and waits only if that says that it would block.
+call first, by the method of the C class below `socket.socket`, and waits only if that says that it would block. Only
+receiving, which mostly has to wait, goes past that class.
 """
 
-import contextlib
 import errno
 import ipaddress
 import operator
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from filar._lib import extension
 from filar.errors import CancelledError
 from filar.green import blocking, sleep
 from filar.net._wait import READABLE, WRITABLE, remaining, wait_fd
@@ -24,7 +25,8 @@ __all__ = ["adopt", "create_connection", "create_server", "fromfd", "getaddrinfo
 # The C class, whose methods a subclass in Python does not slow down; `standard.socket` adds Python to some.
 _C: Any = standard.socket.__mro__[1]
 _set_blocking = _C.setblocking
-_recv, _recv_into, _send = _C.recv, _C.recv_into, _C.send
+_fileno, _send = _C.fileno, _C.send
+_recv, _recv_into = extension.receive, extension.receive_into
 _family, _type, _proto = _C.family.__get__, _C.type.__get__, _C.proto.__get__
 _DONTWAIT: int = standard.MSG_DONTWAIT
 # Seconds. A listening Unix socket whose queue is full says EAGAIN to those who connect, and nothing says when to come
@@ -96,6 +98,8 @@ class socket(standard.socket):  # noqa: N801 (the name of the standard library's
         super().__init__(family, type, proto, fileno)
         self._timeout = _C.gettimeout(self)
         _set_blocking(self, False)
+        # Whoever had the number before may have closed it without our knowing.
+        extension.new_fd(_fileno(self))
 
     # ---- waiting --------------------------------------------------------------------------------------------------
 
@@ -146,21 +150,11 @@ class socket(standard.socket):  # noqa: N801 (the name of the standard library's
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Up to `bufsize` bytes, b"" at the end. Waits until there is something."""
-        try:
-            return _recv(self, bufsize, flags)
-        except BlockingIOError:
-            if self._never_waits(flags):
-                raise
-        return self._when(READABLE, _recv, bufsize, flags)
+        return _recv(_fileno(self), bufsize, flags, self._timeout)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As recv(), into a buffer; the number of bytes."""
-        try:
-            return _recv_into(self, buffer, nbytes, flags)
-        except BlockingIOError:
-            if self._never_waits(flags):
-                raise
-        return self._when(READABLE, _recv_into, buffer, nbytes, flags)
+        return _recv_into(_fileno(self), buffer, nbytes, flags, self._timeout)
 
     def _receive(self, call: Callable[..., Any], flags: int, *args: Any) -> Any:
         try:
@@ -217,12 +211,20 @@ class socket(standard.socket):  # noqa: N801 (the name of the standard library's
         """
         if self._timeout == 0.0:
             return _C.sendall(self, data, flags)
-        deadline, sent = self._deadline(), 0
         try:
-            with contextlib.suppress(BlockingIOError):
-                sent = _send(self, data, flags)
-                if type(data) is bytes and sent == len(data):
-                    return None
+            sent = _send(self, data, flags)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            _noted(error, 0, memoryview(data).nbytes)
+            raise
+        if type(data) is not bytes or sent != len(data):
+            self._send_rest(data, flags, sent)
+        return None
+
+    def _send_rest(self, data: Any, flags: int, sent: int) -> None:
+        deadline = self._deadline()
+        try:
             with memoryview(data) as given, given.cast("B") as view:
                 while sent < len(view):
                     try:
@@ -232,7 +234,6 @@ class socket(standard.socket):  # noqa: N801 (the name of the standard library's
         except (OSError, CancelledError) as error:
             _noted(error, sent, memoryview(data).nbytes)
             raise
-        return None
 
     def sendto(self, data: Any, *flags_address: Any) -> int:
         """`sendto(data, address)` or `sendto(data, flags, address)`: one datagram."""

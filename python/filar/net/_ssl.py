@@ -1,7 +1,8 @@
 """`SSLSocket`: the standard library's, whose waits park a green thread.
 
 OpenSSL works on the non-blocking file descriptor and says what it wants to wait for; so no bytes are copied through
-memory BIOs, and everything that does not wait is the standard class's.
+memory BIOs (`SSLStream` is for where there is no such descriptor), and everything that does not wait is the standard
+class's.
 """
 
 import contextlib
@@ -40,6 +41,9 @@ class SSLSocket(ssl.SSLSocket, socket):  # type: ignore[misc]
     @classmethod
     def _create(cls, sock: standard.socket, *args: Any, do_handshake_on_connect: bool = True, **kwargs: Any) -> Self:
         """What `SSLContext.wrap_socket()` calls. A handshake that is cut short, by cancelling too, closes it."""
+        if getattr(sock, "_sslobj", None) is not None:
+            # On its file descriptor OpenSSL would speak past the TLS that is there.
+            raise ValueError("the socket has TLS already: for TLS inside of TLS there is filar.net.SSLStream")
         make: Any = super()._create  # type: ignore[misc]
         self: Self = make(sock, *args, do_handshake_on_connect=False, **kwargs)
         # The base class detaches the given socket last, which makes the file descriptor as blocking as that was.
@@ -146,7 +150,10 @@ def wrap_ssl(
     suppress_ragged_eofs: bool = True,
     session: ssl.SSLSession | None = None,
 ) -> SSLSocket:
-    """TLS over a connected socket (ours or a standard one), which is detached. Waits for the handshake."""
+    """TLS over a connected socket (ours or a standard one), which is detached. Waits for the handshake.
+
+    Over anything else, TLS included, there is `SSLStream`.
+    """
     return SSLSocket._create(
         sock,
         server_side=server_side,
