@@ -4,6 +4,7 @@
  */
 #include "sched/worker.h"
 
+#include <sched.h>
 #include <string.h>
 
 #include "arch/cpu.h"
@@ -160,7 +161,11 @@ static struct work *take_submitted(struct worker *worker, bool on_time)
 		return work;
 	/* Who found the mailbox full with its first has put its second into the queue. */
 	work = mailbox_take(&scheduler->mailbox);
-	return work != NULL ? work : take_injected(worker, on_time ? 1 : fair_share(scheduler));
+	if (work != NULL)
+		return work;
+	/* The turns of pinned work are long: so many of them for each that begins are too many. */
+	return take_injected(worker,
+		on_time && load_relaxed(&worker->anchored) == 0 ? 1 : fair_share(scheduler));
 }
 
 static void poll_source(struct worker *worker, enum idle_poll when)
@@ -198,19 +203,34 @@ struct work *worker_pick_outside(struct worker *worker)
 	return work == NULL && scheduler->find != NULL ? scheduler->find(worker) : work;
 }
 
-/* In turns: neither kind keeps the other waiting. */
+/* Who yields will be in its queue when it has found out what comes next. */
+static void begin_round(struct worker *worker)
+{
+	struct work *current = load_relaxed(&worker->current);
+	bool before_queue = load_relaxed(&worker->next) != NULL || worker->has_spawners;
+
+	pinned_begin_round(&worker->pinned, current != NULL && current->home != NULL,
+		runq_length(&worker->runq) + before_queue +
+			(current != NULL && current->home == NULL));
+}
+
+/* In rounds: neither kind keeps the other waiting, and who yields has one turn in each. */
 struct work *worker_pick_with_pinned(struct worker *worker)
 {
 	struct pinned *pinned = &worker->pinned;
 	struct work *work = NULL;
 
 	pinned_read_inbox(pinned);
-	pinned->turn = !pinned->turn;
-	if (pinned->turn)
+	if (pinned_round_is_over(pinned))
+		begin_round(worker);
+	if (pinned_is_next(pinned))
 		work = pinned_pop(pinned);
 	if (work == NULL)
 		work = worker_pick_shared(worker);
-	return work != NULL ? work : pinned_pop(pinned);
+	if (work != NULL)
+		return work;
+	pinned->other_picks = 0; /* thieves had them */
+	return pinned_pop(pinned);
 }
 
 /* ---- stealing ---- */
@@ -338,7 +358,7 @@ static struct work *close_mailbox(struct worker *worker, struct work *found)
 static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 {
 	if (!worker->scheduler->spin)
-		return round == 0;
+		return round == 0 || worker->intrudes;
 	if (round < SEARCH_ROUNDS >> worker->impatience)
 		return true;
 	if (!worker->eager)
@@ -346,6 +366,18 @@ static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 	if (*until_ns == 0)
 		*until_ns = clock_now_ns() + SEARCH_EAGER_NS;
 	return clock_now_ns() < *until_ns;
+}
+
+/* Before it spins: who woke it, and whose CPU it has, goes on first, and submits what else it has.
+ * It would be driven out again after the next call else. */
+static void pause_or_yield(struct worker *worker)
+{
+	if (FILAR_UNLIKELY(worker->intrudes)) {
+		worker->intrudes = false;
+		sched_yield();
+	} else {
+		pause_until_submitted(worker);
+	}
 }
 
 /* Searches for a while; *stolen: what is returned was in another worker's queue. */
@@ -360,7 +392,7 @@ static struct work *search(struct worker *worker, bool *stolen)
 	mailbox_open(&scheduler->mailbox);
 	for (round = 0; work == NULL && goes_on(worker, round, &until_ns); round++) {
 		if (round > 0)
-			pause_until_submitted(worker);
+			pause_or_yield(worker);
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared) {
 			work = steal_round(worker);
@@ -434,7 +466,8 @@ static void sleep_once(struct worker *worker, bool was_searching)
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
 		TRACE(TRACE_WORKER_SLEEP, 0, 0, worker->place);
-		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index, keeper);
+		worker->intrudes =
+			idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index, keeper);
 		TRACE(TRACE_WORKER_WAKE, 0, 0, worker->place);
 	}
 	pinned_end_sleep(&worker->pinned);
