@@ -30,9 +30,10 @@ if [ -z "$policy" ]; then
 	cat "$out/policy.txt"
 	exit 1
 fi
-needs=$(nm -D --undefined-only "$out"/wheel/filar/_filar*.so | grep -Eo '[^ ]+@GLIBC_[0-9.]+' | sed 's/@@*/ /' | sort -V -k2,2)
+needs=$(nm -D --undefined-only "$out"/wheel/filar/_filar*.so | grep -Eo '[^ ]+@GLIBC_[0-9.]+' | sed 's/@@*/ /' | sort -V -k2,2 || true)
 newest=$(awk 'END {print $2}' <<<"$needs")
-echo "package: meets $policy${newest:+: it asks for $newest ($(awk -v v="$newest" '$2 == v {print $1}' <<<"$needs" | paste -sd ' '))}"
+symbols=$(awk -v newest="$newest" '$2 == newest {print $1}' <<<"$needs")
+echo "package: meets $policy${newest:+, since it asks for $newest: $(wc -w <<<"$symbols") symbols such as $(grep -v '^_' <<<"$symbols" | head -n 3 | paste -sd ' ')}"
 
 for file in filar/py.typed filar/lab/schema.json filar/report/page.css; do
 	[ -f "$out/wheel/$file" ] || { echo "package: the wheel lacks $file"; exit 1; }

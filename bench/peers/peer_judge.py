@@ -82,10 +82,13 @@ class Samples:
         return metrics.get(f"{line}.{metric}", {})
 
     def ratio(self, line: str, metric: str, peer: str, peer_metric: str | None = None) -> stats.Interval:
-        """Ours over the peer's, formed within rounds; NOTHING where no round has both."""
+        """Ours over the peer's, formed within rounds; NOTHING where no round has both.
+
+        What is a difference can come out at 0 or below: over such a figure there is no ratio.
+        """
         ours = self.series(suite_of(line).ours, line, metric)
         theirs = self.series(peer, line, peer_metric or metric)
-        both = sorted(set(ours) & set(theirs))
+        both = sorted(number for number in set(ours) & set(theirs) if theirs[number] > 0)
         return stats.paired_ratio([ours[i] for i in both], [theirs[i] for i in both])
 
 

@@ -4,6 +4,7 @@
  */
 #include "pool/lane.h"
 
+#include "base/check.h"
 #include "base/memory.h"
 
 void lane_init(struct lane *lane, _Atomic uint64_t *moves)
@@ -81,24 +82,76 @@ static bool append_block(struct lane *lane)
 	return true;
 }
 
-static bool has_room(struct lane *lane)
+bool lane_has_room_locked(struct lane *lane)
 {
 	return (lane->last != NULL && lane->tail < LANE_BLOCK_CALLS) || append_block(lane);
 }
 
-bool lane_push_locked(struct lane *lane, const struct call *call)
+/* ---- counting ---- */
+
+static struct lane_advance take_advance(struct lane *lane)
+{
+	struct lane_advance advance = { lane->group, lane->advance };
+
+	lane->advance = 0;
+	return advance;
+}
+
+/* The group of the calls to come is another: its calls are still in the lane, so this is not the
+ * last count of it. */
+static void change_group(struct lane *lane, struct waitgroup *group)
+{
+	if (lane->advance > 0)
+		FILAR_CHECK_EQ(latch_count_down(&lane->group->latch, lane->advance), FILAR_OK);
+	lane->advance = 0;
+	lane->group = group;
+}
+
+enum filar_status lane_count_locked(struct lane *lane, struct waitgroup *group)
+{
+	if (lane->group != group) {
+		change_group(lane, group);
+		return waitgroup_add(group, 1);
+	}
+	if (lane->advance == 0) {
+		if (waitgroup_add(group, LANE_ADVANCE) != FILAR_OK)
+			return waitgroup_add(group, 1);
+		lane->advance = LANE_ADVANCE;
+	}
+	lane->advance--;
+	return FILAR_OK;
+}
+
+/* ---- appending ---- */
+
+size_t lane_push_run_locked(struct lane *lane, const filar_call *list, size_t count,
+	struct waitgroup *group, struct token *token)
 {
 	struct call *slot;
+	size_t room;
 
-	if (FILAR_UNLIKELY(!has_room(lane)))
-		return false;
-	slot = &lane->last->calls[lane->tail++];
-	/* Lines that were last read on another CPU: fetched before the next ones that push wait for
-	 * them with the lock held. */
-	__builtin_prefetch(slot + 4, 1);
-	*slot = *call;
-	store_relaxed(&lane->count, load_relaxed(&lane->count) + 1);
-	return true;
+	if (FILAR_UNLIKELY(!lane_has_room_locked(lane)))
+		return 0;
+	slot = &lane->last->calls[lane->tail];
+	room = LANE_BLOCK_CALLS - lane->tail;
+	if (count > room)
+		count = room;
+	for (size_t i = 0; i < count; i++) {
+		/* Lines that were last read on another CPU: fetched before the next ones that push
+		 * wait for them with the lock held. */
+		__builtin_prefetch(&slot[i + LANE_AHEAD], 1);
+		slot[i] = (struct call){ list[i].body, list[i].argument, group, token };
+	}
+	lane->tail += (uint32_t)count;
+	store_relaxed(&lane->count, load_relaxed(&lane->count) + count);
+	return count;
+}
+
+bool lane_push_locked(struct lane *lane, const struct call *call)
+{
+	const filar_call one = { call->body, call->argument };
+
+	return lane_push_run_locked(lane, &one, 1, call->group, call->token) == 1;
 }
 
 /* ---- taking the oldest ---- */
@@ -144,7 +197,7 @@ static FILAR_ALWAYS_INLINE bool pop(struct lane *lane, struct call *call, struct
 	for (;;) {
 		const struct call *slot = &lane->first->calls[lane->head];
 
-		__builtin_prefetch(slot + 4);
+		__builtin_prefetch(slot + LANE_AHEAD);
 		*call = *slot;
 		step_head(lane, trash);
 		if (FILAR_LIKELY(call->body != NULL))
@@ -226,14 +279,15 @@ static uint32_t copy_calls(
 	uint32_t most = more < LANE_COPY_MAX ? (uint32_t)more : LANE_COPY_MAX, copied = 0;
 	struct call call;
 
-	while (copied < most && has_room(own) && pop(lane, &call, trash)) {
+	while (copied < most && lane_has_room_locked(own) && pop(lane, &call, trash)) {
 		(void)lane_push_locked(own, &call);
 		copied++;
 	}
 	return copied;
 }
 
-uint32_t lane_take(struct lane *lane, struct call *first, struct lane *own, uint64_t more)
+uint32_t lane_take(struct lane *lane, struct call *first, struct lane *own, uint64_t more,
+	struct lane_advance *advance)
 {
 	struct lane_block *trash = NULL;
 	uint32_t taken = 0;
@@ -242,6 +296,8 @@ uint32_t lane_take(struct lane *lane, struct call *first, struct lane *own, uint
 		return 0;
 	spinlock_lock(&lane->lock);
 	taken = pop(lane, first, &trash);
+	if (taken > 0)
+		*advance = take_advance(lane);
 	/* Both locks, so that a call is never out of sight; only tried, since two that take from
 	 * each other would otherwise wait for each other. */
 	if (taken > 0 && more > 0 && lane_count(lane) > 0 && spinlock_trylock(&own->lock)) {
@@ -288,7 +344,8 @@ static struct lane_block *restart(struct lane *lane)
 	return trash;
 }
 
-bool lane_take_wish(struct lane *lane, const struct lane_wish *wish, struct call *call)
+bool lane_take_wish(struct lane *lane, const struct lane_wish *wish, struct call *call,
+	struct lane_advance *advance)
 {
 	struct lane_block *block, *trash = NULL;
 	bool found = false;
@@ -312,6 +369,7 @@ bool lane_take_wish(struct lane *lane, const struct lane_wish *wish, struct call
 		}
 	}
 	if (found) {
+		*advance = take_advance(lane);
 		store_relaxed(&lane->count, lane_count(lane) - 1);
 		if (lane_count(lane) == 0)
 			trash = restart(lane);

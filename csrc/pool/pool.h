@@ -88,6 +88,8 @@ struct pool_worker {
 	uint32_t turns;          /* W */
 	uint32_t stripe;         /* W  where it looks first */
 	uint32_t last_stripe;    /* W  where it last found something */
+	uint32_t dry;            /* W  times it ran dry since it last tried to linger */
+	int32_t linger_ns;       /* W  how long it waits then; 0: not */
 	struct waitgroup *group; /* W  of calls that have ended and are not yet counted down */
 	uint64_t group_ended;    /* W  how many */
 	struct forks forks;
@@ -115,6 +117,7 @@ struct pool {
 	_Atomic uint32_t workers;    /* A  how many work; written under `life` */
 	_Atomic bool cancelled;      /* A  shutdown drops what has not begun */
 	_Atomic bool drained;        /* A  S3 publishes what the last call did */
+	_Atomic uint32_t helpers;    /* A  workers that are about to sleep, or do, for a group */
 	pthread_mutex_t life;        /* held over start, resize and close */
 	struct scheduler scheduler;  /* after start */
 	struct lane lanes[POOL_LANES];

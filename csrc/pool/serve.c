@@ -3,6 +3,7 @@
  *
  * find_next() is the one place that decides where is looked and in which order.
  */
+#include "arch/cpu.h"
 #include "base/check.h"
 #include "base/tracepoint.h"
 #include "os/clock.h"
@@ -32,17 +33,17 @@ void pool_flush_group(struct pool_worker *self)
 	self->group_ended = 0;
 }
 
-/* A call of the group has ended.  It is counted down with those that follow on this worker: the
- * group cannot become empty before they have ended anyway. */
-static void note_end(struct pool_worker *self, struct waitgroup *group)
+/* So many calls of the group have ended, or will not come.  They are counted down with those that
+ * follow on this worker: the group cannot become empty before they have ended anyway. */
+static void note_ends(struct pool_worker *self, struct waitgroup *group, uint64_t count)
 {
-	if (group == NULL)
+	if (group == NULL || count == 0)
 		return;
 	if (self->group != group) {
 		pool_flush_group(self);
 		self->group = group;
 	}
-	self->group_ended++;
+	self->group_ended += count;
 }
 
 static enum filar_status reason_to_drop(struct pool_worker *self, const struct call *call)
@@ -87,7 +88,7 @@ void pool_run_call(struct pool_worker *self, const struct call *call)
 	}
 	TRACE(TRACE_CALL_END, TRACE_ADDRESS(call->argument), TRACE_ADDRESS(call->body),
 		self->worker->place);
-	note_end(self, call->group);
+	note_ends(self, call->group, 1);
 	/* S4: release, what the call did and what it submitted; pairs with S5. */
 	store_release(&self->counters.ended, load_relaxed(&self->counters.ended) + 1);
 }
@@ -118,11 +119,27 @@ void pool_made_room(struct pool *pool, enum pool_priority priority)
 		waitq_wake(entry);
 }
 
+/* What has come into the own lane can be taken by others.  I2 of the scheduler is a load, under the
+ * lock under which they look before they sleep: so the word, at which all look who submit, is not
+ * written. */
+static void wake_another(struct pool_worker *self)
+{
+	struct idle *idle = &self->pool->scheduler.idle;
+	bool one;
+
+	spinlock_lock(&self->lane.lock);
+	one = idle_grant_one_locked(idle);
+	spinlock_unlock(&self->lane.lock);
+	if (one)
+		eventcount_wake_announced(&idle->sleepers, false);
+}
+
 /* From one of the pool's lanes; a share of what is there goes to the own lane. */
 static bool take_from(struct pool_worker *self, struct lane *lane, enum pool_priority priority)
 {
 	struct pool *pool = self->pool;
 	uint64_t count = lane_count(lane), share;
+	struct lane_advance advance;
 	uint32_t taken;
 
 	if (count == 0)
@@ -130,14 +147,14 @@ static bool take_from(struct pool_worker *self, struct lane *lane, enum pool_pri
 	share = count / load_relaxed(&pool->workers);
 	if (pool->one_by_one || priority != POOL_NORMAL)
 		share = 0;
-	taken = lane_take(lane, &self->call, &self->lane, share);
+	taken = lane_take(lane, &self->call, &self->lane, share, &advance);
 	if (taken == 0)
 		return false;
+	note_ends(self, advance.group, advance.count);
 	if (pool->options.queue_max > 0)
 		pool_made_room(pool, priority);
-	/* I2 of the scheduler: what is now in the own lane can be taken by others. */
 	if (taken > 1)
-		idle_wake_one(&pool->scheduler.idle);
+		wake_another(self);
 	self->found = FOUND_CALL;
 	return true;
 }
@@ -175,18 +192,19 @@ static bool take_own(struct pool_worker *self)
 static bool steal_lane(struct pool_worker *self, struct pool_worker *victim)
 {
 	uint64_t count = lane_count(&victim->lane), half = count / 2;
+	struct lane_advance none;
 	uint32_t taken;
 
 	if (count == 0)
 		return false;
-	taken = lane_take(&victim->lane, &self->call, &self->lane, half);
+	taken = lane_take(&victim->lane, &self->call, &self->lane, half, &none);
 	if (taken == 0)
 		return false;
 	POOL_COUNT(self, steals, 1);
 	POOL_COUNT(self, stolen, taken);
 	TRACE(TRACE_STEAL, victim->worker->place, taken, self->worker->place);
 	if (taken > 1)
-		idle_wake_one(&self->pool->scheduler.idle);
+		wake_another(self);
 	self->found = FOUND_CALL;
 	return true;
 }
@@ -335,10 +353,66 @@ static bool goes_on(struct worker *worker)
 	return worker->index < load_relaxed(&worker->scheduler->working);
 }
 
-static bool has_calls_at_hand(struct pool_worker *self)
+/* ---- lingering ---- */
+
+/* How long a worker whose lane has run dry waits before it looks again, if that pays: less than a
+ * tenth of what a wake-up takes, and several times what two CPUs need to pass a line to and fro. */
+#define LINGER_MIN_NS 400
+#define LINGER_MAX_NS 1600
+/* It has paid if so many calls have come meanwhile.  One that answers a call has come alone. */
+#define LINGER_PAYS 4u
+/* With so many there is no need to. */
+#define LINGER_ENOUGH 32u
+/* It is tried again after so many times at which nothing was at hand. */
+#define LINGER_TRY 61u
+
+static uint64_t calls_at_hand(struct pool_worker *self)
 {
-	return lane_count(&self->lane) > 0 ||
-	       lane_count(pool_stripe(self->pool, self->last_stripe)) > 0;
+	return lane_count(&self->lane) + lane_count(pool_stripe(self->pool, self->last_stripe));
+}
+
+static void wait_without_looking(int64_t ns)
+{
+	int64_t until_ns = clock_now_ns() + ns;
+
+	do
+		cpu_pause();
+	while (clock_now_ns() < until_ns);
+}
+
+/* Whether it is time for it, with so many calls at hand, none of them in the own lane. */
+static bool lingers(struct pool_worker *self, uint64_t calls)
+{
+	if (self->found != FOUND_CALL || FILAR_HARD || !self->pool->scheduler.spin)
+		return false;
+	if (self->linger_ns > 0)
+		return calls < LINGER_ENOUGH;
+	if (calls > 0 || ++self->dry < LINGER_TRY)
+		return false;
+	self->dry = 0;
+	self->linger_ns = LINGER_MIN_NS / 2;
+	return true;
+}
+
+/*
+ * The own lane is empty: whether calls are at hand.  Where a stream of them comes in one by one and
+ * the worker is the faster, it would take the lane's and the group's lines from the submitter for
+ * each call.  So it lets some come together, out of sight, and only then looks.
+ */
+static bool linger(struct pool_worker *self)
+{
+	uint64_t before = calls_at_hand(self), calls;
+
+	if (!lingers(self, before))
+		return before > 0;
+	self->linger_ns *= 2;
+	if (self->linger_ns > LINGER_MAX_NS)
+		self->linger_ns = LINGER_MAX_NS;
+	wait_without_looking(self->linger_ns);
+	calls = calls_at_hand(self);
+	if (calls < before + LINGER_PAYS)
+		self->linger_ns = 0;
+	return calls > 0;
 }
 
 /* Runs what was found, and what is found after it, until there is nothing more or the worker is to
@@ -352,7 +426,7 @@ static void run(struct worker *worker, struct work *work)
 		run_found(self);
 		store_relaxed(&worker->ticks, load_relaxed(&worker->ticks) + 1);
 		/* Who waits for what was perhaps the last one is told before a long look round. */
-		if (self->group != NULL && !has_calls_at_hand(self))
+		if (lane_count(&self->lane) == 0 && !linger(self))
 			pool_flush_group(self);
 	} while (goes_on(worker) && find_next(self));
 	pool_flush_group(self);
@@ -362,23 +436,35 @@ const struct work_class pool_work_class = { .name = "pool", .run = run };
 
 /* ---- helping ---- */
 
+/* Takes it out of that lane. */
+static bool take_wish(struct lane *lane, const struct lane_wish *wish, struct call *call)
+{
+	struct lane_advance advance;
+
+	if (!lane_take_wish(lane, wish, call, &advance))
+		return false;
+	if (advance.count > 0)
+		FILAR_CHECK_EQ(latch_count_down(&advance.group->latch, advance.count), FILAR_OK);
+	return true;
+}
+
 /* One look into all lanes. */
 static bool take_wish_once(struct pool *pool, struct pool_worker *self,
 	const struct lane_wish *wish, struct call *call)
 {
 	uint32_t count = pool_worker_count(pool);
 
-	if (self != NULL && lane_take_wish(&self->lane, wish, call))
+	if (self != NULL && take_wish(&self->lane, wish, call))
 		return true;
 	for (uint32_t i = 0; i < pool->lane_count; i++) {
-		if (!lane_take_wish(&pool->lanes[i], wish, call))
+		if (!take_wish(&pool->lanes[i], wish, call))
 			continue;
 		if (pool->options.queue_max > 0)
 			pool_made_room(pool, (enum pool_priority)i);
 		return true;
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		if (lane_take_wish(&pool_worker_at(pool, i)->lane, wish, call))
+		if (take_wish(&pool_worker_at(pool, i)->lane, wish, call))
 			return true;
 	}
 	return false;

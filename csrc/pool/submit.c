@@ -21,7 +21,8 @@ void submission_init(struct submission *how)
 struct calls {
 	const filar_call *list;
 	size_t count;
-	size_t done; /* pushed or run so far */
+	size_t done;  /* pushed or run so far */
+	bool counted; /* in their group, all of them; else each as it is pushed */
 };
 
 /* ---- pushing ---- */
@@ -37,12 +38,14 @@ struct wakes {
 
 /* Locked.  A worker that waits for this group, asleep, must look again: what has come is perhaps
  * only its to run.  The group cannot be gone: its call is in the lane, and the lane locked. */
-static void claim_helpers(struct waitgroup *group, struct wakes *wakes)
+static void claim_helpers(struct pool *pool, struct waitgroup *group, struct wakes *wakes)
 {
 	struct waitq *queue = &group->latch.queue;
 	uint64_t word;
 
-	if ((load_relaxed(&queue->word) & WAITQ_WAITERS) == 0)
+	/* Relaxed: the lane's lock orders both with a helper's last look.  The first is of a line
+	 * that is seldom written, the second of the one that all who submit and end calls write. */
+	if (load_relaxed(&pool->helpers) == 0 || (load_relaxed(&queue->word) & WAITQ_WAITERS) == 0)
 		return;
 	word = waitq_lock(queue);
 	waitq_pop_kind(queue, LATCH_HELPER, &wakes->helpers);
@@ -78,26 +81,46 @@ static bool is_full(struct pool *pool, struct lane *lane)
 	return pool->options.queue_max > 0 && lane_count(lane) >= pool->options.queue_max;
 }
 
-/* Locked.  As many as there is room for; FILAR_NO_MEMORY: the lane wants a block. */
+/* Locked.  How many of so many calls a bound lets in. */
+static size_t admit(struct pool *pool, struct lane *lane, size_t wanted)
+{
+	uint64_t room;
+
+	if (FILAR_LIKELY(pool->options.queue_max == 0))
+		return wanted;
+	room = is_full(pool, lane) ? 0 : pool->options.queue_max - lane_count(lane);
+	return wanted < room ? wanted : (size_t)room;
+}
+
+/* Locked.  Some of them, in one block: between two blocks the lock is free, so that workers begin
+ * while more is pushed.  FILAR_BUSY: full; FILAR_NO_MEMORY: the lane wants a block. */
 static enum filar_status push_locked(
 	struct pool *pool, struct lane *lane, const struct submission *how, struct calls *calls)
 {
-	for (; calls->done < calls->count; calls->done++) {
-		const filar_call *next = &calls->list[calls->done];
-		struct call call = { next->body, next->argument, how->group, how->token };
+	const filar_call *next = &calls->list[calls->done];
+	size_t admitted = admit(pool, lane, calls->count - calls->done), pushed;
+	enum filar_status status;
 
-		if (is_full(pool, lane))
-			return FILAR_BUSY;
-		if (!lane_push_locked(lane, &call))
-			return FILAR_NO_MEMORY;
-		store_relaxed(&lane->pushed, load_relaxed(&lane->pushed) + 1);
-		TRACE(TRACE_CALL_SUBMIT, TRACE_ADDRESS(call.argument), TRACE_ADDRESS(call.body),
-			trace_place());
+	if (admitted == 0)
+		return FILAR_BUSY;
+	if (!lane_has_room_locked(lane))
+		return FILAR_NO_MEMORY;
+	if (!calls->counted) {
+		status = lane_count_locked(lane, how->group);
+		if (status != FILAR_OK)
+			return status;
 	}
+	pushed = lane_push_run_locked(lane, next, admitted, how->group, how->token);
+	store_relaxed(&lane->pushed, load_relaxed(&lane->pushed) + pushed);
+	calls->done += pushed;
+	for (; tracepoint_is_on() && pushed > 0; pushed--, next++)
+		TRACE(TRACE_CALL_SUBMIT, TRACE_ADDRESS(next->argument), TRACE_ADDRESS(next->body),
+			trace_place());
 	return FILAR_OK;
 }
 
-/* FILAR_OK: all are in.  FILAR_BUSY: full.  FILAR_WRONG_STATE: the lane is closed. */
+/* FILAR_OK: all are in.  FILAR_BUSY: full.  FILAR_WRONG_STATE: the lane is closed.  FILAR_LIMIT:
+ * the group counts no further. */
 static enum filar_status push(struct pool *pool, struct lane *lane, bool from_inside,
 	const struct submission *how, struct calls *calls)
 {
@@ -118,7 +141,7 @@ static enum filar_status push(struct pool *pool, struct lane *lane, bool from_in
 		if (calls->done > before) {
 			claim_worker(pool, lane, &wakes);
 			if (how->group != NULL)
-				claim_helpers(how->group, &wakes);
+				claim_helpers(pool, how->group, &wakes);
 		}
 		/* Nothing of the pool is touched after this if it was the last: what was pushed may
 		 * end it. */
@@ -130,7 +153,7 @@ static enum filar_status push(struct pool *pool, struct lane *lane, bool from_in
 				return status_detail(
 					FILAR_NO_MEMORY, "no memory for the pool's queue");
 		}
-	} while (status == FILAR_NO_MEMORY);
+	} while (status == FILAR_NO_MEMORY || (status == FILAR_OK && calls->done < calls->count));
 	memory_release(block);
 	return status;
 }
@@ -265,18 +288,28 @@ static enum filar_status submit_some(struct pool *pool, struct pool_worker *self
 	return FILAR_OK;
 }
 
+/* One call for one of the pool's lanes is counted in its group there, with others that come: many
+ * threads that submit would else take the group's line from each other for each call. */
+static bool is_counted_in_lane(
+	struct pool *pool, struct pool_worker *self, const struct submission *how, size_t count)
+{
+	return count == 1 && how->group != NULL && self == NULL && pool->options.queue_max == 0 &&
+	       pool->options.queues != POOL_PINNED;
+}
+
 enum filar_status pool_submit_many(struct pool *pool, const struct submission *how,
 	const filar_call *list, size_t count, size_t *submitted)
 {
 	struct pool_worker *self = pool_worker_of(pool);
-	struct calls calls = { list, count, 0 };
+	bool counted = !is_counted_in_lane(pool, self, how, count);
+	struct calls calls = { list, count, 0, counted };
 	enum filar_status status = self != NULL ? FILAR_OK : pool_start(pool);
 
-	if (status == FILAR_OK && how->group != NULL)
+	if (status == FILAR_OK && how->group != NULL && counted)
 		status = waitgroup_add(how->group, count);
 	if (status == FILAR_OK) {
 		status = submit_some(pool, self, how, &calls);
-		if (how->group != NULL && calls.done < count)
+		if (how->group != NULL && counted && calls.done < count)
 			(void)latch_count_down(&how->group->latch, count - calls.done);
 	}
 	if (submitted != NULL)

@@ -76,6 +76,20 @@ static enum filar_status sleep_as_helper(
 	return waitq_wait_until(queue, &entry, deadline_ns, WAIT_WAITGROUP, WAIT_CANCELLABLE);
 }
 
+/* Counted before the last look into the lanes, and until it waits no more: as long as nobody is,
+ * those who submit need not look at the group. */
+static enum filar_status sleep_counted(
+	struct pool_worker *self, struct waitgroup *group, int64_t deadline_ns)
+{
+	struct pool *pool = self->pool;
+	enum filar_status status;
+
+	fetch_add_relaxed(&pool->helpers, 1);
+	status = sleep_as_helper(self, group, deadline_ns);
+	fetch_sub_relaxed(&pool->helpers, 1);
+	return status;
+}
+
 static enum filar_status help_until(
 	struct pool_worker *self, struct waitgroup *group, int64_t deadline_ns)
 {
@@ -86,7 +100,7 @@ static enum filar_status help_until(
 	while (status == FILAR_OK && waitgroup_missing(group) > 0) {
 		if (pool_help(self, &wish) || pool_spin_for(self->pool, &group->latch))
 			continue;
-		status = sleep_as_helper(self, group, deadline_ns);
+		status = sleep_counted(self, group, deadline_ns);
 	}
 	return status;
 }

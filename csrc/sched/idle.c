@@ -67,20 +67,18 @@ static uint32_t mask_of(uint32_t index)
 	return UINT32_C(1) << index % 32;
 }
 
-/* Woken on the submitter's own CPU, this worker has driven it out, and would do so again after the
- * next call: so that one goes on first, and submits what else it has. */
-static void let_waker_go_on(struct idle *idle)
+/* Whether the one that woke us was on the CPU on which we are now: then we have driven it out. */
+static bool took_wakers_cpu(struct idle *idle)
 {
 	int32_t cpu = load_relaxed(&idle->waker_cpu);
 
 	if (cpu < 0)
-		return;
+		return false;
 	store_relaxed(&idle->waker_cpu, -1);
-	if (cpu == sched_getcpu())
-		sched_yield();
+	return cpu == sched_getcpu();
 }
 
-void idle_sleep_until(
+bool idle_sleep_until(
 	struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index, bool keeper)
 {
 	/* U3: seq_cst, after the ticket.  Pairs with U4. */
@@ -88,12 +86,12 @@ void idle_sleep_until(
 
 	if (source != NULL) {
 		sleep_in_source(idle, source, ticket, deadline_ns, index);
-		return;
+		return false;
 	}
 	/* A signal or a failed futex call is as good as a wake: the worker looks and comes back. */
 	(void)eventcount_commit_wait_masked_until(
 		&idle->sleepers, ticket, deadline_ns, mask_of(index));
-	let_waker_go_on(idle);
+	return took_wakers_cpu(idle);
 }
 
 void idle_cancel_sleep(struct idle *idle)

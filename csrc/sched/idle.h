@@ -50,8 +50,9 @@ FILAR_MUST_USE bool idle_end_search(struct idle *idle);
  * either gets up or sleeps, with this ticket. */
 uint32_t idle_prepare_sleep(struct idle *idle, bool was_searching);
 /* Until idle_wake_*() or the deadline.  `index` is the worker's: idle_wake_worker() means it.  The
- * keeper waits in the source, if there is one. */
-void idle_sleep_until(
+ * keeper waits in the source, if there is one.  True: it has driven the one that woke it from its
+ * CPU. */
+bool idle_sleep_until(
 	struct idle *idle, uint32_t ticket, int64_t deadline_ns, uint32_t index, bool keeper);
 /* Instead of sleeping. */
 void idle_cancel_sleep(struct idle *idle);

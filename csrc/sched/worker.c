@@ -4,6 +4,7 @@
  */
 #include "sched/worker.h"
 
+#include <sched.h>
 #include <string.h>
 
 #include "arch/cpu.h"
@@ -338,7 +339,7 @@ static struct work *close_mailbox(struct worker *worker, struct work *found)
 static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 {
 	if (!worker->scheduler->spin)
-		return round == 0;
+		return round == 0 || worker->intrudes;
 	if (round < SEARCH_ROUNDS >> worker->impatience)
 		return true;
 	if (!worker->eager)
@@ -346,6 +347,18 @@ static bool goes_on(struct worker *worker, uint32_t round, int64_t *until_ns)
 	if (*until_ns == 0)
 		*until_ns = clock_now_ns() + SEARCH_EAGER_NS;
 	return clock_now_ns() < *until_ns;
+}
+
+/* Before it spins: who woke it, and whose CPU it has, goes on first, and submits what else it has.
+ * It would be driven out again after the next call else. */
+static void pause_or_yield(struct worker *worker)
+{
+	if (FILAR_UNLIKELY(worker->intrudes)) {
+		worker->intrudes = false;
+		sched_yield();
+	} else {
+		pause_until_submitted(worker);
+	}
 }
 
 /* Searches for a while; *stolen: what is returned was in another worker's queue. */
@@ -360,7 +373,7 @@ static struct work *search(struct worker *worker, bool *stolen)
 	mailbox_open(&scheduler->mailbox);
 	for (round = 0; work == NULL && goes_on(worker, round, &until_ns); round++) {
 		if (round > 0)
-			pause_until_submitted(worker);
+			pause_or_yield(worker);
 		work = worker_pick(worker);
 		if (work == NULL && worker->runq.shared) {
 			work = steal_round(worker);
@@ -434,7 +447,8 @@ static void sleep_once(struct worker *worker, bool was_searching)
 	} else {
 		COUNTER_ADD(worker, sleeps, 1);
 		TRACE(TRACE_WORKER_SLEEP, 0, 0, worker->place);
-		idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index, keeper);
+		worker->intrudes =
+			idle_sleep_until(&scheduler->idle, ticket, until_ns, worker->index, keeper);
 		TRACE(TRACE_WORKER_WAKE, 0, 0, worker->place);
 	}
 	pinned_end_sleep(&worker->pinned);

@@ -67,7 +67,8 @@ struct worker {
 	uint32_t impatience;            /* W  searches that found nothing: worker.c */
 	uint32_t spawner_streak;        /* W  picks of spawners since the last look at the queue */
 	bool has_spawners;              /* W  there may be some */
-	bool eager; /* W  its last search was answered from outside, without a sleep */
+	bool eager;    /* W  its last search was answered from outside, without a sleep */
+	bool intrudes; /* W  it was woken on its waker's CPU, and has not let it go on yet */
 	_Atomic uint32_t anchored; /* A  owner writes: work that can only run here (pinned.h) */
 	void *local;               /* I  the upper layer's part of this worker */
 	void *carrier;             /* W  the part of the layer above that one */

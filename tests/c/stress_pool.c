@@ -103,6 +103,78 @@ TEST(no_call_is_left_behind_while_the_size_changes)
 	}
 }
 
+/* ---- groups ---- */
+
+struct counted {
+	filar_waitgroup *group;
+	_Atomic uint32_t ran;
+	uint32_t sent;
+};
+
+/* A call, or a task that is cancelled at once, so that it is taken out of the middle. */
+static void send(struct counted *counted, struct random *random)
+{
+	filar_submit_options how;
+	filar_task task;
+
+	filar_submit_options_init(&how);
+	how.group = counted->group;
+	how.priority = (int32_t)random_below(random, 8) == 0;
+	if (random_below(random, 8) > 0) {
+		CHECK_EQ(filar_pool_submit(pool, &how, add_one, (void *)&counted->ran), FILAR_OK);
+		counted->sent++;
+		return;
+	}
+	filar_task_init(&task, add_one, (void *)&counted->ran);
+	CHECK_EQ(filar_pool_submit_task(pool, &how, &task), FILAR_OK);
+	counted->sent += filar_task_cancel(&task) != FILAR_OK;
+	CHECK_EQ(filar_task_wait_until(&task, FILAR_FOREVER), FILAR_OK);
+}
+
+static void use_two_groups(struct stress_thread *self)
+{
+	struct counted two[2];
+
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(filar_waitgroup_create(&two[i].group, NULL), FILAR_OK);
+	while (stress_goes_on()) {
+		uint32_t which = 0;
+
+		for (int i = 0; i < 2; i++) {
+			store_relaxed(&two[i].ran, 0);
+			two[i].sent = 0;
+		}
+		/* Runs of one group and the other. */
+		for (uint32_t i = random_below(&self->random, 100); i > 0; i--) {
+			if (random_below(&self->random, 6) == 0)
+				which = 1 - which;
+			send(&two[which], &self->random);
+			if (random_below(&self->random, 4) == 0)
+				stress_jitter(&self->random);
+		}
+		for (int i = 0; i < 2; i++) {
+			CHECK_EQ(filar_waitgroup_wait_until(two[i].group, FILAR_FOREVER), FILAR_OK);
+			CHECK_EQ(load_relaxed(&two[i].ran), two[i].sent);
+		}
+	}
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(filar_waitgroup_destroy(two[i].group), FILAR_OK);
+}
+
+/* Hunts: a group that is empty before its calls have ended, or that never is, where several threads
+ * share a lane that counts in advance ("Where calls are"), and calls are taken out of its middle.
+ */
+TEST(a_group_is_empty_when_its_last_call_has_ended)
+{
+	static void (*const bodies[])(struct stress_thread *) = { use_two_groups };
+
+	for (uint32_t workers = 1; workers <= 3; workers++) {
+		start(workers, workers < 3 ? FILAR_POOL_STEALING : FILAR_POOL_SHARED, 0);
+		stress_run_kinds(bodies, 1, 6, NULL, 0.15);
+		stop();
+	}
+}
+
 /* ---- fork and join ---- */
 
 struct tree {

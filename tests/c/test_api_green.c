@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "filar.h"
+#include "runtimes.h"
 
 static atomic_int count;
 
@@ -13,23 +14,6 @@ static void add_one(void *argument)
 	(void)argument;
 	filar_green_yield();
 	atomic_fetch_add(&count, 1);
-}
-
-static filar_runtime *start(uint32_t workers)
-{
-	filar_runtime_options options;
-	filar_runtime *runtime;
-
-	filar_runtime_options_init(&options);
-	options.workers = workers;
-	CHECK_EQ(filar_runtime_create(&runtime, &options), FILAR_OK);
-	return runtime;
-}
-
-static void stop(filar_runtime *runtime)
-{
-	CHECK_EQ(filar_runtime_shutdown_until(runtime, FILAR_FOREVER), FILAR_OK);
-	CHECK_EQ(filar_runtime_destroy(runtime), FILAR_OK);
 }
 
 TEST(a_program_spawns_joins_and_reads_what_happened)
@@ -70,7 +54,7 @@ static void see_itself(void *argument)
 TEST(a_green_thread_knows_itself_and_can_be_cancelled)
 {
 	filar_green_options options = { .name = "introvert", .stack_bytes = 20000 };
-	filar_runtime *runtime = start(2);
+	filar_runtime *runtime = start_runtime(2);
 	filar_green green, seen = { 0 };
 
 	CHECK_EQ(filar_green_spawn(&green, runtime, &options, see_itself, &seen), FILAR_OK);
@@ -79,13 +63,13 @@ TEST(a_green_thread_knows_itself_and_can_be_cancelled)
 	CHECK(seen.green == green.green && seen.number == green.number);
 	CHECK_EQ(filar_green_self().number, 0);
 	CHECK(!filar_green_is_cancelled());
-	stop(runtime);
+	stop_runtime(runtime);
 }
 
 TEST(bad_arguments_are_refused_with_a_sentence)
 {
 	filar_runtime_options options;
-	filar_runtime *runtime = start(1);
+	filar_runtime *runtime = start_runtime(1);
 	filar_green nobody = { 0 };
 
 	filar_runtime_options_init(&options);
@@ -103,19 +87,19 @@ TEST(bad_arguments_are_refused_with_a_sentence)
 	CHECK_EQ(filar_green_join_until(nobody, 0), FILAR_WRONG_STATE);
 	CHECK_EQ(filar_green_detach(nobody), FILAR_WRONG_STATE);
 	CHECK_EQ(filar_green_cancel(nobody), FILAR_WRONG_STATE);
-	stop(runtime);
+	stop_runtime(runtime);
 }
 
 TEST(cancelling_all_ends_what_sleeps)
 {
-	filar_runtime *runtime = start(2);
+	filar_runtime *runtime = start_runtime(2);
 	filar_green ignored[5];
 
 	for (int i = 0; i < 5; i++)
 		CHECK_EQ(filar_green_spawn(NULL, runtime, NULL, see_itself, &ignored[i]), FILAR_OK);
 	CHECK_EQ(filar_runtime_destroy(runtime), FILAR_BUSY);
 	CHECK_EQ(filar_runtime_cancel_all(runtime), FILAR_OK);
-	stop(runtime);
+	stop_runtime(runtime);
 }
 
 TEST_MAIN()

@@ -634,19 +634,19 @@ TEST(a_loop_asks_whether_its_caller_was_interrupted)
 
 static atomic_bool helper_waits, may_end;
 
-/* The first half runs on the caller; the other one, on a helper, lasts until the caller, which
- * waits for it, has been asked. */
+/* One half, whichever, runs on a helper, and lasts until the caller, which waits for it with its
+ * own half done, has been asked. */
 static bool ask_and_let_go(void *argument)
 {
 	atomic_store(&may_end, true);
 	return ask(argument);
 }
 
-static void wait_in_a_helper(int64_t begin, int64_t end, void *ctx)
+static void wait_in_a_helper(int64_t begin, int64_t end, void *caller)
 {
+	(void)begin;
 	(void)end;
-	(void)ctx;
-	if (begin == 0) {
+	if (pthread_equal(pthread_self(), *(pthread_t *)caller)) {
 		while (!atomic_load(&helper_waits))
 			sched_yield();
 		return;
@@ -660,13 +660,15 @@ TEST(a_caller_that_waits_for_helpers_is_asked_too)
 {
 	filar_pool *pool = start_with(2, FILAR_POOL_STEALING);
 	struct busy busy = { .answer = true };
+	pthread_t caller = pthread_self();
 	filar_loop_options how;
 
 	filar_loop_options_init(&how);
 	how.schedule = FILAR_SCHEDULE_STATIC;
 	how.interrupted = ask_and_let_go;
 	how.interrupted_argument = &busy;
-	CHECK_EQ(filar_parallel_for(pool, &how, 0, 2, wait_in_a_helper, NULL), FILAR_INTERRUPTED);
+	CHECK_EQ(
+		filar_parallel_for(pool, &how, 0, 2, wait_in_a_helper, &caller), FILAR_INTERRUPTED);
 	stop(pool);
 }
 

@@ -9,6 +9,7 @@
 #include "check.h"
 #include "fail.h"
 #include "filar.h"
+#include "runtimes.h"
 #include "stress.h"
 
 #define RECORDS_MAX 20000
@@ -67,23 +68,6 @@ static const filar_trace_record *first(enum trace_event event, uint64_t subject)
 			(unsigned long long)subject);
 	CHECK(found != NULL);
 	return found;
-}
-
-static filar_runtime *start_runtime(uint32_t workers)
-{
-	filar_runtime_options options;
-	filar_runtime *runtime;
-
-	filar_runtime_options_init(&options);
-	options.workers = workers;
-	CHECK_EQ(filar_runtime_create(&runtime, &options), FILAR_OK);
-	return runtime;
-}
-
-static void stop_runtime(filar_runtime *runtime)
-{
-	CHECK_EQ(filar_runtime_shutdown_until(runtime, FILAR_FOREVER), FILAR_OK);
-	CHECK_EQ(filar_runtime_destroy(runtime), FILAR_OK);
 }
 
 static filar_green spawn(filar_runtime *runtime, const char *name, filar_green_body body, void *arg)

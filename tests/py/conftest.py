@@ -1,8 +1,16 @@
 """What every test may rely on."""
 
+import contextlib
 import signal
 
 import pytest
+
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # On a machine whose CPUs others use, an example takes as long as it takes.
+    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -341,6 +341,11 @@ def test_floors_are_no_peers_that_are_ahead():
     assert "Nowhere, of what was measured." in peer_page.page(record)
 
 
+def test_over_a_difference_that_came_out_below_nothing_there_is_no_ratio():
+    green = made({"filar": {"G14.burnt_next_300ms": 0.1}, "go": {"G14.burnt_next_300ms": -0.01}})
+    assert entry(peer_page.merged({"green": green}), "G14")["metrics"][0]["ratios"] == {}
+
+
 def test_few_rounds_put_nobody_ahead():
     record = peer_page.merged({"green": made({"filar": {"G2.yield_2": 9.0}, "go": {"G2.yield_2": 8.0}}, rounds=5)})
     assert entry(record, "G2")["metrics"][0]["ratios"]["go"]["word"] == "not decided"

@@ -191,7 +191,7 @@ def test_paths_are_loaded_and_name_the_sides(tmp_path):
     first, second = one(1000).save(tmp_path / "old.json"), one(2000, seed=2).save(tmp_path / "new.json")
     third = one(2000, seed=2).save(tmp_path / "x" / "old.json")
     assert lab.compare(first, str(second)).names == ["old", "new"]
-    assert lab.compare(first, third).names == [f"{tmp_path.name}/old", "x/old"]
+    assert lab.compare(first, third).names == [tmp_path.name, "x"]
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ResultFileError, match="cut off"):
         lab.compare(first, tmp_path / "bad.json")
@@ -204,7 +204,13 @@ def test_reports_of_many_folders_are_named_after_these_as_short_as_can_be(tmp_pa
     for path in paths:
         path.parent.mkdir(parents=True)
         one(1000).save(path)
-    assert lab.compare(*paths).names == ["monday/report", "tuesday/a/report", "wednesday/a/report"]
+    assert lab.compare(*paths).names == ["monday", "tuesday/a", "wednesday/a"]
+    assert lab.compare(*paths, one(1000).save(tmp_path / "monday/other.json")).names == [
+        "monday/report",
+        "tuesday/a/report",
+        "wednesday/a/report",
+        "other",
+    ]
 
 
 def test_one_file_twice_and_hosts_of_one_name_are_told_apart(tmp_path):
@@ -270,6 +276,7 @@ def test_another_host_with_other_cpus_and_kernel_compares_without_trouble(tmp_pa
     assert found.experiments() == ["made-up"]
     page = comparison_page(found)
     assert "Another CPU, 64 CPUs, 7.1.0-42-generic, quick mode" in page
+    assert '<th scope="row">cpus allowed</th><td>0-1</td><td>0-63</td>' in page
     assert page.count("<figure>") == 1
 
 

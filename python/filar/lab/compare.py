@@ -251,9 +251,14 @@ def compare(base: Comparable, other: Comparable, *more: Comparable, names: list[
 
 
 def _labels(sides: list[Comparable]) -> list[str]:
-    """File names where there are files, with as much of their folders as tells them apart, else letters."""
+    """File names where there are files, with as much of their folders as tells them apart, else letters.
+
+    Reports are all called the same: then the folders are their names.
+    """
     paths = [os.fspath(side) if isinstance(side, str | os.PathLike) else None for side in sides]
     parts = {path: (*Path(path).parts[:-1], os.path.splitext(os.path.basename(path))[0]) for path in paths if path}
+    if len(parts) > 1 and len({names[-1] for names in parts.values()}) == 1 and min(map(len, parts.values())) > 1:
+        parts = {path: names[:-1] for path, names in parts.items()}
     labels = []
     for index, path in enumerate(paths):
         if path:
@@ -264,7 +269,7 @@ def _labels(sides: list[Comparable]) -> list[str]:
 
 
 def _tail(parts: tuple[str, ...], others: list[tuple[str, ...]]) -> str:
-    """The shortest end of a path that no other one has: "monday/report"."""
+    """The shortest end of a path that no other one has: "tuesday/a"."""
     length = 1
     while length < len(parts) and any(other[-length:] == parts[-length:] for other in others):
         length += 1

@@ -9,7 +9,7 @@ from itertools import groupby
 from filar.chart import format_quantity
 from filar.lab.compare import Change, Comparison
 from filar.lab.result import Result
-from filar.report.compare_text import READING, column_names, counts_text, ranked, remarks
+from filar.report.compare_text import READING, column_names, counts_text, ranked, remarks, settings
 from filar.report.html import brand, document, shared_style
 from filar.report.machine import machine_line
 from filar.report.markup import Markup, tag
@@ -131,11 +131,23 @@ def _part(found: Comparison, index: int) -> Markup:
         tag("h2", found.names[index + 1], id=f"part-{index + 1}"),
         tag("p", counts_text(changes)),
         [tag("p", remark, class_="quiet") for remark in remarks(found, index)],
+        _settings(found, index),
         _table(found, index, shown),
         tag("details", tag("summary", f"{len(folded)} rows that are the same"), _table(found, index, folded))
         if folded
         else None,
     )
+
+
+def _settings(found: Comparison, index: int) -> Markup | None:
+    differing = settings(found, index)
+    if not differing:
+        return None
+    head = ("Not the same machine or settings", found.names[0], found.names[index + 1])
+    rows = [tag("tr", tag("th", key, scope="row"), tag("td", was), tag("td", now)) for key, was, now in differing]
+    heads = tag("thead", tag("tr", [tag("th", name, scope="col") for name in head]))
+    table = tag("table", heads, tag("tbody", rows), class_="numbers")
+    return tag("div", table, class_="scroll", role="region", aria_label="Settings", tabindex=0)
 
 
 def _table(found: Comparison, index: int, changes: list[Change]) -> Markup | None:

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from filar._machine import cpu_list
 from filar._tables import Column, cells, clean, fill, text_table
 from filar.chart import format_quantity
 from filar.lab.compare import Change, Comparison
 
-__all__ = ["READING", "column_names", "comparison_text", "counts_text", "ranked", "remarks"]
+__all__ = ["READING", "column_names", "comparison_text", "counts_text", "ranked", "remarks", "settings"]
 
 READING = (
     "Ratio: the second median over the first, with its 95 % interval; floors: the same of the best samples. A time is "
@@ -44,6 +45,11 @@ def _part(found: Comparison, index: int, width: int, everything: bool, paint: Pa
     if shown:
         lines += ["", text_table(_columns(found, index), list(_rows(shown)), width, indent="  ")]
     told = [fill(clean(remark), width) for remark in remarks(found, index)]
+    for key, was, now in settings(found, index):
+        words = (
+            f"Not the same machine or settings: {key} is {was} in {found.names[0]}, {now} in {found.names[index + 1]}."
+        )
+        told.append(fill(clean(words), width))
     return "\n".join([*lines, "", *told])
 
 
@@ -123,7 +129,7 @@ def _rows(changes: Sequence[Change]) -> Iterator[tuple[str, ...] | str]:
 
 
 def remarks(found: Comparison, index: int) -> Iterator[str]:
-    """What one has to know to believe part `index`: noise, verdicts, what is missing, which settings differ."""
+    """What one has to know to believe part `index`: noise, verdicts, what is missing."""
     names = (found.names[0], found.names[index + 1])
     yield found.threshold_words(index)
     for name, was, now in found.verdicts[index]:
@@ -132,11 +138,18 @@ def remarks(found: Comparison, index: int) -> Iterator[str]:
         if rows:
             more = f" and {len(rows) - _NAMES_MAX} more" if len(rows) > _NAMES_MAX else ""
             yield f"Only in {name}: {', '.join(rows[:_NAMES_MAX])}{more}."
-    for key, (was, now) in found.host_differences[index].items():
-        words = f"{_short(was)} in {names[0]}, {_short(now)} in {names[1]}"
-        yield f"Not the same machine or settings: {key.replace('_', ' ')} is {words}."
 
 
-def _short(value: Any) -> str:
+def settings(found: Comparison, index: int) -> list[tuple[str, str, str]]:
+    """What differs of machine and settings in part `index`: name, in the base, in the other."""
+    return [
+        (key.replace("_", " "), _short(key, was), _short(key, now))
+        for key, (was, now) in found.host_differences[index].items()
+    ]
+
+
+def _short(key: str, value: Any) -> str:
+    if key == "cpus_allowed" and isinstance(value, list) and all(isinstance(cpu, int) for cpu in value):
+        value = cpu_list(value)
     words = "not recorded" if value is None else str(value)
     return words if len(words) <= 60 else words[:59] + "…"
