@@ -698,9 +698,11 @@ def test_ratios_that_spread_less_are_all_in_sight() -> None:
 
 
 def test_a_whisker_without_end_leaves_room_for_the_bars() -> None:
-    spoilt = chart.Bars(
-        groups=["a", "b"], series=[chart.BarSeries("s", [1.0, 2.0], [0.5, 1.0], [1.5, 400.0])], unit="x"
-    )
+    def bars(widest: float) -> chart.Bars:
+        series = chart.BarSeries("s", [1.0, 2.0], [0.5, 1.0], [1.5, widest])
+        return chart.Bars(groups=["a", "b"], series=[series], unit="x")
+
+    spoilt, sound = bars(400.0), bars(7.0)
     assert spoilt.figure().x.high < 6
     assert "Whiskers are cut at 4×" in spoilt.svg()
     assert sound.figure().x.high >= 7

@@ -436,7 +436,9 @@ def _in_sight(values: np.ndarray, wanted: Sequence[float]) -> tuple[float, float
     if not values.size or values.min() <= 0 or values.max() <= 100 * values.min():
         return -INF, INF
     low, high = np.quantile(values, (0.02, 0.98))
-    shown = [max(low * (low / high), values.min()), min(high / (low / high), values.max()), *finite(wanted)]
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        spread = high / low
+        shown = [max(low / spread, values.min()), min(high * spread, values.max()), *finite(wanted)]
     return float(min(shown)), float(max(shown))
 
 
