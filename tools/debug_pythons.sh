@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Python on green threads under Debian's newest interpreters with their assertions on.
 #
-#   bash tools/debug_pythons.sh [--release] [VERSION ...] [-- pytest arguments]      3.14 3.15 by default
+#   bash tools/debug_pythons.sh [--release] [--shared] [VERSION ...] [-- pytest arguments]      3.14 3.15 by default
 #
+# --release: without assertions.  --shared: on libpython.so instead of the static interpreter, which keeps addresses of
+# thread-locals differently (docs/green_threads.md, H8).
 # Packages of Debian sid are fetched by apt with lists and cache of their own and unpacked into build/; nothing is
 # installed.  They are started through the libc they came with.  The extension is built with their headers.  What
 # cannot be fetched is named and left out.  Needs a Debian or Ubuntu with apt, dpkg and a network.
@@ -13,9 +15,14 @@ suite=${FILAR_DEBIAN_SUITE:-sid}
 mirror=${FILAR_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 venv=${VENV:-.venv}
 flavour=d
+shared=
 versions=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
-	if [ "$1" = --release ]; then flavour=; else versions+=("$1"); fi
+	case $1 in
+	--release) flavour= ;;
+	--shared) shared=yes ;;
+	*) versions+=("$1") ;;
+	esac
 	shift
 done
 [ $# -gt 0 ] && shift
@@ -24,6 +31,8 @@ tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=(
 	tests/py/test_green.py tests/py/test_green_hazards.py tests/py/test_green_preempt.py
 	tests/py/test_green_signals.py tests/py/test_green_aio.py
+	tests/py/test_sync.py tests/py/test_sync_green.py tests/py/test_sync_process.py
+	tests/py/test_queues.py tests/py/test_channels.py tests/py/test_pool.py
 )
 
 apt_options=(
@@ -47,23 +56,36 @@ unpack() {
 		libbz2-1.0 liblzma5 libzstd1 libmpdec4 libssl3t64 libuuid1 libreadline8t64 libncursesw6 libtinfo6
 	)
 	mkdir -p "$top/$1/archives"
-	(cd "$top/$1/archives" &&
-		for package in "${packages[@]}"; do
-			apt-get "${apt_options[@]}" -qq download "$package" 2>/dev/null || echo "debug-pythons: no package $package"
-		done)
+	(cd "$top/$1/archives" && {
+		apt-get "${apt_options[@]}" -qq download "${packages[@]}" 2>/dev/null ||
+			for package in "${packages[@]}"; do # one of them has another name here: all but that
+				apt-get "${apt_options[@]}" -qq download "$package" 2>/dev/null || echo "debug-pythons: no package $package"
+			done
+	})
 	ls "$top/$1"/archives/python"$1"-minimal*.deb >/dev/null 2>&1 || return 1
 	for archive in "$top/$1"/archives/*.deb; do dpkg -x "$archive" "$top/$1/root"; done
 }
 
+# link_shared VERSION: the interpreter as a program of one line on libpython.so; says where it is.
+link_shared() {
+	local library
+	library=$(find "$top/$1/root" -name "libpython$1$flavour.so.1.0" | head -1)
+	echo 'int Py_BytesMain(int, char **); int main(int count, char **words) { return Py_BytesMain(count, words); }' |
+		gcc -xc - -o "$top/$1/python-shared" "$library" -Wl,--allow-shlib-undefined
+	echo "$top/$1/python-shared"
+}
+
 # Without the folder's own libc (and its loader) the interpreter would meet one that is too old.
 write_launcher() {
-	local root=$top/$1/root loader library
+	local root=$top/$1/root loader library program
 	loader=$(find "$root" -name 'ld-linux-*.so*' | head -1)
 	library=$(dirname "$(find "$root" -name 'libc.so.6' | head -1)")
+	program=$root/usr/bin/python$1$flavour
+	[ -n "$shared" ] && program=$(link_shared "$1")
 	cat >"$top/$1/python" <<-END
 		#!/bin/sh
 		export PYTHONHOME=$root/usr PYTHONPATH=$top/$1/source/python:$top/$1/site FILAR_PYTHON=$top/$1/python
-		exec $loader --library-path $library $root/usr/bin/python$1$flavour "\$@"
+		exec $loader --library-path $library $program "\$@"
 	END
 	chmod +x "$top/$1/python"
 }

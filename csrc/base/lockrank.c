@@ -26,6 +26,9 @@ struct held {
  * none of these locks is. */
 static __thread struct held held[HELD_MAX];
 static __thread unsigned held_count;
+/* Of a select of very many channels: a larger array is more than a library that is loaded later may
+ * have in thread-locals. */
+static __thread unsigned held_untold;
 
 FILAR_NORETURN static void stop(const struct held *holds, enum lock_rank rank, const void *lock)
 {
@@ -46,8 +49,10 @@ FILAR_NOINLINE void lockrank_push(enum lock_rank rank, const void *lock)
 {
 	if (rank == RANK_NONE)
 		return;
-	FILAR_CHECK(held_count < HELD_MAX);
-	held[held_count++] = (struct held){ rank, lock };
+	if (held_count < HELD_MAX)
+		held[held_count++] = (struct held){ rank, lock };
+	else
+		held_untold++;
 }
 
 FILAR_NOINLINE void lockrank_pop(enum lock_rank rank, const void *lock)
@@ -58,7 +63,10 @@ FILAR_NOINLINE void lockrank_pop(enum lock_rank rank, const void *lock)
 		return;
 	while (i > 0 && held[i - 1].lock != lock)
 		i--;
-	FILAR_CHECK(i > 0);
-	held[i - 1] = held[--held_count];
+	FILAR_CHECK(i > 0 || held_untold > 0);
+	if (i > 0)
+		held[i - 1] = held[--held_count];
+	else
+		held_untold--;
 }
 #endif

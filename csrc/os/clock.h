@@ -25,6 +25,8 @@
 
 /* CLOCK_MONOTONIC, ns. */
 int64_t clock_now_ns(void);
+/* The same as of the kernel's last tick, 1 to 10 ms ago; costs a fraction. */
+int64_t clock_coarse_ns(void);
 /* CPU time of the calling kernel thread, ns. */
 int64_t clock_thread_cpu_ns(void);
 /* A CLOCK_MONOTONIC deadline as the kernel wants it; negative deadlines become zero. */

@@ -25,6 +25,7 @@
 #include "base/memory.h"
 #include "green/switch.h"
 #include "os/calls.h"
+#include "os/clock.h"
 #include "py/held.h"
 #include "py/internal.h"
 
@@ -366,17 +367,45 @@ static void attach(struct shell *shell)
 	}
 }
 
+/*
+ * Whoever let go of the GIL (cffi, ctypes, an extension) will attach the state again.  But C code
+ * that waited here may call Python before that, and PyGILState would then find the state of whoever
+ * ran on this kernel thread meanwhile.  Attaching is the one way to be found.
+ */
+static void be_found(struct shell *shell)
+{
+	bind_state(shell->state);
+	if (FILAR_LIKELY(PyGILState_GetThisThreadState() == shell->state))
+		return;
+	PyEval_RestoreThread(shell->state);
+	(void)PyEval_SaveThread();
+}
+
+/* Workers look at deadlines and at what comes from outside every so many turns (sched/worker.h).
+ * A turn of Python may be long: so also at the first change of turns after each tick of the clock.
+ */
+static void tick(struct carrier *carrier, struct worker *worker)
+{
+	int64_t now_ns = clock_coarse_ns();
+
+	if (FILAR_LIKELY(now_ns == carrier->ticked_ns))
+		return;
+	carrier->ticked_ns = now_ns;
+	worker->turns = 1;
+}
+
 static void carrier_arrive(struct green *green)
 {
 	struct shell *shell = green->attended;
 
+	tick(shell->carrier, green->work.home);
 	if (shell->carrier->cxx != NULL)
 		*shell->carrier->cxx =
 			(struct cxx_globals){ shell->cxx_caught, shell->cxx_uncaught };
 	if (shell->attached)
 		attach(shell);
 	else
-		bind_state(shell->state); /* cffi is about to attach it */
+		be_found(shell);
 	errno = shell->error;
 	if (shell->attached)
 		cffi_save_errno();
@@ -461,6 +490,7 @@ struct shell *carrier_begin(struct green *green)
 	shell->owner = NULL;
 	store_release(&carrier->running, shell); /* Y3, again */
 	green_pin(green, shell);
+	tick(carrier, green->work.home);
 	attach(shell);
 	return shell;
 }

@@ -37,7 +37,8 @@ struct shell {
 	unsigned int cxx_uncaught; /* W */
 	int error;                 /* W  errno, likewise */
 	/* It waits with its state attached: carrier_leave() lets the lock go or hands it over.
-	 * False: cffi has detached the state around the call, and will attach it again. */
+	 * False: cffi has detached the state around the call, and will attach it again (as C code
+	 * that calls back may do before). */
 	bool attached; /* W */
 };
 
@@ -48,11 +49,14 @@ struct carrier {
 	/* The GIL is on its way from one green thread to the next. */
 	bool held;               /* W */
 	struct cxx_globals *cxx; /* I  of this kernel thread; NULL without libstdc++ */
+	int64_t ticked_ns;       /* W  clock_coarse_ns() when it was last sent to look outside */
 	/* For preemption.c; kept up only where the runtime preempts. */
 	_Atomic(struct shell *) running; /* A  W writes, the GIL's holder reads: who came last */
 	struct shell *asked;             /* L  of the GIL: asked to give up the worker, or NULL */
 	_Atomic uint32_t overdue;        /* A  1: on the preempter's list */
-	struct carrier *next_overdue;    /* S  there */
+	struct carrier *next_overdue;    /* S  there, as are the next two */
+	int64_t due_ns;                  /* S  when the turn that the watcher saw is over */
+	uint32_t due_ticks;              /* S  which turn that was: worker->ticks */
 	_Atomic uint64_t states_made;    /* A  for statistics */
 };
 

@@ -231,6 +231,17 @@ static PyObject *raise_interrupt(PyObject *module, PyObject *unused)
 	return NULL;
 }
 
+/* For calls through cffi, whose waits do not come by here. */
+static PyObject *may_wait(PyObject *module, PyObject *unused)
+{
+	(void)module;
+	(void)unused;
+	if (green_self() != NULL && carrier_shell_here() == NULL)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+PyMethodDef py_may_wait_method = { "may_wait", may_wait, METH_NOARGS, NULL };
 PyMethodDef py_raise_interrupt_method = { "raise_interrupt", raise_interrupt, METH_NOARGS, NULL };
 
 /* ---- what came of it ---- */

@@ -47,6 +47,8 @@ PyObject *py_raise_named(const char *name, const char *text);
  */
 int py_wait_prepare(PyObject *exceptions);
 
+/* may_wait(): raises on a native green thread that has called Python. */
+extern PyMethodDef py_may_wait_method;
 /* raise_interrupt(): what filar_py_interrupted() (border.h) has left, if anything. */
 extern PyMethodDef py_raise_interrupt_method;
 

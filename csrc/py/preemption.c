@@ -22,6 +22,10 @@
 /* Of the functions that are asked to report, from the top of the stack down.  What computes is as a
  * rule the first: it was stopped at a jump of its own, or at its beginning. */
 #define FRAMES_MAX 8
+/* So long before the time the watcher tells the preempter, who must wait for the GIL: as long as
+ * the interpreter lets one thread have it (the default of sys.setswitchinterval()). */
+#define LEAD_NS      (5 * NS_PER_MS)
+#define WATCH_NS_MIN NS_PER_MS
 /* What compilers may add to one way through a C function and not to another. */
 #define DEPTH_SLACK 64u
 
@@ -36,7 +40,8 @@ enum preempter_word {
 };
 
 struct preempter {
-	int64_t period_ns;                 /* I  how long one request stands */
+	int64_t period_ns;                 /* I  how long a turn may last, and a request stands */
+	int64_t stands_until_ns;           /* L  of the GIL: what was asked last */
 	struct kthread *kthread;           /* I */
 	_Atomic uint32_t word;             /* A  enum preempter_word, futex */
 	_Atomic(struct carrier *) overdue; /* A  a list that the watcher makes longer */
@@ -362,43 +367,75 @@ void preemption_after_fork(void)
 
 /* ---- asking ---- */
 
+/* Whose turn it still is, or NULL. */
 static struct shell *shell_on(struct carrier *carrier)
 {
 	/* Y4: acquire; pairs with Y3.  It stays while we have the GIL. */
 	struct shell *shell = load_acquire(&carrier->running);
 	const struct pygreen *green = shell != NULL ? (struct pygreen *)shell->owner : NULL;
 
-	/* A native body may be running, or nothing. */
-	if (green == NULL || load_relaxed(&green->ref.green->state) != GREEN_RUNNING)
+	/* A native body may be running, or nothing, or somebody whose turn has just begun. */
+	if (green == NULL || load_relaxed(&green->ref.green->state) != GREEN_RUNNING ||
+		load_relaxed(&green->ref.green->work.home->ticks) != carrier->due_ticks)
 		return NULL;
 	return shell;
 }
 
-/* Under the GIL.  True: somebody was asked. */
-static bool ask(struct preempter *self)
+/* Y5: release, the link and what stands beside it; pairs with Y6, which may have emptied the list
+ * meanwhile. */
+static void put_on_list(struct preempter *self, struct carrier *carrier)
+{
+	carrier->next_overdue = load_relaxed(&self->overdue);
+	while (!cas_acq_rel(&self->overdue, &carrier->next_overdue, carrier))
+		;
+}
+
+/* When this one is to be looked at again. */
+static int64_t ask_one(struct preempter *self, struct carrier *carrier, int64_t now_ns)
+{
+	struct shell *shell = shell_on(carrier);
+	int64_t due_ns = carrier->due_ns;
+
+	if (shell != NULL && now_ns < due_ns) {
+		put_on_list(self, carrier);
+		return due_ns;
+	}
+	store_release(&carrier->overdue, 0); /* from here on it may be put on again */
+	if (shell == NULL)
+		return DEADLINE_NEVER;
+	if (PyList_GET_SIZE(armed) == 0)
+		self->stands_until_ns = now_ns + self->period_ns;
+	carrier->asked = shell;
+	arm_stack(shell->state);
+	return self->stands_until_ns;
+}
+
+/* Under the GIL: asks those on the list who have had their time.  When that is to be done again. */
+static int64_t ask(struct preempter *self)
 {
 	/* Y6: acquire; pairs with Y5. */
 	struct carrier *carrier = exchange_acq_rel(&self->overdue, NULL), *next;
-	bool asked = false;
+	int64_t now_ns = clock_now_ns(), again_ns = DEADLINE_NEVER;
 
+	/* What has not been answered until now is asked anew, of the stack as it is now, or
+	 * forgotten: reports cost those who run the same code. */
+	if (now_ns >= self->stands_until_ns)
+		disarm();
+	else if (PyList_GET_SIZE(armed) > 0)
+		again_ns = self->stands_until_ns;
 	for (; carrier != NULL; carrier = next) {
-		struct shell *shell = shell_on(carrier);
+		int64_t one_ns;
 
 		next = carrier->next_overdue;
-		store_release(&carrier->overdue, 0); /* from here on it may be put on again */
-		if (shell == NULL)
-			continue;
-		carrier->asked = shell;
-		arm_stack(shell->state);
-		asked = true;
+		one_ns = ask_one(self, carrier, now_ns);
+		again_ns = one_ns < again_ns ? one_ns : again_ns;
 	}
-	return asked;
+	return again_ns;
 }
 
-/* Sleeps until somebody is overdue, or (`asked`) the request has stood long enough. */
-static void doze(struct preempter *self, bool asked)
+/* Sleeps until somebody is overdue, or what was asked or put off has its time. */
+static void doze(struct preempter *self, int64_t until_ns)
 {
-	int64_t until_ns = asked ? clock_now_ns() + self->period_ns : DEADLINE_NEVER;
 	enum filar_status status = FILAR_OK;
 
 	while (load_acquire(&self->word) == PREEMPTER_IDLE && status != FILAR_TIMED_OUT)
@@ -415,7 +452,7 @@ static void preempter_main(void *pointer)
 {
 	struct preempter *self = pointer;
 	PyThreadState *state = PyThreadState_New(PyInterpreterState_Main());
-	bool asked = false;
+	int64_t again_ns = DEADLINE_NEVER;
 
 	become(self, state != NULL ? PREEMPTER_IDLE : PREEMPTER_NO_MEMORY);
 	if (state == NULL)
@@ -423,31 +460,25 @@ static void preempter_main(void *pointer)
 	for (;;) {
 		uint32_t word = PREEMPTER_ASKED;
 
-		doze(self, asked);
+		doze(self, again_ns);
 		(void)cas_acq_rel(&self->word, &word, PREEMPTER_IDLE);
 		PyEval_RestoreThread(state);
 		if (word == PREEMPTER_STOP)
 			break;
-		/* What has not been answered until now is asked anew, of the stack as it is now, or
-		 * forgotten: reports cost those who run the same code. */
-		disarm();
-		asked = ask(self);
+		again_ns = ask(self);
 		(void)PyEval_SaveThread();
 	}
 	PyThreadState_Clear(state);
 	PyThreadState_DeleteCurrent();
 }
 
-/* Only the watcher puts carriers on the list. */
-static void put_on_list(struct preempter *self, struct carrier *carrier)
+int64_t preemption_watch_ns(int64_t preempt_ns)
 {
-	if (load_acquire(&carrier->overdue) != 0)
-		return;
-	store_relaxed(&carrier->overdue, 1);
-	carrier->next_overdue = load_relaxed(&self->overdue);
-	/* Y5: release, the link; pairs with Y6, which may have emptied the list meanwhile. */
-	while (!cas_acq_rel(&self->overdue, &carrier->next_overdue, carrier))
-		;
+	int64_t early_ns = preempt_ns - LEAD_NS;
+
+	if (early_ns < preempt_ns / 2)
+		early_ns = preempt_ns / 2;
+	return early_ns < WATCH_NS_MIN ? WATCH_NS_MIN : early_ns;
 }
 
 void preemption_is_due(struct worker *worker)
@@ -459,6 +490,11 @@ void preemption_is_due(struct worker *worker)
 
 	if (carrier == NULL || load_relaxed(&carrier->running) == NULL)
 		return;
+	if (load_acquire(&carrier->overdue) != 0)
+		return;
+	store_relaxed(&carrier->overdue, 1);
+	carrier->due_ns = load_relaxed(&worker->seen_since_ns) + self->period_ns;
+	carrier->due_ticks = worker->seen_ticks;
 	put_on_list(self, carrier);
 	if (cas_acq_rel(&self->word, &idle, PREEMPTER_ASKED))
 		futex_wake(&self->word, 1);

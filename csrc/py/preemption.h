@@ -33,6 +33,8 @@ enum filar_status preemption_begin(struct preempter *preempter);
 /* And for its end: the kernel thread; when the workers are gone, the memory. */
 void preemption_end(struct preempter *preempter);
 void preemption_free(struct preempter *preempter);
+/* What the watcher is to look for, so that the request comes in time. */
+int64_t preemption_watch_ns(int64_t preempt_ns);
 /* The watcher's call.  Does not wait. */
 void preemption_is_due(struct worker *worker);
 

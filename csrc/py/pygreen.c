@@ -1038,7 +1038,7 @@ static enum filar_status take_options(struct runtime_options *inside,
 	inside->preempt_signal = options->preempt_signal;
 	inside->attendant = carrier_attendant;
 	if (python_preempt_ns > 0) {
-		inside->preempt_ns = python_preempt_ns;
+		inside->preempt_ns = preemption_watch_ns(python_preempt_ns);
 		inside->preempt = preemption_is_due;
 		inside->attendant = carrier_noting_attendant;
 	}
@@ -1071,7 +1071,7 @@ int filar_py_runtime_create(
 	(void)pthread_sigmask(SIG_SETMASK, NULL, &ours->signals);
 	inside.attended = ours;
 	if (inside.preempt != NULL)
-		status = preemption_create(&ours->preempter, inside.preempt_ns);
+		status = preemption_create(&ours->preempter, python_preempt_ns);
 	if (status != FILAR_OK)
 		goto free_ours;
 	status = runtime_create(&runtime, &inside);

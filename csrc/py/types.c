@@ -57,7 +57,8 @@ static bool add_function(PyObject *module, PyMethodDef *method)
 static bool add_functions(PyObject *module)
 {
 	bool added = add_function(module, &py_select_method) &&
-		     add_function(module, &py_raise_interrupt_method);
+		     add_function(module, &py_raise_interrupt_method) &&
+		     add_function(module, &py_may_wait_method);
 
 	for (PyMethodDef *method = py_fd_methods; added && method->ml_name != NULL; method++)
 		added = add_function(module, method);

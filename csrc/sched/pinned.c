@@ -50,6 +50,24 @@ struct work *pinned_pop(struct pinned *pinned)
 	return work;
 }
 
+void pinned_begin_round(struct pinned *pinned, uint64_t own, uint64_t others)
+{
+	pinned->own_picks = pinned->queue.count + (pinned->next != NULL) + own;
+	pinned->other_picks = others;
+}
+
+bool pinned_is_next(struct pinned *pinned)
+{
+	if (pinned->other_picks == 0) {
+		pinned->own_picks -= pinned->own_picks > 0;
+		return true;
+	}
+	/* What was just woken does not wait for the second half, but is not all that runs. */
+	pinned->turn = !pinned->turn && pinned->next != NULL;
+	pinned->other_picks -= !pinned->turn;
+	return pinned->turn;
+}
+
 void pinned_read_inbox(struct pinned *pinned)
 {
 	struct work *work;

@@ -20,8 +20,10 @@
 struct pinned {
 	struct work *next;       /* W  what was just woken runs next */
 	uint32_t streak;         /* W  picks from it in a row */
-	bool turn;               /* W  the other queue's after this one's */
+	bool turn;               /* W  this slot's, after one of the other queue */
 	struct work_chain queue; /* W  first in, first out */
+	uint64_t other_picks;    /* W  left of this round, from what others may steal */
+	uint64_t own_picks;      /* W  and then from here */
 	FILAR_CACHELINE_BREAK struct spinlock lock;
 	struct work_chain inbox; /* L */
 	_Atomic uint64_t count;  /* A  of the inbox, written under L: P1, P4 */
@@ -34,6 +36,15 @@ void pinned_init(struct pinned *pinned);
 void pinned_push(struct pinned *pinned, struct work *work);
 void pinned_push_next(struct pinned *pinned, struct work *work);
 struct work *pinned_pop(struct pinned *pinned);
+/* Owner.  In a round everything that waits at its beginning is picked once: `others`, which may be
+ * stolen, then what is here, and `own` that will be. */
+void pinned_begin_round(struct pinned *pinned, uint64_t own, uint64_t others);
+static inline bool pinned_round_is_over(const struct pinned *pinned)
+{
+	return pinned->other_picks == 0 && pinned->own_picks == 0;
+}
+/* Owner: whether the next pick is from here. */
+bool pinned_is_next(struct pinned *pinned);
 /* Owner: what others have sent goes to the end of the queue. */
 void pinned_read_inbox(struct pinned *pinned);
 

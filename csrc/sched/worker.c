@@ -161,7 +161,11 @@ static struct work *take_submitted(struct worker *worker, bool on_time)
 		return work;
 	/* Who found the mailbox full with its first has put its second into the queue. */
 	work = mailbox_take(&scheduler->mailbox);
-	return work != NULL ? work : take_injected(worker, on_time ? 1 : fair_share(scheduler));
+	if (work != NULL)
+		return work;
+	/* The turns of pinned work are long: so many of them for each that begins are too many. */
+	return take_injected(worker,
+		on_time && load_relaxed(&worker->anchored) == 0 ? 1 : fair_share(scheduler));
 }
 
 static void poll_source(struct worker *worker, enum idle_poll when)
@@ -199,19 +203,34 @@ struct work *worker_pick_outside(struct worker *worker)
 	return work == NULL && scheduler->find != NULL ? scheduler->find(worker) : work;
 }
 
-/* In turns: neither kind keeps the other waiting. */
+/* Who yields will be in its queue when it has found out what comes next. */
+static void begin_round(struct worker *worker)
+{
+	struct work *current = load_relaxed(&worker->current);
+	bool before_queue = load_relaxed(&worker->next) != NULL || worker->has_spawners;
+
+	pinned_begin_round(&worker->pinned, current != NULL && current->home != NULL,
+		runq_length(&worker->runq) + before_queue +
+			(current != NULL && current->home == NULL));
+}
+
+/* In rounds: neither kind keeps the other waiting, and who yields has one turn in each. */
 struct work *worker_pick_with_pinned(struct worker *worker)
 {
 	struct pinned *pinned = &worker->pinned;
 	struct work *work = NULL;
 
 	pinned_read_inbox(pinned);
-	pinned->turn = !pinned->turn;
-	if (pinned->turn)
+	if (pinned_round_is_over(pinned))
+		begin_round(worker);
+	if (pinned_is_next(pinned))
 		work = pinned_pop(pinned);
 	if (work == NULL)
 		work = worker_pick_shared(worker);
-	return work != NULL ? work : pinned_pop(pinned);
+	if (work != NULL)
+		return work;
+	pinned->other_picks = 0; /* thieves had them */
+	return pinned_pop(pinned);
 }
 
 /* ---- stealing ---- */

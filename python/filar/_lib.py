@@ -79,8 +79,10 @@ LOOP_DEFAULTS = loop_options()
 def wait(call: Callable[[int], int], timeout: float | None) -> bool:
     """Calls `call(deadline_ns)` until it is done; False when `timeout` seconds pass first.
 
-    Blocks. KeyboardInterrupt and other exceptions of signal handlers come out of it within 100 ms.
+    Blocks. KeyboardInterrupt and other exceptions of signal handlers come out of it within 100 ms. WrongStateError on a
+    native green thread that has called Python: the thread state that it borrows is not its own.
     """
+    extension.may_wait()
     deadline_ns = FOREVER
     if timeout is not None and timeout < _TIMEOUT_MAX:
         deadline_ns = now_ns() + max(0, int(timeout * 1e9))

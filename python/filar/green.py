@@ -18,6 +18,7 @@ kernel thread (`time.sleep`, a standard socket, `threading.Lock`) blocks its wor
 
 import atexit
 import contextvars
+import gc
 import operator
 import os
 import sys
@@ -31,7 +32,7 @@ from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from typing import IO, Any, Self
 
-from filar._lib import check, error_for, ffi, lib, wait
+from filar._lib import check, error_for, extension, ffi, lib, wait
 from filar.errors import (
     CancelledError,
     DeadlineError,
@@ -545,7 +546,7 @@ class TaskGroup:
 
     def __init__(self) -> None:
         self._children: set[Any] = set()
-        self._failures: list[BaseException] = []
+        self._failures: dict[Any, BaseException] = {}  # by child; the block's own: None
         self._scope = timeout()
         self._cancelling = False
         self._closed = False
@@ -568,28 +569,32 @@ class TaskGroup:
     def cancel(self) -> None:
         """Cancels the children and the block; the block then ends without an exception."""
         self._cancelling = True
-        for child in list(self._children):
+        for child in self._children.copy():
             child.cancel()
         self._scope.cancel()
 
     def _child_ended(self, child: Any) -> None:
-        self._children.discard(child)
+        """Called by the child, and by whoever waits, which may find it ended before it has come to that."""
+        if self._closed:
+            return
         failure = child.exception()
         if failure is not None and not isinstance(failure, CancelledError):
-            self._failures.append(failure)
+            self._failures[child] = failure
             if not self._cancelling:
                 self.cancel()
+        # Last: what has left the set has been seen to.
+        self._children.discard(child)
 
     def _wait_for_children(self) -> None:
-        while self._children:
-            child = next(iter(self._children), None)
-            if child is not None:
+        while children := self._children.copy():
+            for child in children:
                 child._wait_shielded() if self._cancelling else child._wait(None)
+                self._child_ended(child)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
         if error is not None:
             if not isinstance(error, CancelledError):
-                self._failures.append(error)
+                self._failures[None] = error
             self.cancel()
         cancelled = None
         try:
@@ -611,11 +616,13 @@ class TaskGroup:
         return ours
 
     def _raise_failures(self) -> None:
-        for failure in self._failures:
+        for failure in self._failures.values():
             if isinstance(failure, (KeyboardInterrupt, SystemExit)):
                 raise failure
         if self._failures:
-            raise BaseExceptionGroup(f"{len(self._failures)} failed in a task group", self._failures) from None
+            raise BaseExceptionGroup(
+                f"{len(self._failures)} failed in a task group", list(self._failures.values())
+            ) from None
 
 
 # ---- calls that block their kernel thread --------------------------------------------------------------------------
@@ -633,24 +640,42 @@ def _blocking_executor() -> Any:
     return _executor
 
 
-class _Flag:
-    """A filar event for one wait; lives until the one who sets it and the one who waits have let go."""
+class _NoCollections:
+    """While anybody is inside, no automatic collection runs.
+
+    One could call a finalizer that waits. If that happens in code of the standard library that holds a lock, the next
+    green thread to want it would block the worker for ever.
+    """
 
     def __init__(self) -> None:
-        place = ffi.new("filar_event **")
-        check(lib.filar_event_create(place, False))
-        self._event = ffi.gc(place[0], lib.filar_event_destroy)
+        self._inside = 0
+        self._resume = False
 
-    def set(self) -> None:
-        lib.filar_event_set(self._event)
+    def __enter__(self) -> None:
+        self._inside += 1
+        if self._inside == 1:
+            self._resume = gc.isenabled()
+            gc.disable()
 
-    def wait(self, timeout: float | None = None) -> bool:
-        return wait(lambda deadline_ns: lib.filar_event_wait_until(self._event, deadline_ns), timeout)
+    def __exit__(self, *_: object) -> None:
+        if self._inside <= 1:
+            self.end()
+        else:
+            self._inside -= 1
+
+    def end(self) -> None:
+        """Nobody is inside any more."""
+        if self._inside > 0 and self._resume:
+            gc.enable()
+        self._inside = 0
+
+
+_no_collections = _NoCollections()
 
 
 def wait_for_future(future: Any, timeout: float | None = None) -> Any:
     """The result of a concurrent.futures.Future: parks a green thread, where `future.result()` blocks its worker."""
-    flag = _Flag()
+    flag = extension.Event()
     future.add_done_callback(lambda _: flag.set())
     if not flag.wait(timeout):
         raise DeadlineError(f"the future was not done within {timeout} seconds")
@@ -667,7 +692,9 @@ def blocking(callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     if current() is None:
         return callable(*args, **kwargs)
     context = contextvars.copy_context()
-    return wait_for_future(_blocking_executor().submit(context.run, callable, *args, **kwargs))
+    with _no_collections:
+        future = _blocking_executor().submit(context.run, callable, *args, **kwargs)
+    return wait_for_future(future)
 
 
 # ---- looking ---------------------------------------------------------------------------------------------------
@@ -723,6 +750,7 @@ def _after_fork_in_child() -> None:
     global _executor
     lib.filar_py_after_fork_in_child()
     _executor = None
+    _no_collections.end()  # those inside were threads of the parent
     _open.clear()
 
 

@@ -29,6 +29,15 @@ TEST(clock_now_lies_between_two_readings_of_the_system_clock)
 	}
 }
 
+TEST(the_coarse_clock_is_that_of_the_last_tick)
+{
+	int64_t first = clock_coarse_ns();
+
+	CHECK_LE(first, clock_now_ns());
+	WAIT_UNTIL(clock_coarse_ns() > first);
+	CHECK_LE(clock_coarse_ns(), clock_now_ns());
+}
+
 TEST(clock_timespec_splits_and_clips)
 {
 	struct timespec time = clock_timespec(3 * NS_PER_S + 7);

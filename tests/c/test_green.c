@@ -1101,6 +1101,71 @@ TEST(a_closed_runtime_refuses_those_that_would_begin_later)
 	CHECK_EQ(runtime_destroy(runtime), FILAR_OK);
 }
 
+/* ---- pinned ones among others ---- */
+
+static void leaves(struct green *green, struct work *next)
+{
+	(void)green;
+	(void)next;
+}
+
+static void arrives(struct green *green)
+{
+	(void)green;
+}
+
+static const struct attendant silent = {
+	.begins = nothing_begins, .ends = nothing_ends, .leave = leaves, .arrive = arrives
+};
+
+#define TAKERS 4 /* as many as the queue holds when all is small */
+#define ROUNDS 6
+
+static int turns[TAKERS], most_ahead;
+static const bool pins[TAKERS] = { true, false, true, false };
+
+static void take_turns(void *argument)
+{
+	int me = (int)((int *)argument - turns);
+
+	if (pins[me])
+		green_pin(green_self(), &turns[me]);
+	while (turns[me] < ROUNDS) {
+		turns[me]++;
+		for (int i = 0; i < TAKERS; i++)
+			most_ahead = turns[me] - turns[i] > most_ahead ? turns[me] - turns[i]
+								       : most_ahead;
+		green_yield();
+	}
+	if (pins[me])
+		green_unpin(green_self());
+}
+
+static void spawn_takers(void *argument)
+{
+	struct green_ref refs[TAKERS];
+
+	for (int i = 0; i < TAKERS; i++)
+		refs[i] = spawn(take_turns, &turns[i]);
+	for (int i = 0; i < TAKERS; i++)
+		join(refs[i]);
+	(void)argument;
+}
+
+TEST(pinned_ones_and_others_have_one_turn_in_each_round)
+{
+	struct runtime_options options;
+
+	runtime_options_init(&options);
+	options.workers = 1;
+	options.attendant = &silent;
+	CHECK_EQ(runtime_create(&runtime, &options), FILAR_OK);
+	join(spawn(spawn_takers, NULL));
+	stop();
+	/* One may be asked while its neighbours are on their way to the end of their queue. */
+	CHECK_LE(most_ahead, 2);
+}
+
 /* ---- failures ---- */
 
 #if FILAR_FAIL

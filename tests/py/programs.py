@@ -5,11 +5,14 @@ import subprocess
 import sys
 import textwrap
 
+# This interpreter; where it needs a launcher, that.
+PYTHON = os.environ.get("FILAR_PYTHON", sys.executable)
+
 
 def run_program(source: str, *, seconds: float = 90) -> "subprocess.CompletedProcess[str]":
-    """Runs Python source in a fresh interpreter: this one, or FILAR_PYTHON where that needs a launcher."""
+    """Runs Python source in a fresh interpreter."""
     return subprocess.run(
-        [os.environ.get("FILAR_PYTHON", sys.executable), "-X", "faulthandler", "-c", textwrap.dedent(source)],
+        [PYTHON, "-X", "faulthandler", "-c", textwrap.dedent(source)],
         capture_output=True,
         text=True,
         timeout=seconds,

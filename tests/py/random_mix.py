@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import filar
+from filar.green import _no_collections
 
 PREEMPTS = sys.version_info >= (3, 12)
 BATCH = 20  # green threads that are alive at a time, without those that they spawn
@@ -106,6 +107,7 @@ class Mix:
         self._channel: Any = filar.Channel(4)
         self._lock = filar.Lock()
         self._plain_lock = threading.Lock()
+        self._taking = filar.Lock()
         self._inside = 0
         self._sent = itertools.count()
         self._received: set[int] = set()
@@ -164,10 +166,11 @@ class Mix:
                 self._take(self._channel.receive())
 
     def _take(self, item: int) -> None:
-        assert item not in self._received, f"item {item} came twice"
-        self._received.add(item)
-        if len(self._received) > 1000:
-            self._received.remove(min(self._received))
+        with self._taking:
+            assert item not in self._received, f"item {item} came twice"
+            self._received.add(item)
+            if len(self._received) > 1000:
+                self._received.remove(min(self._received))
 
     def step_lock(self, draw: random.Random, depth: int) -> None:
         """One at a time, also if who is inside waits, or is cancelled there."""
@@ -181,7 +184,8 @@ class Mix:
 
     def step_plain_lock(self, draw: random.Random, depth: int) -> None:
         """Whoever computes while it holds it is not preempted: the next one would block the worker for ever."""
-        with self._plain_lock:
+        # Nor must a finalizer wait there that an automatic collection happens to call (step_collect).
+        with _no_collections, self._plain_lock:
             before = self._total
             for _ in range(few_or_many(draw)):
                 self._total += 1

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -31,6 +32,7 @@ import pytest
 
 import filar
 import random_mix
+from filar._lib import ffi, lib
 from programs import run_program
 
 PY = sys.version_info
@@ -356,6 +358,35 @@ def test_h16_an_rlock_of_threading_is_the_workers_and_one_of_filar_the_green_thr
     assert not both_in(filar.RLock())
 
 
+def test_h16_a_plain_lock_held_across_a_wait_blocks_the_worker_and_the_dump_says_where() -> None:
+    """It cannot be refused: another kernel thread might let it go. Nothing is corrupted, and where it hangs is seen."""
+    lock, order = threading.Lock(), list[str]()
+    where = re.compile(r"running, worker 0\n.*in wants_the_plain_lock\n.*with lock", re.DOTALL)
+
+    def holds() -> None:
+        lock.acquire()
+        order.append("held")
+        filar.yield_()
+        order.append("went on")
+
+    def wants_the_plain_lock() -> None:
+        order.append("wants")
+        with lock:
+            order.append("has")
+
+    with filar.GreenRuntime() as runtime:
+        children = [runtime.spawn(holds), runtime.spawn(wants_the_plain_lock)]
+        text = io.StringIO()
+        while not where.search(text.getvalue()):
+            time.sleep(0.001)
+            runtime.dump(text)
+        assert order == ["held", "wants"]
+        lock.release()
+        for child in children:
+            child.join()
+    assert order == ["held", "wants", "has", "went on"]
+
+
 def test_free_threaded_builds_are_told_at_import() -> None:
     """As such a build would answer; what is refused there is refused by the extension."""
     done = run_program(
@@ -643,9 +674,18 @@ def test_async_generators_are_finalised_elsewhere() -> None:
 def test_h12_a_native_body_that_calls_python_is_told_not_to_wait() -> None:
     said: list[str] = []
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    held, gate = filar.Lock(), threading.Event()
+    held.acquire()
+    blocked = filar.KernelThread(gate.wait)
+    blocked.start()
+    waits: list[Callable[[], Any]] = [
+        *(filar.yield_, lambda: filar.sleep(1), held.acquire, filar.Event().wait, filar.Semaphore(0).acquire),
+        *(filar.Queue().get, filar.Channel().receive, lambda: filar.select(filar.Channel()), filar.Barrier(2).wait),
+        blocked.join,
+    ]
 
     def back(_: Any) -> None:
-        for call in (filar.yield_, lambda: filar.sleep(1)):
+        for call in waits:
             try:
                 call()
             except filar.WrongStateError as error:
@@ -655,8 +695,53 @@ def test_h12_a_native_body_that_calls_python_is_told_not_to_wait() -> None:
     with filar.GreenRuntime() as runtime:
         runtime.spawn(filar.sleep, 0.001).join()
         runtime.spawn_native(callback).join()
-    assert len(said) == 2
-    assert "native" in said[0]
+    gate.set()
+    blocked.join()
+    assert len(said) == len(waits)
+    assert all("native" in text for text in said)
+
+
+WAIT_AND_CALL = r"""
+/* Without the interpreter lock; others run Python on this kernel thread meanwhile. */
+int wait_and_call(void (*wait)(void), int (*back)(int), int times)
+{
+	int sum = 0;
+
+	for (int i = 0; i < times; i++) {
+		wait();
+		sum += back(i);
+	}
+	return sum;
+}
+"""
+
+
+def test_h12_c_code_that_waits_and_then_calls_python_finds_its_green_thread(workers: int, tmp_path: Path) -> None:
+    source, library = tmp_path / "wait.c", tmp_path / "wait.so"
+    source.write_text(WAIT_AND_CALL)
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", source, "-o", library], check=True)
+    code = ctypes.CDLL(str(library))
+    wait = ctypes.c_void_p(int(ffi.cast("uintptr_t", ffi.addressof(lib, "filar_green_yield"))))
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+    local = threading.local()
+
+    def body(seed: int) -> bool:
+        local.seed = seed
+
+        def back(i: int) -> int:
+            if i % 3 == 0:
+                filar.yield_()
+            return seed if own_state() and local.seed == seed else -1000
+
+        return bool(code.wait_and_call(wait, kind(back), 20) == 20 * seed)
+
+    assert all(crowd(body, 20, workers))
+
+
+TEST_NAME = re.compile(r"`(test_\w+)")  # in the documentation
 
 
 # ---- everything at once -------------------------------------------------------------------------------------------
@@ -676,11 +761,27 @@ def test_each_hazard_of_the_documentation_has_its_test() -> None:
     for row in rows:
         first, *_, tests = (cell.strip() for cell in row.strip("|").split("|"))
         hazards.update(int(number) for number in re.findall(r"H(\d+)", first))
-        named = re.findall(r"`(test_\w+)", tests)
+        named = TEST_NAME.findall(tests)
         assert named, row
         assert set(named) <= known, set(named) - known
     # H3 to H7 and H21: free-threaded builds.
     assert hazards == set(range(1, 24)) - {3, 4, 5, 6, 7, 21}
+
+
+def test_each_of_these_runs_on_debug_builds() -> None:
+    """What the table names, stands in a file that `make debug-pythons` runs, or is named there."""
+    folder = Path(__file__).parent
+    page, lane = folder.parents[1] / "docs" / "green_threads.md", folder.parents[1] / "tools" / "debug_pythons.sh"
+    if not page.exists() or not lane.exists():
+        pytest.skip("tests without the documentation or the tools")
+    wanted = {name for row in page.read_text().splitlines() if row.startswith("| H") for name in TEST_NAME.findall(row)}
+    run = re.findall(r"tests/py/(test_\w+\.py)(?:::(test_\w+))?", lane.read_text())
+    covered = {name for _, name in run if name}
+    for file, name in run:
+        if not name:
+            covered.update(re.findall(r"^def (test_\w+)", (folder / file).read_text(), re.M))
+    assert wanted
+    assert wanted <= covered, wanted - covered
 
 
 @pytest.mark.parametrize("several", [1, 2, 4])

@@ -26,6 +26,7 @@ from filar.pool import (
     check_cancelled,
     is_cancelled,
 )
+from programs import PYTHON
 
 
 def wait_until(condition, what="the state"):
@@ -63,7 +64,7 @@ def pool():
 
 
 def run_script(text, **options):
-    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run([PYTHON, "-c", text], capture_output=True, text=True, timeout=60, **options)
 
 
 # ---- what it is ------------------------------------------------------------------------------------------------

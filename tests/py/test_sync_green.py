@@ -25,20 +25,21 @@ class Thing:
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_an_rlock_belongs_to_a_green_thread_not_to_its_worker(workers):
-    lock, log = filar.RLock(), []
+    lock, log, tried = filar.RLock(), [], []
 
     def other():
         assert not lock._is_owned()
         assert not lock.acquire(blocking=False)
         with pytest.raises(filar.WrongStateError, match="green thread"):
             lock.release()
+        tried.append(True)
         with lock:
             log.append("other")
 
     def main():
         with lock, lock:
             green = filar.spawn(other)
-            for _ in range(10):
+            while not tried and not green.done():
                 filar.yield_()
             log.append("main")
         green.join()

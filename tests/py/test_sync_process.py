@@ -4,13 +4,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
 import filar
+from programs import PYTHON
 from test_sync import run_threads
 
 WAITS = {
@@ -54,7 +54,7 @@ except KeyboardInterrupt:
 
 
 def start(program):
-    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([PYTHON, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process):
