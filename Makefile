@@ -178,10 +178,10 @@ docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 	@echo "$(CURDIR)/$(BUILD)/site/index.html"
 
-## make lab        JupyterLab with the notebooks
+## make lab        JupyterLab with the notebooks; its options: LAB="--no-browser --port 8890"
 lab: $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(wildcard $(VENV)/dev),-e) '.[lab]'
-	$(VENV)/bin/jupyter lab notebooks
+	$(VENV)/bin/jupyter lab notebooks $(LAB)
 
 ## make bench      pytest-benchmark files
 bench: $(VENV)/dev

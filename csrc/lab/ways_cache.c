@@ -48,7 +48,8 @@ static void teardown_move(struct way_run *run)
 static enum filar_status setup_move(struct way_run *run)
 {
 	int32_t here = run->driver_cpu >= 0 ? run->driver_cpu : affinity_current_cpu();
-	int32_t other = (int32_t)run->params[MOVE_OTHER_CPU];
+	int64_t asked = run->params[MOVE_OTHER_CPU];
+	int32_t other = asked < 0 ? -1 : asked < CPUS_MAX ? (int32_t)asked : CPUS_MAX;
 	enum filar_status status =
 		check_touch(run->params[MOVE_TOUCH_BYTES], run->params[MOVE_STEP_BYTES]);
 	struct move *move;

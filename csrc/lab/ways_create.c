@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "base/memory.h"
 #include "kthread/raw.h"
+#include "lab/crew.h"
 #include "lab/herd.h"
 #include "lab/registry.h"
 #include "os/affinity.h"
@@ -195,8 +196,12 @@ static enum filar_status sample_clone(struct way_run *run)
 
 static enum filar_status setup_alive(struct way_run *run)
 {
-	struct herd *herd = way_acquire_state(run, sizeof *herd);
+	enum filar_status status = param_check("alive", run->params[0], 0, CREW_MAX);
+	struct herd *herd;
 
+	if (status != FILAR_OK)
+		return status;
+	herd = way_acquire_state(run, sizeof *herd);
 	if (herd == NULL)
 		return FILAR_NO_MEMORY;
 	return herd_create(herd, (uint32_t)run->params[0], (size_t)run->params[1], run);

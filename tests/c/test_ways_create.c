@@ -66,6 +66,7 @@ TEST(a_cpu_or_a_stack_that_cannot_be_is_a_status)
 	CHECK(run("kthread-create", KIB, 0, -1, 1).status != FILAR_OK);
 	CHECK_EQ(run("thread-reuse", 0, CPUS_MAX - 1, 0, 1).status, FILAR_NO_CPU);
 	CHECK_EQ(run("process-create", 9, 0, 0, 1).status, FILAR_INVALID);
+	CHECK_EQ(run("kthread-alive", -1, SMALL_STACK, 0, 1).status, FILAR_INVALID);
 }
 
 TEST(a_thread_is_made_by_clone_alone)

@@ -677,3 +677,33 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'filar\[lab\]'"):
         dots().to_matplotlib()
+
+
+# ---- a few values that others spoilt ----
+
+
+def test_ratios_that_are_far_away_leave_room_for_the_others() -> None:
+    values = [*np.linspace(0.98, 1.02, 200), 1e-3, 5e3]
+    picture = chart.Strip(rows=[chart.Ratios("same", values, 0.999, 1.001, 1.0)])
+    figure = picture.figure()
+    assert figure.x.low > 0.9
+    assert figure.x.high < 1.1
+    assert "2 of 202 points lie beyond the axis" in picture.svg()
+
+
+def test_ratios_that_spread_less_are_all_in_sight() -> None:
+    picture = chart.Strip(rows=[chart.Ratios("wide", [0.1, 1.0, 9.0], 0.5, 2.0, 1.0)])
+    assert "beyond" not in picture.svg()
+    assert picture.figure().x.high >= 9.0
+
+
+def test_a_whisker_without_end_leaves_room_for_the_bars() -> None:
+    def bars(widest: float) -> chart.Bars:
+        series = chart.BarSeries("s", [1.0, 2.0], [0.5, 1.0], [1.5, widest])
+        return chart.Bars(groups=["a", "b"], series=[series], unit="x")
+
+    spoilt, sound = bars(400.0), bars(7.0)
+    assert spoilt.figure().x.high < 6
+    assert "Whiskers are cut at 4×" in spoilt.svg()
+    assert sound.figure().x.high >= 7
+    assert "cut" not in sound.svg()

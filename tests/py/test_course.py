@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from filar import FilarError, InvalidArgumentError, NotFoundError, chart, lab
+from filar import DeadlineError, FilarError, InvalidArgumentError, NotFoundError, chart, lab
 from filar.lab import play
 from filar.lab.base import HOLDS, Rows
 from rows import row
@@ -132,6 +132,12 @@ def test_several_parameters_are_combined():
 def test_bad_numbers_are_refused_with_a_sentence(numbers, words):
     with pytest.raises(FilarError, match=words):
         lab.measure("spin", **numbers)
+
+
+def test_numbers_that_take_too_long_end_with_a_sentence(monkeypatch):
+    monkeypatch.setattr(play, "PATIENCE_S", 0.1)
+    with pytest.raises(DeadlineError, match=r"longer than 0\.14 s"):
+        lab.measure("n1-share", window_ns=10_000_000_000, seconds=0.01)
 
 
 def test_a_way_that_is_not_there_is_named():

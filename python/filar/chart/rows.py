@@ -188,10 +188,11 @@ class Bars(Chart):
 
     def figure(self) -> Figure:
         """Bars from the axis, whiskers over them, values behind."""
+        cut = self._whiskers_end()
         scale = fit(
             "log" if self.log else "linear",
             [one.values for one in self.series],
-            [w for one in self.series for w in (one.lo, one.hi) if w is not None],
+            [np.minimum(w, cut) for one in self.series for w in (one.lo, one.hi) if w is not None],
             unit=self.unit,
             include=() if self.log else (0.0,),
         )
@@ -242,7 +243,10 @@ class Bars(Chart):
             marks=marks,
             height=total,
             keys=keys if len(keys) > 1 else [],
-            notes=dropped_note(scale, *[finite(one.values) for one in self.series]),
+            notes=[
+                *dropped_note(scale, *[finite(one.values) for one in self.series]),
+                *([] if math.isinf(cut) else [f"Whiskers are cut at {format_quantity(cut, self.unit)}."]),
+            ],
             summary=_ranking(pairs, self.unit, "value").replace("rows", "bars"),
         )
         if self.horizontal:
@@ -250,6 +254,12 @@ class Bars(Chart):
         else:
             figure.x, figure.y, figure.columns = other, scale, rows
         return figure
+
+    def _whiskers_end(self) -> float:
+        """Where whiskers end that would leave no room for the bars: those of a spoilt measurement, on a linear axis."""
+        largest = float(np.max(finite(*[one.values for one in self.series]), initial=0.0))
+        widest = float(np.max(finite(*[one.hi for one in self.series if one.hi is not None]), initial=0.0))
+        return INF if self.log or widest <= 4 * largest or largest <= 0 else 2 * largest
 
 
 def _bar(flat: bool, base: float, value: float, at: float, thick: float, ink: str, tip: str) -> list[Mark]:
@@ -364,8 +374,10 @@ class Strip(Chart):
     equal: float = 1.0
 
     def figure(self) -> Figure:
-        """A cloud of points per row, jittered by a fixed sequence, the extremes kept."""
-        values = finite(*[row.values for row in self.rows])
+        """A cloud of points per row, jittered by a fixed sequence, the extremes kept (at the ends, if far away)."""
+        every = finite(*[row.values for row in self.rows])
+        least, most = _in_sight(every, [w for row in self.rows for w in (row.lo, row.hi, self.equal)])
+        values = np.clip(every, least, most)
         positive = values[values > 0]
         log = self.log
         if log is None:
@@ -382,7 +394,7 @@ class Strip(Chart):
         marks: list[Mark] = []
         middles = []
         for row in self.rows:
-            clean = np.sort(scale.clean(row.values))
+            clean = np.sort(scale.clean(np.clip(row.values, least, most)))
             clean = clean[~np.isnan(clean)]
             given = finite(row.values)
             middle = row.median
@@ -409,10 +421,30 @@ class Strip(Chart):
                 Key("one round", "c0", "point", "circle"),
                 Key("median with interval", "c1", "point", "diamond"),
             ],
-            notes=dropped_note(scale, values),
+            notes=[*dropped_note(scale, values), *_outside_note(every, least, most)],
             summary=_ranking(middles, "x", "median ratio"),
             value_head="median (interval)" if any(math.isfinite(row.lo) for row in self.rows) else "median",
         )
+
+
+def _in_sight(values: np.ndarray, wanted: Sequence[float]) -> tuple[float, float]:
+    """The part of an axis that shows what most ratios are: all of them, unless they spread over a factor of 100.
+
+    Then a few that others spoilt would leave no room for the rest: what is farther from the middle 96 in a hundred than
+    these spread lies outside, but never what is `wanted`.
+    """
+    if not values.size or values.min() <= 0 or values.max() <= 100 * values.min():
+        return -INF, INF
+    low, high = np.quantile(values, (0.02, 0.98))
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        spread = high / low
+        shown = [max(low / spread, values.min()), min(high * spread, values.max()), *finite(wanted)]
+    return float(min(shown)), float(max(shown))
+
+
+def _outside_note(values: np.ndarray, least: float, most: float) -> list[str]:
+    outside = int(np.sum((values < least) | (values > most)))
+    return [f"{outside:,} of {values.size:,} points lie beyond the axis and stand at its ends."] if outside else []
 
 
 def _with_interval(middle: float, low: float, high: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
@@ -365,6 +366,7 @@ class MnBlocking(_Gaps):
             x_scale="linear",
             y_scale="linear",
         )
+        share = dataclasses.replace(share, x_ticks=range(max(counts, default=0) + 1))
         telling = (self.variant(2, 1, False), self.variant(2, 2, False), self.variant(2, 2, True))
         strips = [strip(s, self.window_ms * MS, self.first) for s in result.series if s.name in telling]
         return [share, *strips, waits_cdf(result, "How long the tasks that do not block waited")]
@@ -534,7 +536,7 @@ class Waiters(Experiment):
                 unit=_NS,
                 title="How late a sleeper comes back",
                 x_label="late by",
-                n="some sleeps of each round",
+                n="a part of the sleeps of each round",
             )
         )
         return found

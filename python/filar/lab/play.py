@@ -8,11 +8,12 @@ Neither judges a claim: that is what experiments are for.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from filar.errors import FilarError, InvalidArgumentError
+from filar.errors import DeadlineError, FilarError, InvalidArgumentError
 from filar.lab.base import Budget, Way
 from filar.lab.bench import Bench, find_way
 from filar.lab.safety import restored
@@ -23,6 +24,8 @@ __all__ = ["VARIANTS_MAX", "explore", "measure"]
 # More would make rounds so long that what they compare no longer runs side by side.
 VARIANTS_MAX = 24
 SECONDS_MAX = 60.0
+# A round that takes longer, with numbers that are too large, is cut short.
+PATIENCE_S = 15.0
 Choices = Mapping[str, int | Sequence[int]]
 
 
@@ -31,7 +34,8 @@ def measure(way: str, *, seconds: float = 0.5, **params: int | Sequence[int]) ->
 
     A parameter is a number, or several numbers to compare: `measure("kthread-create", stack_bytes=[65536, 8 << 20])`.
     Parameters with several numbers are combined. InvalidArgumentError says what is wrong with a number; any other
-    FilarError why a variant cannot run here. Ctrl-C ends it cleanly.
+    FilarError why a variant cannot run here, or (DeadlineError) that not one round ended in 15 s and four times
+    `seconds`. Ctrl-C ends it cleanly.
     """
     known = find_way(way).params
     unknown = sorted(set(params) - set(known))
@@ -80,11 +84,15 @@ def _measured(way: str, variants: Mapping[str, Mapping[str, int]], seconds: floa
     if not 0 < seconds <= SECONDS_MAX:
         raise InvalidArgumentError(f"seconds is to be above 0 and at most {SECONDS_MAX:g}, not {seconds!r}")
     bench = Bench(quick=True, budget=Budget(seconds=seconds, rounds_max=300, rounds_min=3))
+    bench.deadline = time.monotonic() + PATIENCE_S + 4 * seconds
     with restored():
         outcome = bench.run([Way(variant, way, dict(params)) for variant, params in variants.items()])
     if outcome.failures:
         raise FilarError("; ".join(f"{variant}: {why}" for variant, why in outcome.failures.items()))
-    return ResultTable(way, outcome.rows())
+    rows = outcome.rows()
+    if not len(rows):
+        raise DeadlineError(f"a round of {way} takes longer than {PATIENCE_S + 4 * seconds:g} s with these numbers")
+    return ResultTable(way, rows)
 
 
 def _widgets() -> Any:
