@@ -36,6 +36,7 @@ PYTHON_LAYERS = [
     "doctor",
     "chart",
     "watching",
+    "predicting",
     "lab",
     "report",
     "cli",

@@ -3,7 +3,9 @@
  */
 #include "base/status.h"
 #include "filar.h"
+#include "lab/forkcosts.h"
 #include "lab/plan.h"
+#include "os/clock.h"
 
 static struct plan *inner(filar_plan *plan)
 {
@@ -148,4 +150,14 @@ void filar_plan_destroy(filar_plan *plan)
 {
 	if (plan != NULL)
 		plan_destroy(inner(plan));
+}
+
+int filar_measure_fork_costs(int64_t time_ns, filar_fork_costs *costs)
+{
+	if (costs == NULL)
+		return status_detail(FILAR_INVALID, "no place for the costs");
+	if (time_ns < 0 || time_ns > 60 * NS_PER_S)
+		return status_detail(FILAR_INVALID,
+			"time_ns is %lld; from 0 to a minute is possible", (long long)time_ns);
+	return fork_costs_measure(time_ns, costs);
 }

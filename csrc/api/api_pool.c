@@ -7,6 +7,7 @@
 #include "os/clock.h"
 #include "pool/loop.h"
 #include "pool/pool.h"
+#include "pool/recording.h"
 #include "pool/task.h"
 
 _Static_assert((int)FILAR_POOL_STEALING == POOL_STEALING, "one meaning");
@@ -307,9 +308,7 @@ int filar_join(
 	self = pool_worker_current();
 	if (FILAR_LIKELY(self != NULL))
 		return forks_join(&self->forks, first, first_argument, second, second_argument);
-	first(first_argument);
-	second(second_argument);
-	return FILAR_OK;
+	return join_outside(first, first_argument, second, second_argument);
 }
 
 /* ---- loops ---- */

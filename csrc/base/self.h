@@ -11,6 +11,7 @@
 #include "base/compiler.h"
 
 struct kthread;
+struct recording;
 struct trace_ring;
 struct wait_around;
 struct worker;
@@ -23,6 +24,7 @@ struct self {
 	uint32_t trace_session;        /* W  the one that trace_ring, or its lack, belongs to */
 	int32_t tid;                   /* W  the kernel's number, 0 until block/owner.c asked */
 	struct wait_around *around;    /* W  NULL, or what goes on around waits: green/waiter.h */
+	struct recording *recording;   /* W  NULL, or what its forks are taken down in */
 	int32_t status_errno;          /* W  see filar_status_errno() */
 	char status_detail[240];       /* W  see status.h */
 };

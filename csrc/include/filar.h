@@ -962,6 +962,91 @@ const char *filar_trace_event_name(uint32_t event);
 /* What a park waits for: the argument of "park" and "green-park".  NULL beyond the last one. */
 const char *filar_trace_wait_name(uint32_t reason);
 
+/* ---- predicting --------------------------------------------------------------------------- */
+/*
+ * A recording takes down what the calling thread does between start and stop as a tree of strands
+ * (code without a fork), forks and loops, each with its time on one thread.  On that thread, and on
+ * no other, filar_join() outside of a pool, filar_pool_call(), filar_parallel_for() and
+ * filar_parallel_reduce() meanwhile run everything right there, one part after the other; loops in
+ * pieces such as helpers would take.  How long it would take on any number of workers can be
+ * computed from the tree: filar.predict() in Python does.
+ *
+ * Times are those of the wall: what else runs on the CPU meanwhile counts as work.
+ */
+
+enum filar_recorded_kind {
+	FILAR_RECORDED_STRAND = 0,
+	FILAR_RECORDED_SEQUENCE = 1, /* its children one after the other */
+	FILAR_RECORDED_FORK = 2,     /* two children: the halves of a filar_join() */
+	FILAR_RECORDED_LOOP = 3      /* its children: pieces in order */
+};
+
+typedef struct {
+	double work_ns;   /* of it with all that it contains, without what recording it cost */
+	uint64_t forks;   /* of a strand: forks in it that were too short to stand for themselves */
+	int64_t steps;    /* of a loop, or of a loop's piece; else 0 */
+	int64_t grain;    /* of a loop: filar_loop_options; 0: as it sees fit */
+	int32_t kind;     /* enum filar_recorded_kind */
+	int32_t schedule; /* of a loop: enum filar_schedule */
+	uint32_t threads; /* of a loop: at most so many; 0: all */
+	uint32_t children;
+} filar_recorded_part;
+
+/* All zero: the defaults. */
+typedef struct {
+	uint32_t parts_max; /* 64 to 4,194,304; 0: 16,384, about 1 MB */
+	int64_t grain_ns;   /* what takes less is not divided further; 0: 2,000 */
+} filar_recording_options;
+
+typedef struct {
+	double wall_ns;       /* from start to stop */
+	double work_ns;       /* of all strands */
+	double probes_ns;     /* spent with recording between strands: not part of the work */
+	double subtracted_ns; /* taken off the strands' times: what stamps and counting cost in them
+			       */
+	double stamp_ns;      /* for each strand, as measured at the start */
+	double quiet_fork_ns; /* for each fork that was only counted */
+	double grain_ns;      /* at the end: it doubles whenever the tree is full */
+	uint64_t forks;       /* all, also those summed up in strands */
+	uint64_t loops;
+	uint64_t pieces;
+	uint64_t calls; /* of filar_pool_call() */
+	uint32_t parts;
+} filar_recording_totals;
+
+typedef struct filar_recording filar_recording;
+
+/* Begins to record the calling thread, for as long as it takes until it stops.  Allocates all of
+ * its memory now.  options NULL: the defaults.  FILAR_INVALID; FILAR_NO_MEMORY; FILAR_BUSY: this
+ * thread is being recorded; FILAR_WRONG_STATE: on a worker of a pool or runtime. */
+int filar_recording_start(filar_recording **recording, const filar_recording_options *options);
+/* By the thread that started it, when its forks and loops have returned; else FILAR_WRONG_STATE.
+ * totals may be NULL. */
+int filar_recording_stop(filar_recording *recording, filar_recording_totals *totals);
+/* The first `max` parts, each before its children and these in order; how many there are in all. 0
+ * while it runs. */
+size_t filar_recording_copy(
+	const filar_recording *recording, filar_recorded_part *parts, size_t max);
+/* Stops it if need be.  FILAR_BUSY: it runs on another thread, or inside of a fork; it is kept. */
+int filar_recording_destroy(filar_recording *recording);
+
+/* What a prediction needs to know of this machine, in ns; what nine tenths of the samples exceed
+ * (or do not reach, of the speed), since what else runs on the machine only makes it worse. */
+typedef struct {
+	double fork_ns;    /* a fork and its join, stolen by nobody */
+	double steal_ns;   /* from a fork to its first step on a worker that searches for work */
+	double wake_ns;    /* the same on a worker that sleeps */
+	double return_ns;  /* from the end of a stolen half to the forker, which sleeps, going on */
+	double loop_ns;    /* from the call of a loop to the first step of a helper that slept */
+	double call_ns;    /* filar_pool_call() of nothing, from outside, to workers that sleep */
+	double pair_speed; /* how fast a thread computes while another one does, of its speed alone
+			    */
+} filar_fork_costs;
+
+/* Measures for some `time_ns`, on two workers of its own; blocks.  With one CPU everything but
+ * fork_ns and call_ns is NaN.  FILAR_INVALID, FILAR_NO_MEMORY, FILAR_LIMIT, ... */
+int filar_measure_fork_costs(int64_t time_ns, filar_fork_costs *costs);
+
 /* ---- kernels ------------------------------------------------------------------------------ */
 /*
  * Bodies to run in parallel loops: filar_parallel_for(pool, options, 0, n, filar_kernel_axpy,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "pool/recording.h"
 #include "pool/task.h"
 
 /* Outside of a pool: one after the other. */
@@ -13,9 +14,7 @@ static enum filar_status join(call_body *body, void *first, void *second)
 
 	if (self != NULL)
 		return forks_join(&self->forks, body, first, body, second);
-	body(first);
-	body(second);
-	return FILAR_OK;
+	return join_outside(body, first, body, second);
 }
 
 static enum filar_status call(struct pool *pool, call_body *body, void *argument)

@@ -3,14 +3,22 @@
  *
  * One operation is one run of the kernel on data of its own; 0 threads is its serial twin, without
  * a pool.  After each sample the result is compared with that of the serial twin.
+ *
+ * Way "kernel-recorded": the driver runs the same forks and loops by itself and takes them down
+ * (pool/recording.h).  Way "fork-costs": what a prediction from that needs to know of the machine.
  */
+#include <string.h>
+
+#include "base/check.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "kernels/kernels.h"
 #include "lab/crew.h"
+#include "lab/forkcosts.h"
 #include "lab/lab_pool.h"
 #include "lab/registry.h"
 #include "os/clock.h"
+#include "pool/recording.h"
 
 enum { PARAM_KERNEL, PARAM_THREADS, PARAM_SIZE, PARAM_PINNED };
 
@@ -25,6 +33,7 @@ struct kernel_state {
 	int64_t number;           /* S  a result that is one number */
 	uint64_t expected;        /* I  after the first check */
 	bool is_known;            /* W  driver: `expected` is set */
+	double least_ns;          /* W  driver, recording: work of the best so far; 0: none */
 };
 
 struct kernel {
@@ -422,6 +431,101 @@ static enum filar_status sample_kernel(struct way_run *run)
 	return status;
 }
 
+/* ---- recorded ---- */
+
+#define RECORDED_PARTS 1024u
+enum { POINT_ABOUT, POINT_PART, POINT_STEPS };
+
+/* The tree, as points: one that says how much there is, then two for each part. */
+static enum filar_status emit_tree(struct way_run *run, const struct recording *recording,
+	const filar_recording_totals *totals)
+{
+	size_t count = recording_copy(recording, NULL, 0);
+	filar_recorded_part *parts = memory_acquire(count, sizeof *parts);
+
+	if (parts == NULL)
+		return status_detail(FILAR_NO_MEMORY, "no memory for a recording's parts");
+	(void)recording_copy(recording, parts, count);
+	way_point(run, POINT_ABOUT, (int32_t)totals->calls, (double)count, totals->grain_ns);
+	for (size_t i = 0; i < count; i++) {
+		way_point(run, POINT_PART, parts[i].kind, parts[i].work_ns, (double)parts[i].forks);
+		way_point(run, POINT_STEPS, (int32_t)parts[i].children, (double)parts[i].steps, 0);
+	}
+	memory_release(parts);
+	return FILAR_OK;
+}
+
+static enum filar_status keep_recording(struct way_run *run, const struct recording *recording,
+	const filar_recording_totals *totals)
+{
+	struct kernel_state *state = run->state;
+
+	run->values[0] = totals->work_ns;
+	run->values[1] = totals->wall_ns;
+	run->values[2] = totals->probes_ns;
+	run->values[3] = totals->subtracted_ns;
+	run->values[4] = (double)totals->forks;
+	/* While warming up points are dropped. */
+	if (run->round == UINT32_MAX || (state->least_ns > 0 && totals->work_ns >= state->least_ns))
+		return FILAR_OK;
+	state->least_ns = totals->work_ns;
+	return emit_tree(run, recording, totals);
+}
+
+static enum filar_status sample_recorded(struct way_run *run)
+{
+	const struct kernel *kernel = kernel_of(run);
+	struct kernel_state *state = run->state;
+	filar_recording_options options = { .parts_max = RECORDED_PARTS };
+	filar_recording_totals totals;
+	struct recording *recording;
+	enum filar_status status, stopped;
+
+	if (state->pool == NULL)
+		return status_detail(FILAR_INVALID, "without a pool the kernel has no forks");
+	if (kernel->prepare != NULL)
+		kernel->prepare(state);
+	status = recording_start(&recording, &options);
+	if (status != FILAR_OK)
+		return status;
+	status = kernel->run(state, state->pool);
+	stopped = recording_stop(recording, &totals);
+	if (status == FILAR_OK)
+		status = stopped != FILAR_OK ? stopped : check_kernel(kernel, state);
+	if (status == FILAR_OK)
+		status = keep_recording(run, recording, &totals);
+	FILAR_CHECK_EQ(recording_destroy(recording), FILAR_OK);
+	return status;
+}
+
+/* ---- what forks cost ---- */
+
+static enum filar_status setup_costs(struct way_run *run)
+{
+	struct fork_costs_bench *bench = way_acquire_state(run, sizeof *bench);
+
+	return bench != NULL ? fork_costs_open(bench, run->driver_cpu) : FILAR_NO_MEMORY;
+}
+
+static enum filar_status sample_costs(struct way_run *run)
+{
+	filar_fork_costs costs;
+	enum filar_status status = fork_costs_sample(run->state, &costs);
+
+	memcpy(run->values, &costs, sizeof costs);
+	return status;
+}
+
+static void teardown_costs(struct way_run *run)
+{
+	if (run->state == NULL)
+		return;
+	fork_costs_close(run->state);
+	memory_release(run->state);
+}
+
+_Static_assert(sizeof(filar_fork_costs) <= FILAR_METRICS_MAX * sizeof(double), "a metric each");
+
 const struct way ways_pool_kernels[] = {
 	{ .name = "kernel",
 		.summary =
@@ -434,5 +538,26 @@ const struct way ways_pool_kernels[] = {
 		.setup = setup_kernel,
 		.sample = sample_kernel,
 		.teardown = teardown_kernel },
+	{ .name = "kernel-recorded",
+		.summary =
+			"the forks and loops of a kernel (as in kernel) taken down by one thread; "
+			"points: when a recording had less work than all before, its tree",
+		.params = { { "kernel", 0 }, { "threads", 2 }, { "size", 0 }, { "pinned", 1 } },
+		.metrics = { { "work", "ns" }, { "wall", "ns" }, { "probes", "ns" },
+			{ "subtracted", "ns" }, { "forks", "count" } },
+		.batch_max = 1,
+		.setup = setup_kernel,
+		.sample = sample_recorded,
+		.teardown = teardown_kernel },
+	{ .name = "fork-costs",
+		.summary = "a fork that nobody steals, that a searching worker and a sleeping one "
+			   "takes, the way back, a loop, a call, speed beside another thread",
+		.metrics = { { "fork", "ns" }, { "steal", "ns" }, { "wake", "ns" },
+			{ "return", "ns" }, { "loop", "ns" }, { "call", "ns" },
+			{ "pair speed", "ratio" } },
+		.batch_max = 1,
+		.setup = setup_costs,
+		.sample = sample_costs,
+		.teardown = teardown_costs },
 	{ .name = NULL },
 };

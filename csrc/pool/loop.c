@@ -16,6 +16,7 @@
 #include "base/random.h"
 #include "base/tracepoint.h"
 #include "os/clock.h"
+#include "pool/recording.h"
 
 /* Parts on the caller's stack; loops of more threads than this allocate them. */
 #define PARTS_FEW 16u
@@ -455,6 +456,39 @@ static uint32_t probe(struct loop *loop)
 	return done;
 }
 
+/* On a thread that is recorded: all of it, in pieces as work_adaptive() would take them. */
+static void run_recorded(
+	struct loop *loop, struct recording *recording, const struct loop_options *options)
+{
+	filar_recorded_part about = { .steps = (int64_t)((uint64_t)loop->end -
+							 (uint64_t)loop->begin),
+		.grain = options->grain,
+		.schedule = (int32_t)options->schedule,
+		.threads = options->threads };
+	struct recording_frame frame;
+	uint32_t done = 0, piece = 1;
+
+	if (!recording_begin_loop(recording, &about, &frame)) {
+		(void)run_range(loop, 0, 0, loop->units);
+		return;
+	}
+	while (done < loop->units && !is_stopped(loop, 0)) {
+		uint64_t most = (uint64_t)piece * PROBE_GROWTH;
+		double ns;
+
+		piece = done == 0 ? 1 : piece_units(loop, loop->units - done, loop->ns_each);
+		piece = piece < most ? piece : (uint32_t)most;
+		recording_begin_piece(recording, &frame);
+		run_units(loop, done, done + piece);
+		done += piece;
+		ns = recording_end_piece(recording, &frame,
+			done == loop->units ? about.steps - (int64_t)((done - piece) * loop->unit)
+					    : (int64_t)(piece * loop->unit));
+		loop->ns_each = ns / piece;
+	}
+	recording_end_loop(recording, &frame);
+}
+
 static bool can_be_stopped(const struct loop *loop)
 {
 	return loop->token != NULL || loop->interrupted != NULL;
@@ -546,6 +580,7 @@ enum filar_status pool_parallel_for(struct pool *pool, const struct loop_options
 {
 	struct loop loop;
 	struct pool_worker *self;
+	struct recording *recording;
 	const struct token *outer = NULL;
 
 	if (FILAR_UNLIKELY(pool_is_forked(pool)))
@@ -566,7 +601,11 @@ enum filar_status pool_parallel_for(struct pool *pool, const struct loop_options
 			self->forks.token = options->token;
 	}
 	clock_calibrate();
-	run_loop(&loop);
+	recording = self == NULL ? recording_current() : NULL;
+	if (FILAR_UNLIKELY(recording != NULL))
+		run_recorded(&loop, recording, options);
+	else
+		run_loop(&loop);
 	if (self != NULL)
 		self->forks.token = outer;
 	return (enum filar_status)load_relaxed(&loop.stopped);

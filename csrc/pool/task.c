@@ -10,6 +10,7 @@
 #include "pool/task.h"
 
 #include "os/clock.h"
+#include "pool/recording.h"
 
 void task_init(struct task *task, call_body *body, void *argument)
 {
@@ -119,12 +120,18 @@ enum filar_status task_cancel(struct task *task)
 
 enum filar_status pool_call(struct pool *pool, call_body *body, void *argument)
 {
+	struct recording *recording;
 	struct submission how;
 	struct task task;
 	enum filar_status status;
 
 	if (pool_worker_of(pool) != NULL) {
 		body(argument);
+		return FILAR_OK;
+	}
+	recording = recording_current();
+	if (FILAR_UNLIKELY(recording != NULL)) {
+		recording_call(recording, body, argument);
 		return FILAR_OK;
 	}
 	submission_init(&how);

@@ -9,6 +9,7 @@
     filar.net.serve(handler, address)       sockets for green threads; servers, TLS, socketserver, http
     filar.wait_process(popen)               waits for a child process
     with filar.trace() as t: ...            what ran where, who waited, who woke whom; t.plot(), t.to_perfetto(path)
+    with filar.predict() as p: ...          work, span, and how fast it would be on 1 to 1,024 workers
     filar.wait_readable(fd), ...            until a file descriptor is ready, without holding up other green threads
     filar.why_not(threads=50_000)           which limit would stop so many threads
     filar.doctor()                          what this machine lacks for good measurements
@@ -133,6 +134,7 @@ __all__ = [
     "doctor",
     "dump",
     "forget_fd",
+    "predict",
     "run",
     "select",
     "sleep",
@@ -149,9 +151,12 @@ __all__ = [
 ]
 
 
+_MODULES = ("aio", "chart", "joblib", "kernels", "lab", "native", "net", "pool", "predicting", "report", "watching")
+
+
 def __getattr__(name: str) -> Any:
     """`filar.lab` and its kin, and `filar.__version__`, on first use: `import filar` stays light."""
-    if name in ("aio", "chart", "joblib", "kernels", "lab", "native", "net", "pool", "report", "watching"):
+    if name in _MODULES:
         return importlib.import_module(f"filar.{name}")
     if name == "wait_process":
         from filar.net import wait_process
@@ -168,6 +173,11 @@ def __getattr__(name: str) -> Any:
 
         globals()[name] = trace
         return trace
+    if name == "predict":
+        from filar.predicting import predict
+
+        globals()[name] = predict
+        return predict
     if name == "__version__":
         globals()[name] = found = _version()
         return found

@@ -212,6 +212,26 @@ TEST(every_kernel_gives_the_result_of_one_thread)
 	}
 }
 
+TEST(every_kernel_is_recorded_with_the_same_result)
+{
+	for (int64_t kernel = 0; kernel < (int64_t)FILAR_COUNT_OF(kernel_sizes); kernel++) {
+		int64_t params[] = { kernel, 2, kernel_sizes[kernel] };
+		struct once once = once_run("kernel-recorded", params, 3, 1, first_cpu());
+
+		CHECK_EQ(once.status, FILAR_OK);
+		CHECK(once.values[0] >= 0 && once.values[0] <= once.values[1]);
+	}
+}
+
+TEST(what_forks_cost_is_measured_or_left_out)
+{
+	struct once once = once_run("fork-costs", NULL, 0, 1, first_cpu());
+
+	CHECK_EQ(once.status, FILAR_OK);
+	for (int metric = 1; metric < 7; metric++)
+		CHECK(!(once.values[metric] < 0));
+}
+
 TEST(a_loop_runs_beside_a_hog_and_on_free_workers)
 {
 	int64_t params[] = { 0, 0, 64, 2000, 2, 0, 0, 0, first_cpu() };
@@ -270,6 +290,7 @@ TEST(wrong_parameters_are_refused_by_name)
 		{ "kernel", "kernel", { 12 }, 1 },
 		{ "kernel", "threads", { 0, 1000 }, 2 },
 		{ "kernel", "size", { 5, 2, 17 }, 3 },
+		{ "kernel-recorded", "without a pool", { 0, 0 }, 2 },
 		{ "share-work", "party", { 4 }, 1 },
 	};
 
@@ -327,6 +348,8 @@ TEST(the_nth_failure_of_a_loop_leaves_nothing_behind)
 	for (int64_t kernel = 0; kernel < (int64_t)FILAR_COUNT_OF(kernel_sizes); kernel++)
 		CHECK(fail_way_each("kernel", (int64_t[]){ kernel, 2, kernel_sizes[kernel], 1 }, 4,
 			      1) > 0);
+	CHECK(fail_way_each("kernel-recorded", (int64_t[]){ 7, 2, kernel_sizes[7] }, 3, 1) > 0);
+	CHECK(fail_way_each("fork-costs", NULL, 0, 1) > 0);
 	CHECK(fail_way_each("frames", (int64_t[]){ 2, 100, 0, 2, 9, 7 }, 6, 1) > 0);
 }
 

@@ -125,7 +125,10 @@ SENTENCES: tuple[Sentence, ...] = (
     *_of(
         3,
         ("Threads run at the same time, or in slices.", "parallelism time-slice"),
-        ("They may make a program faster, and there is no order among them.", "speedup grain-size run-order"),
+        (
+            "They may make a program faster, and there is no order among them.",
+            "speedup predicted-speedup grain-size run-order",
+        ),
         ("Races, deadlocks, and bugs that are hard to reproduce.", "lost-update deadlock heisenbug"),
         ("Rust makes many of these errors compile errors.", "", _COMPILER),
         (
