@@ -182,6 +182,12 @@ def test_an_even_loop_is_divided_evenly():
     assert gain(tree(loop(*[strand(20_000)] * 100, steps=10, threads=2)), 4) == pytest.approx(2, rel=0.02)
 
 
+def test_a_loop_whose_first_step_is_nothing_is_begun_alone():
+    """As in the queens' loop: its first step tells nothing, so 32 more are done before a helper is called."""
+    pieces = [strand(0), *[strand(10_000)] * 120]
+    assert gain(tree(loop(*pieces)), 2) == pytest.approx(120 / (32 + 88 / 2), rel=0.01)
+
+
 def test_equal_parts_of_an_uneven_loop_wait_for_the_longest():
     pieces = [strand(100_000), strand(100_000), *[strand(10_000)] * 2]
     assert gain(tree(loop(*pieces, schedule=STATIC)), 2) == pytest.approx(220 / 200)

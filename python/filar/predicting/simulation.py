@@ -32,6 +32,10 @@ _PIECE_MAX_NS = 20_000.0
 _WORTH_NS = PIECE_MIN_NS / 2
 # A loop is divided into at most so many atoms, each as short as the shortest piece if it can be.
 _ATOMS_MAX = 20_000
+# A loop of more steps than this for each thread is begun alone, in growing pieces, until one has told its time.
+_PROBED_STEPS = 32
+_PROBE_GROWTH = 32
+_TRUSTED_NS = 300.0
 _STATIC: int = 1
 _OPEN, _TAKEN, _DONE = range(3)
 _SEQUENCE_FRAME, _JOIN_FRAME, _STOLEN_FRAME, _LOOP_FRAME = range(4)
@@ -79,7 +83,7 @@ class _Loop:
         tree, self.caller, self.places = simulation.tree, caller, places
         self.schedule, self.grain = int(tree.parts["schedule"][node]), int(tree.parts["grain"][node])
         self.entered = self.inside = self.cursor = 0
-        self.caller_waits = False
+        self.caller_waits, self.listed = False, True
         atom_ns = max(PIECE_MIN_NS, tree.works[node] / _ATOMS_MAX)
         self.cumulated, self.steps = [0.0], [0]  # at the end of each atom
         self.nested: dict[int, int] = {}  # atoms that are parts of their own
@@ -99,7 +103,24 @@ class _Loop:
         self.parts = [[0, 0] for _ in range(places)]
         self.known_ns = [0.0] * places
         if self.schedule == ADAPTIVE:
-            self.parts[0] = [0, self.atoms]
+            self.parts[0] = [self._probed(), self.atoms]
+
+    def _probed(self) -> int:
+        """How many atoms the caller does alone, to measure a step."""
+        total, done, piece, before_ns = self.steps[-1], 0, 1, 0.0
+        if total <= _PROBED_STEPS * self.places or self.nested:
+            return 0
+        while done < total:
+            done = min(done + piece, total)
+            at = bisect_left(self.steps, done)
+            share = (done - self.steps[at - 1]) / (self.steps[at] - self.steps[at - 1])
+            now_ns = self.cumulated[at - 1] + share * (self.cumulated[at] - self.cumulated[at - 1])
+            ns, before_ns = now_ns - before_ns, now_ns
+            if ns >= _TRUSTED_NS and ns / piece * (total - done) > LOOP_SERIAL_NS:
+                # To the nearest atom.
+                return at if share > 0.5 else at - 1
+            piece *= _PROBE_GROWTH
+        return self.atoms
 
     def _refill(self, place: int) -> bool:
         """Something for a part that is used up; False: nothing is left, or worth it."""
@@ -182,8 +203,8 @@ class _Simulation:
 
     def run(self) -> Run:
         first = self.workers[0]
-        self._enter(first, 0, 0.0)
-        self._advance(first, 0.0)
+        if not self._enter(first, 0, 0.0):
+            self._advance(first, 0.0)
         while self.events:
             now, _, arrives, version, worker = heapq.heappop(self.events)
             if version != worker.version:
@@ -280,8 +301,12 @@ class _Simulation:
         elif kind == LOOP and self._is_shared(node):
             loop = _Loop(self, node, self._places(node), worker)
             worker.stack.append([_LOOP_FRAME, loop, 0])
-            self.open_loops.append(loop)
-            self._notify(now, self.costs.loop_ns)
+            alone = loop.parts[0][0]
+            if alone:
+                self._compute(worker, now, loop.cumulated[alone])
+                loop.listed = False
+                return True
+            self._list(loop, now)
         else:
             worker.stack.append([_SEQUENCE_FRAME, children, 0])
         return False
@@ -350,9 +375,17 @@ class _Simulation:
         stays = int(self.tree.parts["schedule"][node]) == ADAPTIVE and self.tree.works[node] <= LOOP_SERIAL_NS
         return not stays and self._places(node) > 1
 
+    def _list(self, loop: _Loop, now: float) -> None:
+        """Helpers may come from now on."""
+        self.open_loops.append(loop)
+        self._notify(now, self.costs.loop_ns)
+
     def _loop(self, worker: _Worker, frame: list[Any], now: float) -> bool:
         """Another piece of a loop; False: it takes time, or waits for helpers."""
         loop, place = frame[1], frame[2]
+        if not loop.listed:
+            loop.listed = True
+            self._list(loop, now)
         piece = loop.take(place)
         if piece is not None:
             begin, end, stolen = piece
