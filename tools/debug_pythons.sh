@@ -71,7 +71,7 @@ link_shared() {
 	local library
 	library=$(find "$top/$1/root" -name "libpython$1$flavour.so.1.0" | head -1)
 	echo 'int Py_BytesMain(int, char **); int main(int count, char **words) { return Py_BytesMain(count, words); }' |
-		gcc -xc - -o "$top/$1/python-shared" "$library" -Wl,--allow-shlib-undefined
+		gcc -o "$top/$1/python-shared" -xc - -xnone "$library" -Wl,--allow-shlib-undefined
 	echo "$top/$1/python-shared"
 }
 
