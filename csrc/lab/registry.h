@@ -24,12 +24,12 @@ extern const struct way ways_deadlock[];     /* two locks, and a child that stop
 extern const struct way ways_green[];        /* green threads: switch, spawn, hand-over, scaling */
 extern const struct way ways_green_memory[]; /* memory of parked green threads; what /proc lists */
 extern const struct way ways_green_wait[];   /* one that blocks or never yields; many that sleep */
-extern const struct way ways_pass[];         /* items from thread to thread; an order that is kept */
-extern const struct way ways_start[];        /* from nothing to a first thread, and back */
-extern const struct way ways_trace[];        /* green threads again, while they are watched */
-extern const struct way ways_pool_tasks[];   /* what a call costs by who serves it */
-extern const struct way ways_pool_serve[];   /* a pool as a server, in closed and open loop */
-extern const struct way ways_pool_loops[];   /* parallel loops, and frames of a film */
+extern const struct way ways_pass[];       /* items from thread to thread; an order that is kept */
+extern const struct way ways_start[];      /* from nothing to a first thread, and back */
+extern const struct way ways_trace[];      /* green threads again, while they are watched */
+extern const struct way ways_pool_tasks[]; /* what a call costs by who serves it */
+extern const struct way ways_pool_serve[]; /* a pool as a server, in closed and open loop */
+extern const struct way ways_pool_loops[]; /* parallel loops, and frames of a film */
 extern const struct way ways_pool_kernels[]; /* each native kernel by number of threads */
 extern const struct way ways_pool_process[]; /* half of the work done by a thread or a process */
 extern const struct way ways_server[];       /* a web server under load */

@@ -18,9 +18,7 @@ def running(tmp_path_factory):
         started = {}
         for mode, arguments in MODES.items():
             command, folder = [sys.executable, SUITE, *arguments], tmp_path_factory.mktemp("suite")
-            process = subprocess.Popen(
-                command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
+            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             started[mode] = stack.enter_context(process)
             stack.callback(process.kill)
         yield started
