@@ -310,7 +310,7 @@ TEST(signals_among_the_switches_of_a_runtime_harm_nothing)
 	join(spawn(let_signals_in, NULL));
 	for (uintptr_t i = 0; i < 3; i++)
 		refs[i] = spawn(switch_for_long, (void *)(i << 32));
-	while (load_relaxed(&target.handled) < 2000) {
+	while (load_relaxed(&target.handled) < 500) {
 		CHECK_EQ(syscall(SYS_tgkill, getpid(), load_acquire(&target.tid), SIGUSR1), 0);
 		sched_yield();
 	}
