@@ -133,7 +133,7 @@ CROSS   := aarch64-linux-gnu-gcc
 TESTS_AARCH64 := test_context test_runq test_sched test_green test_blocking test_idle_source test_preempt stress_runq stress_park stress_blocking
 $(BUILD)/aarch64/%: tests/c/%.c $(CORE_C) $(CORE_S) $(HEADERS) $(wildcard tests/c/*.h)
 	@mkdir -p $(@D)
-	$(CROSS) $(CFLAGS_COMMON) -Wno-missing-prototypes -O2 -DFILAR_DEBUG -static -Itests/c $< \
+	$(CROSS) $(CFLAGS_COMMON) -Wno-missing-prototypes -O2 -DFILAR_DEBUG -DFILAR_QEMU -static -Itests/c $< \
 		$(CORE_C) $(CORE_S) -o $@ $(LDLIBS)
 
 ## make aarch64    the tests of arch and green threads on aarch64, under qemu-user
