@@ -206,19 +206,33 @@ __attribute__((unused)) static int failing_attempt(void)
 	return once.status;
 }
 
-/* Runs the way on the first CPU with its 1st, 2nd, ... step failing, and looks each time for what
- * it left behind; how many steps can fail. */
-__attribute__((unused)) static uint64_t fail_way_each(
-	const char *name, const int64_t *params, size_t param_count, uint32_t batch)
+/* Runs the way, driven from that CPU (-1: any), with its 1st, 2nd, ... step failing, and looks each
+ * time for what it left behind; how many steps can fail. */
+__attribute__((unused)) static uint64_t fail_way_each_on(
+	int32_t cpu, const char *name, const int64_t *params, size_t param_count, uint32_t batch)
 {
 	failing.name = name;
 	failing.params = params;
 	failing.param_count = param_count;
 	failing.batch = batch;
-	failing.cpu = first_cpu();
+	failing.cpu = cpu;
 	failing.fds = fds_open();
 	return fail_each(failing_attempt);
 }
+
+/* On the first one. */
+__attribute__((unused)) static uint64_t fail_way_each(
+	const char *name, const int64_t *params, size_t param_count, uint32_t batch)
+{
+	return fail_way_each_on(first_cpu(), name, params, param_count, batch);
+}
+
+/* On any, a batch of three; some step can fail. */
+#define FAIL_EACH(way, ...)                                                                        \
+	do {                                                                                       \
+		const int64_t params[] = { __VA_ARGS__ };                                          \
+		CHECK(fail_way_each_on(-1, way, params, FILAR_COUNT_OF(params), 3) > 0);           \
+	} while (0)
 #endif
 
 #endif

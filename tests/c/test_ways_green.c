@@ -274,31 +274,8 @@ TEST(cancelling_ends_a_long_sample)
 /* ---- the n-th failure ---- */
 
 #if FILAR_FAIL
-static const char *failing_way;
-static const int64_t *failing_params;
-static size_t failing_count;
-static int failing_fds;
-
-static int attempt(void)
-{
-	struct once once = once_run(failing_way, failing_params, failing_count, 3, -1);
-
-	check_nothing_left(failing_fds, 0);
-	return once.status;
-}
-
-#define FAIL_EACH(way, ...)                                                                        \
-	do {                                                                                       \
-		static const int64_t params[] = { __VA_ARGS__ };                                   \
-		failing_way = way;                                                                 \
-		failing_params = params;                                                           \
-		failing_count = FILAR_COUNT_OF(params);                                            \
-		CHECK(fail_each(attempt) > 0);                                                     \
-	} while (0)
-
 TEST(the_nth_failure_leaves_nothing_behind)
 {
-	failing_fds = fds_open();
 	FAIL_EACH("green-yield", 4, 2);
 	FAIL_EACH("kthread-yield", 3);
 	FAIL_EACH("green-create", 4, 0);
