@@ -27,6 +27,7 @@ from filar.lab.base import (
     Verdict,
     Way,
     experiment,
+    paired,
     undecided,
 )
 from filar.lab.bench import Bench
@@ -34,7 +35,7 @@ from filar.lab.fits import Scaling, amdahl, percent, scaling
 from filar.lab.places import MIB
 from filar.lab.pools import ns
 from filar.lab.result import Result
-from filar.lab.stats import N_MIN, Interval, ratio_of_mins
+from filar.lab.stats import N_MIN, Interval, paired_ratio, ratio_of_mins, share_interval
 
 FAMILY = "Speedup"
 NOTES = "Lecture notes on using threads"
@@ -43,8 +44,9 @@ TIME = "time"
 ALONE = "one thread"
 _NS = "ns"
 _TWO = "dividing work needs a second CPU; this process may use one"
-# Floor and typical speedup further apart than this: other programs had the cores.
+# Floor and typical speedup further apart than this: the threads had not always a core each.
 NOISE = 0.05
+SHARED_CORES = f"best and typical rounds differ by more than {NOISE:.0%}: the threads had not always a core each"
 # In which share of all cores' worth a speedup counts as full, and below which as not worth it.
 _FULL, _POOR = 0.8, 0.6
 
@@ -73,7 +75,7 @@ def told(floor: float, typical: Interval) -> str:
 
 
 def disturbed(pairs: Iterable[tuple[float, Interval]]) -> bool:
-    """Whether other programs had a share of the cores: floor and typical speedup differ."""
+    """Whether threads shared cores, with other programs or with each other: floor and typical speedup differ."""
     return any(one.n and abs(one.mid / floor - 1) > NOISE for floor, one in pairs if math.isfinite(floor))
 
 
@@ -255,8 +257,7 @@ class Speedup(Parallel):
         if len(good) == len(at_cores):
             return Verdict(HOLDS, reason, headline=headline)
         if disturbed(one for kernel, one in at_cores.items() if kernel not in good):
-            why = "floor and typical speedup differ: other programs use the cores"
-            return Verdict(UNDECIDED, f"{reason}; {why}", headline=headline)
+            return Verdict(UNDECIDED, f"{reason}; {SHARED_CORES}", headline=headline)
         if all(kernel in good for kernel in computing):
             return Verdict(CONDITIONAL, reason, "the threads compute rather than wait for memory", headline)
         if good:
@@ -367,6 +368,8 @@ def speedup_curve(title: str, one: Scaling, cores: int, n: str) -> chart.Lines:
 # ---- frames of a film ----
 
 FRAME = "frame"
+# Large enough that a phase outlasts the wake-up of the threads that help with it many times.
+FRAME_SIZE = {"width": 640, "height": 384}
 SERIAL_PERMILLE = (0, 50, 100, 250, 500)
 PHASE, LOCK = "a phase", "under a lock"
 _LAW_HOLDS = 0.08
@@ -383,13 +386,14 @@ class VideoFrames(Parallel):
         "Lecture notes: what a thread is; Amdahl 1967",
     )
     method = (
-        "Frames of a synthetic film are blurred; a share of the work of each is serial: a phase that one thread does "
-        "while the others wait, or a part under a lock while other threads are at other frames. "
+        f"Frames of {FRAME_SIZE['width']} x {FRAME_SIZE['height']} pixels are blurred; a share of the work of each is "
+        "serial: a phase that one thread does while the others wait, or a part under a lock while other threads are at "
+        "other frames. "
         "One thread and all cores, every share and both kinds run in every round, in shuffled order. "
         "Speedups are ratios of the best times, and the share that the law is given is the measured one."
     )
-    quick = Budget(seconds=2.2, rounds_max=40, rounds_min=8)
-    full = Budget(seconds=20.0, rounds_max=200, rounds_min=10)
+    quick = Budget(seconds=3.0, rounds_max=40, rounds_min=8)
+    full = Budget(seconds=25.0, rounds_max=200, rounds_min=10)
 
     @staticmethod
     def variant(kind: str, permille: int, threads: int) -> str:
@@ -399,12 +403,19 @@ class VideoFrames(Parallel):
     def ways(self, bench: Bench) -> list[Way]:
         """Every share and kind, alone and on all cores."""
         cores = min(len(bench.cpus), 64)
-        frames = max(4, 2 * cores)
+        # Phases are of one frame; under a lock each thread has a frame of its own.
+        frames = {PHASE: 4, LOCK: max(4, cores)}
         return [
             Way(
                 self.variant(kind, permille, threads),
                 "frames",
-                {"serial_permille": permille, "locked": locked, "threads": threads, "frames": frames},
+                {
+                    "serial_permille": permille,
+                    "locked": locked,
+                    "threads": threads,
+                    "frames": frames[kind],
+                    **FRAME_SIZE,
+                },
                 batch=1,
             )
             for permille in SERIAL_PERMILLE
@@ -443,7 +454,7 @@ class VideoFrames(Parallel):
         if max(off) <= _LAW_HOLDS:
             return Verdict(HOLDS, f"{reason}; within {100 * max(off):.0f} % of the law", headline=headline)
         if disturbed((floor, typical) for _, floor, typical, _ in phase):
-            return Verdict(UNDECIDED, f"{reason}; other programs use the cores", headline=headline)
+            return Verdict(UNDECIDED, f"{reason}; {SHARED_CORES}", headline=headline)
         below = all(floor <= law * (1 + _LAW_HOLDS) for _, floor, _, law in phase)
         why = "below the law: dividing costs something, too" if below else "not as the law says"
         return Verdict(FAILS, f"{reason}; {why}", headline=headline)
@@ -705,7 +716,46 @@ class LoopGrain(Parallel):
 # ---- pinning and neighbours ----
 
 PINNED, FREE = "pinned", "free"
-_LONG = {"work": SPIN, "length": 4096, "steps": 6_000_000}
+# A gain that is worth pinning for; a round that the kernel has spoilt, by two threads on one CPU; and how often.
+_FASTER, _MUCH, _OFTEN = 1.03, 1.25, 0.1
+# Steps for each thread, some 15 ms: several slices of the scheduler, since a shorter loop has a whole slice of its
+# neighbour, or nothing of it.
+_SLICES_STEPS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Times on free workers over those on pinned ones, round by round.
+
+    Where the kernel puts two threads on one CPU now and then, the ratios are of two kinds, and their median is one of
+    them: so the share of rounds counts, too, in which one placement is much slower than the other.
+    """
+
+    typical: Interval
+    best: float
+    slow: Interval  # share of the rounds in which free workers were much slower
+    fast: Interval  # share in which they were much faster
+
+    @property
+    def surely(self) -> bool:
+        """Pinned workers are faster as a rule, or often much faster and seldom much slower."""
+        often = self.slow.lo > _OFTEN and self.fast.hi < self.slow.lo
+        return self.typical.lo > _FASTER or (often and self.typical.hi > 1 / _FASTER)
+
+    @property
+    def surely_none(self) -> bool:
+        """Neither."""
+        return self.typical.hi < _FASTER and (self.slow.hi < _OFTEN or self.fast.lo > self.slow.hi)
+
+    def words(self) -> str:
+        """'1.00 times (0.98 to 1.76; best times 1.00; 1.25 times or more in 41 % of the rounds)'."""
+        one = self.typical
+        told = f"{one.mid:.2f} times ({one.lo:.2f} to {one.hi:.2f}; best times {self.best:.2f}"
+        return f"{told}; {_MUCH} times or more in {100 * self.slow.mid:.0f} % of the rounds)"
+
+    def brief(self) -> str:
+        """'1.00 (41 % above 1.25)'."""
+        return f"{self.typical.mid:.2f} ({100 * self.slow.mid:.0f} % above {_MUCH})"
 
 
 @experiment
@@ -719,18 +769,20 @@ class PoolPinning(Parallel):
     )
     method = (
         "A loop that computes and one that goes over an array of 512 KiB a thread again and again run in equal parts, "
-        "on workers pinned to one CPU each and on workers that go where the kernel puts them. "
+        "on workers pinned to one CPU each and on workers that go where the kernel puts them; the caller takes part, "
+        "so there is one worker less than there are CPUs. "
         "All run in every round on all cores, in shuffled order. "
-        "Ratios are formed round by round; the best times stand beside them."
+        "Ratios are formed round by round; beside their median stands in how many rounds they are large, since the "
+        "kernel wakes free threads on one CPU in some rounds and not in others."
     )
-    quick = Budget(seconds=1.2, rounds_max=80, rounds_min=10)
+    quick = Budget(seconds=2.0, rounds_max=100, rounds_min=10)
     full = Budget(seconds=10.0, rounds_max=400, rounds_min=20)
 
     def works(self, bench: Bench) -> dict[str, dict[str, int]]:
         """What the loops do."""
         threads = min(len(bench.cpus), 64)
         return {
-            "computing": {"work": SPIN, "length": 1024, "steps": 1_000_000, "threads": threads},
+            "computing": {"work": SPIN, "length": 1024, "steps": 2_000_000 * threads, "threads": threads},
             "over an array": {"work": SUM, "length": 65_536 * threads, "threads": threads},
         }
 
@@ -741,40 +793,65 @@ class PoolPinning(Parallel):
                 f"{work}, {where}",
                 "loop",
                 {**params, "schedule": STATIC, "pinned": pinned},
-                batch=8 if params["work"] == SUM else 1,
+                # Of the short ones so many that only the first has to wake anybody.
+                batch=64 if params["work"] == SUM else 1,
             )
             for work, params in self.works(bench).items()
             for where, pinned in ((PINNED, 1), (FREE, 0))
         ]
 
+    @staticmethod
+    def gain(rows: Rows, work: str) -> Gain | None:
+        """What pinning gains at one kind of loop; None without enough rounds of both."""
+        free, pinned = (rows.find(f"{work}, {where}", TIME) for where in (FREE, PINNED))
+        if free is None or pinned is None:
+            return None
+        _, free_ns, pinned_ns = paired(free, pinned)
+        if len(free_ns) < N_MIN:
+            return None
+        ratios = free_ns / pinned_ns
+        return Gain(
+            typical=paired_ratio(free_ns, pinned_ns),
+            best=ratio_of_mins(free.samples, pinned.samples),
+            slow=share_interval(int(np.sum(ratios > _MUCH)), len(ratios)),
+            fast=share_interval(int(np.sum(ratios < 1 / _MUCH)), len(ratios)),
+        )
+
     def judge(self, rows: Rows) -> Verdict:
-        """Holds if pinned is surely faster by 3 % in both loops; conditional where it is in one."""
+        """Holds if pinned is surely faster in both loops, as a rule or in many rounds; conditional if in one."""
         if self.cores(rows) < 2:
             return Verdict(UNDECIDED, _TWO)
-        works = ("computing", "over an array")
-        gains = {work: rows.ratio(f"{work}, {FREE}", f"{work}, {PINNED}", TIME) for work in works}
-        if any(one.n < N_MIN for one in gains.values()):
+        found = {work: self.gain(rows, work) for work in ("computing", "over an array")}
+        gains = {work: one for work, one in found.items() if one is not None}
+        if len(gains) < len(found):
             return undecided("pinned and free workers were not both measured", rows.of_metric(TIME))
-        floors = {work: speedup(rows, f"{work}, {FREE}", f"{work}, {PINNED}")[0] for work in works}
-        parts = [
-            f"{work} {one.mid:.2f} times ({one.lo:.2f} to {one.hi:.2f}; best times {floors[work]:.2f})"
-            for work, one in gains.items()
-        ]
-        reason = f"free workers take, of the time of pinned ones: {', '.join(parts)}"
-        headline = f"free against pinned: {', '.join(f'{work} {one.mid:.2f} times' for work, one in gains.items())}"
-        better = [work for work, one in gains.items() if one.lo > 1.03]
-        worse = [work for work, one in gains.items() if one.hi < 1.03]
+        reason = "free workers take, of the time of pinned ones: "
+        reason += ", ".join(f"{work} {one.words()}" for work, one in gains.items())
+        headline = f"free / pinned: {', '.join(f'{work} {one.brief()}' for work, one in gains.items())}"
+        better = [work for work, one in gains.items() if one.surely]
+        worse = [work for work, one in gains.items() if one.surely_none]
         if len(better) == len(gains):
             return Verdict(HOLDS, reason, headline=headline)
         if better:
-            return Verdict(CONDITIONAL, reason, f"it is {' or '.join(better)}", headline)
+            where = [work if gains[work].typical.lo > _FASTER else f"{work}, in some rounds" for work in better]
+            return Verdict(CONDITIONAL, reason, f"it is {' or '.join(where)}", headline)
         if len(worse) == len(gains):
             return Verdict(FAILS, reason, headline=headline)
-        return Verdict(UNDECIDED, f"{reason}: the intervals include the threshold of 1.03", headline=headline)
+        return Verdict(UNDECIDED, f"{reason}: neither clearly faster nor clearly not", headline=headline)
 
     def charts(self, result: Result) -> list[Any]:
-        """Ranked dots."""
-        return [pictures.ranked_dots(result, TIME)]
+        """Ranked dots; the distributions, since the rounds of free workers may be of two kinds."""
+        rows = result.rows.of_metric(TIME)
+        return [
+            pictures.ranked_dots(result, TIME),
+            chart.Cdf(
+                series=[chart.Samples(row.variant, row.samples) for row in rows],
+                unit=_NS,
+                title="Rounds of pinned and of free workers",
+                x_label="time of a loop",
+                n=pictures.samples_note(rows),
+            ),
+        ]
 
 
 HOG, QUIET = "with a hog on one CPU", "alone on the machine"
@@ -790,14 +867,14 @@ class NoisyNeighbour(Parallel):
         "A busy neighbour on one core costs a parallel program no more than the time the neighbour takes.", NOTES
     )
     method = (
-        "A loop of some milliseconds on all cores is divided into equal parts or into pieces that threads take one "
+        "A loop that takes all cores some 15 ms is divided into equal parts or into pieces that threads take one "
         "after the other, on pinned and on free workers; another thread keeps one CPU busy meanwhile, or does not. "
         "All run in every round, in shuffled order. "
         "If the neighbour's share of that core were all that is lost, the loop would take n / (n - 1/2) times as long "
         "on n cores."
     )
-    quick = Budget(seconds=2.2, rounds_max=40, rounds_min=7)
-    full = Budget(seconds=15.0, rounds_max=150, rounds_min=10)
+    quick = Budget(seconds=3.4, rounds_max=40, rounds_min=8)
+    full = Budget(seconds=20.0, rounds_max=150, rounds_min=10)
     schedules: ClassVar = {"equal parts": STATIC, "whoever comes next": DYNAMIC, "filar's own": ADAPTIVE}
 
     def ways(self, bench: Bench) -> list[Way]:
@@ -809,7 +886,9 @@ class NoisyNeighbour(Parallel):
                 f"{name}, {where}, {state}",
                 "loop",
                 {
-                    **_LONG,
+                    "work": SPIN,
+                    "length": 4096,
+                    "steps": _SLICES_STEPS * threads,
                     "threads": threads,
                     "schedule": schedule,
                     "grain": _LOOP_GRAIN if schedule == DYNAMIC else 0,
@@ -889,7 +968,8 @@ class NoisyNeighbour(Parallel):
 PARTIES = {ALONE: 0, "two threads": 1, "two processes, shared memory": 2, "two processes, data sent": 3}
 PASSES_QUICK = (1, 8, 64)
 PASSES_FULL = (1, 4, 16, 64, 256)
-BLOCK_BYTES = 256 * 1024
+# So large that moving half of it takes longer than waking whoever works on it.
+BLOCK_BYTES = MIB
 
 
 @experiment
@@ -903,13 +983,13 @@ class ProcessVsThreadWork(Parallel):
         "Lecture notes on threads and processes",
     )
     method = (
-        "Every word of a block of 256 KiB is mixed 1 to 256 times; the second half is done by another thread, by a "
+        "Every word of a block of 1 MiB is mixed 1 to 256 times; the second half is done by another thread, by a "
         "process that shares the memory, or by a process that is sent its half through a socket and sends it back. "
         "The other party exists already and sleeps; all run in every round, in shuffled order, each on its own CPU. "
         "Speedups are ratios of the best times to those of one thread; every result is checked."
     )
-    quick = Budget(seconds=1.5, rounds_max=60, rounds_min=8)
-    full = Budget(seconds=12.0, rounds_max=200, rounds_min=12)
+    quick = Budget(seconds=2.2, rounds_max=60, rounds_min=8)
+    full = Budget(seconds=20.0, rounds_max=200, rounds_min=12)
 
     @staticmethod
     def variant(party: str, passes: int) -> str:
