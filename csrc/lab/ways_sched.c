@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/tid.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
 #include "os/calls.h"
@@ -490,7 +491,7 @@ static void seen_body(struct crew_member *member)
 	struct seen_state *state = member->crew->shared;
 
 	state->ids[member->number] =
-		(struct seen_ids){ (int32_t)syscall(SYS_gettid), (int32_t)getpid() };
+		(struct seen_ids){ tid_self(), (int32_t)getpid() };
 	tally_add(&state->reported);
 	gate_wait(&state->done);
 }
