@@ -243,6 +243,16 @@ def test_a_neighbour_is_judged_by_its_share(static, other, word):
     assert one.judge(Rows(these)).word == word
 
 
+def test_the_condition_of_a_neighbour_names_the_placement_where_that_is_all():
+    one = lab.find("noisy-neighbour")
+    these = []
+    for name in one.schedules:
+        for where, factor in ((PINNED, 1.3), (FREE, 1.9)):
+            these.append(timed(f"{name}, {where}, {QUIET}", 4 * MS, cores=2))
+            these.append(timed(f"{name}, {where}, {HOG}", factor * 4 * MS, cores=2))
+    assert one.judge(Rows(these)).condition == "the workers are pinned"
+
+
 # ---- processes ----
 
 

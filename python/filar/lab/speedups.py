@@ -933,6 +933,8 @@ class NoisyNeighbour(Parallel):
         if good and bad and all(name == "equal parts" for name, _ in bad):
             return Verdict(CONDITIONAL, reason, "threads that are done take work from those that are not", headline)
         if good and bad:
+            if set(good) in ({(name, where) for name in self.schedules} for where in (PINNED, FREE)):
+                return Verdict(CONDITIONAL, reason, f"the workers are {good[0][1]}", headline)
             told = " or ".join(f"{name} on {where} workers" for name, where in good)
             return Verdict(CONDITIONAL, reason, f"it is {told}", headline)
         return Verdict(UNDECIDED, f"{reason}: too noisy", headline=headline)
