@@ -497,8 +497,7 @@ static enum filar_status setup_frames(struct way_run *run)
 		film->from[i] = (uint8_t)random_mix(i);
 	film->serial_steps = serial_steps_for(film, params[FRAMES_SERIAL_PERMILLE]);
 	if (params[FRAMES_THREADS] > 0)
-		status = lab_pool_open(
-			run, helpers_of(params[FRAMES_THREADS]), true, &film->pool);
+		status = lab_pool_open(run, helpers_of(params[FRAMES_THREADS]), true, &film->pool);
 	return status;
 }
 

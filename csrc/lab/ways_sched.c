@@ -490,8 +490,7 @@ static void seen_body(struct crew_member *member)
 {
 	struct seen_state *state = member->crew->shared;
 
-	state->ids[member->number] =
-		(struct seen_ids){ tid_self(), (int32_t)getpid() };
+	state->ids[member->number] = (struct seen_ids){ tid_self(), (int32_t)getpid() };
 	tally_add(&state->reported);
 	gate_wait(&state->done);
 }

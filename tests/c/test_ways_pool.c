@@ -171,7 +171,8 @@ TEST(a_pool_whose_only_worker_is_blocked_serves_nobody)
 
 TEST(answers_before_the_pool_has_settled_are_not_counted)
 {
-	/* One client whose answers are a millisecond apart at least: so many fit into the window. */
+	/* One client whose answers are a millisecond apart at least: so many fit into the window.
+	 */
 	struct once once = RUN("serve-closed", 1, STAFF_SHARED, 1, 1, 0, NS_PER_MS, 5 * NS_PER_MS,
 		0, 0, 30 * NS_PER_MS);
 

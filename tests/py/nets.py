@@ -97,7 +97,7 @@ def receive_all(sock):
 
 
 def wait_until_waiting(task):
-    """Until it is parked in a wait for a file descriptor; of a kernel thread nobody can tell, so that may come later."""
+    """Until it is parked in a wait for a file descriptor; of a kernel thread nobody can tell: at once."""
     while task.green is not None and not ("parked" in task.green.state and "fd" in task.green.state):
         filar.yield_()
 

@@ -89,8 +89,10 @@ def test_a_page_whose_experiment_was_not_measured_stays_as_it_is(pages, tmp_path
 
 def test_instructions_of_one_operation_are_the_difference_of_two_runs(pages, monkeypatch, capsys):
     def instructions(program, way, batch):
-        return 1_000_000 + batch * {"trace-yield": 40, "trace-spawn": 300, "trace-park": 150}[way] + (
-            2 * batch if program == "with" else 0
+        return (
+            1_000_000
+            + batch * {"trace-yield": 40, "trace-spawn": 300, "trace-park": 150}[way]
+            + (2 * batch if program == "with" else 0)
         )
 
     monkeypatch.setattr(trace_instructions, "instructions", instructions)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
-import old_glibc  # noqa: E402 - a program of the tree, not of the package
+import old_glibc
 
 HAD = [("sem_wait", (2, 34)), ("sem_wait", (2, 2, 5)), ("gettid", (2, 30)), ("log", (2, 29)), ("log", (2, 2, 5))]
 

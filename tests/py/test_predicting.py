@@ -395,7 +395,7 @@ def test_best_and_typical_rounds_are_both_told():
     verdict = EXPERIMENT.judge(judged_rows(SIX, shaken=CHOSEN[:2]))
     assert verdict.word == CONDITIONAL
     assert verdict.condition == f"the best rounds count, not the typical ones (of {CHOSEN[0]}, {CHOSEN[1]})"
-    assert "+0% at best" in verdict.headline
+    assert "0% at best" in verdict.headline
     assert "+100% typically" in verdict.headline
     one = EXPERIMENT.judged(judged_rows(SIX, shaken=CHOSEN[:1]))[CHOSEN[0]]
     assert (one.is_good, one.is_typical) == (True, False)

@@ -32,7 +32,17 @@ from filar.lab.base import (
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.pools import ns
 from filar.lab.result import Result
-from filar.lab.speedups import KERNELS, SHARED_CORES, TIME, Parallel, disturbed, speedup, told, with_params
+from filar.lab.speedups import (
+    KERNELS,
+    NOT_MEASURED,
+    SHARED_CORES,
+    TIME,
+    Parallel,
+    disturbed,
+    speedup,
+    told,
+    with_params,
+)
 from filar.lab.stats import N_MIN, Interval
 from filar.predicting import PART, Bounds, Costs, Tree, measure_costs, simulate
 from filar.predicting.session import TOO_FINE, WORKERS, scaling_chart
@@ -239,7 +249,7 @@ class PredictedSpeedup(Parallel):
     def judge(self, rows: Rows) -> Verdict:
         """Each kernel within 15 %, or only some; in typical rounds as in the best?"""
         if self.cores(rows) < 2:
-            return Verdict(UNDECIDED, "a speedup needs a second CPU; this process may use one")
+            return Verdict(UNDECIDED, NOT_MEASURED)
         every = self.judged(rows)
         kernels = {kernel: one for kernel, one in every.items() if one.probe_share <= TOO_FINE}
         if len(every) < _KERNELS_MIN or any(one.typical.n < N_MIN for one in every.values()):

@@ -249,7 +249,9 @@ class ServerModels(Experiment):
             window = 12 * MS if bench.quick else 60 * MS
             parts = [
                 partial(self.part, bench, servers, MODELS, counts, window, share=0.75),
-                partial(run_ways, bench, [self.each(model, window) for model in EACH], seconds=bench.budget.seconds / 4),
+                partial(
+                    run_ways, bench, [self.each(model, window) for model in EACH], seconds=bench.budget.seconds / 4
+                ),
             ]
             if not bench.quick and self.many <= clients_max:
                 some = (THREADS, POOL, EVENTS, GREEN, PY_GREEN, ASYNCIO)

@@ -43,7 +43,8 @@ MS = 1_000_000
 TIME = "time"
 ALONE = "one thread"
 _NS = "ns"
-_TWO = "dividing work needs a second CPU; this process may use one"
+_ONE_CPU = "Dividing work needs a second CPU; this process may use one."
+NOT_MEASURED = "nothing was measured: dividing work needs a second CPU, and time for a round"
 # Floor and typical speedup further apart than this: the threads had not always a core each.
 NOISE = 0.05
 SHARED_CORES = f"best and typical rounds differ by more than {NOISE:.0%}: the threads had not always a core each"
@@ -92,7 +93,7 @@ class Parallel(Experiment):
     def measure(self, bench: Bench) -> Measured:
         """The plan of `ways()`; nothing, and why, on one CPU."""
         if bench.other_cpu is None:
-            return Measured(notes=[f"{_TWO[0].upper()}{_TWO[1:]}."])
+            return Measured(notes=[_ONE_CPU])
         outcome = bench.run(self.ways(bench))
         return Measured(rows=with_params(outcome.rows(), cores=len(bench.cpus)), notes=outcome.notes())
 
@@ -239,7 +240,7 @@ class Speedup(Parallel):
         """At all cores: is each kernel nearly so many times faster, or only those that compute?"""
         cores, scalings = self.cores(rows), self.scalings(rows)
         if cores < 2:
-            return Verdict(UNDECIDED, _TWO)
+            return Verdict(UNDECIDED, NOT_MEASURED)
         if not scalings or any(one.at(cores)[1].n < N_MIN for one in scalings.values()):
             return Verdict(UNDECIDED, "too few rounds were measured")
         at_cores = {kernel: one.at(cores) for kernel, one in scalings.items()}
@@ -440,7 +441,7 @@ class VideoFrames(Parallel):
         """Holds if the serial phase costs what the law says; tells that a lock is another thing."""
         cores = self.cores(rows)
         if cores < 2:
-            return Verdict(UNDECIDED, _TWO)
+            return Verdict(UNDECIDED, NOT_MEASURED)
         phase, lock = self.points(rows, PHASE), self.points(rows, LOCK)
         if len(phase) < 2 or any(typical.n < N_MIN for _, _, typical, _ in phase):
             return Verdict(UNDECIDED, "too few shares or rounds were measured")
@@ -554,7 +555,7 @@ class UnevenWork(Parallel):
         """Equal parts on even and on uneven work, against the best other way."""
         cores = self.cores(rows)
         if cores < 2:
-            return Verdict(UNDECIDED, _TWO)
+            return Verdict(UNDECIDED, NOT_MEASURED)
         found = self.speedups(rows)
         if len(found) < len(SHAPES) * len(SCHEDULES) or any(one.n < N_MIN for _, one in found.values()):
             return Verdict(UNDECIDED, "not every way of dividing was measured often enough")
@@ -649,7 +650,7 @@ class LoopGrain(Parallel):
     def judge(self, rows: Rows) -> Verdict:
         """Holds if the best grain lies between the ends and both ends are a tenth slower."""
         if self.cores(rows) < 2:
-            return Verdict(UNDECIDED, _TWO)
+            return Verdict(UNDECIDED, NOT_MEASURED)
         grains = self.by_grain(rows)
         if len(grains) < 3 or any(row.n < N_MIN for row in grains):
             return Verdict(UNDECIDED, "too few lengths or rounds were measured")
@@ -820,7 +821,7 @@ class PoolPinning(Parallel):
     def judge(self, rows: Rows) -> Verdict:
         """Holds if pinned is surely faster in both loops, as a rule or in many rounds; conditional if in one."""
         if self.cores(rows) < 2:
-            return Verdict(UNDECIDED, _TWO)
+            return Verdict(UNDECIDED, NOT_MEASURED)
         found = {work: self.gain(rows, work) for work in ("computing", "over an array")}
         gains = {work: one for work, one in found.items() if one is not None}
         if len(gains) < len(found):
@@ -915,7 +916,7 @@ class NoisyNeighbour(Parallel):
         """Which ways lose more than a quarter beyond the neighbour's share?"""
         cores = self.cores(rows)
         if cores < 2:
-            return Verdict(UNDECIDED, _TWO)
+            return Verdict(UNDECIDED, NOT_MEASURED)
         slow = self.slowdowns(rows)
         if len(slow) < 2 * len(self.schedules) or any(one.n < N_MIN for one in slow.values()):
             return Verdict(UNDECIDED, "not every way of dividing was measured often enough")
@@ -1029,7 +1030,7 @@ class ProcessVsThreadWork(Parallel):
     def judge(self, rows: Rows) -> Verdict:
         """Threads against processes that are sent their data, with little and with much work for each byte."""
         if self.cores(rows) < 2:
-            return Verdict(UNDECIDED, _TWO)
+            return Verdict(UNDECIDED, NOT_MEASURED)
         found, amounts = self.speedups(rows), self.amounts(rows)
         threads, shared, sent = (party for party in PARTIES if party != ALONE)
         wanted = [(party, n) for party in (threads, sent) for n in (amounts[0], amounts[-1])] if amounts else []
