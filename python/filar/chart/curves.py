@@ -67,7 +67,13 @@ QUARTERS = tuple((share, f"{share:g} %") for share in (0.0, 25.0, 50.0, 75.0, 10
 def _fixed(ticks: Sequence[float] | None, unit: str) -> tuple[Tick, ...] | None:
     if ticks is None:
         return None
-    return tuple((float(tick), format_quantity(float(tick), unit)) for tick in ticks)
+    return tuple((float(tick), _tick_text(float(tick), unit)) for tick in ticks)
+
+
+def _tick_text(tick: float, unit: str) -> str:
+    """A count that was asked for stays whole: 1,024 threads are not 1,020."""
+    whole = not unit and tick.is_integer() and abs(tick) < 1e6
+    return format_quantity(tick, unit, 9 if whole else 3)
 
 
 def _with_ticks(scale: Scale, ticks: Sequence[float] | None) -> Scale:

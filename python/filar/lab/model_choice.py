@@ -93,7 +93,9 @@ class _Gaps(Models):
 
     def charts(self, result: Result) -> list[Any]:
         """A strip for each variant, on one scale, and the distribution of waits."""
-        strips = [strip(series, self.window_ms * MS, self.first) for series in result.series]
+        # That of the result, which may be of a version with another one.
+        window = max((float(row.params.get("window_ns", 0)) for row in result.rows), default=0) or self.window_ms * MS
+        strips = [strip(series, window, self.first) for series in result.series]
         return [*strips, waits_cdf(result, "How long the other tasks waited for their next turn")]
 
 

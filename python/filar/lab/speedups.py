@@ -285,24 +285,29 @@ def _ideal(counts: Sequence[float], cores: int) -> chart.Series:
     return chart.Series("ideal", np.array(counts), np.minimum(counts, cores), dashed=True)
 
 
-def _measured(label: str, one: Scaling, cores: int) -> chart.Series:
-    """Ratios of the best times; whiskers are intervals of the paired medians, as far as the picture is to reach."""
-    reach = _REACH * max(cores, 1)
+def _best(label: str, one: Scaling) -> chart.Series:
+    """Ratios of the best times."""
+    return chart.Series(label, one.workers, one.floors)
+
+
+def _typical(label: str, x: Sequence[float] | np.ndarray, typical: Sequence[Interval], reach: float) -> chart.Series:
+    """Medians of the ratios round by round; whiskers are their intervals, as far as the picture is to reach."""
     return chart.Series(
         label,
-        one.workers,
-        one.floors,
-        np.minimum([typical.lo for typical in one.typical], reach),
-        np.minimum([typical.hi for typical in one.typical], reach),
+        np.asarray(x, dtype=float),
+        np.minimum([one.mid for one in typical], reach),
+        np.minimum([one.lo for one in typical], reach),
+        np.minimum([one.hi for one in typical], reach),
         whiskers=True,
     )
 
 
-# Beside busy programs a single round may gain tenfold: whiskers end at so many times the cores.
+# Beside busy programs a single round may gain tenfold: what is typical is drawn up to so many times the cores.
 _REACH = 1.25
+_BEST, _ROUND = "best round", "typical round"
 _POINTS_NOTE = (
-    "Points: ratios of the best times; whiskers: 95 % interval of the median ratio of a round, "
-    "cut at 1.25 times the ideal"
+    f"Best: ratio of the best times; typical: median ratio of a round with its 95 % interval, up to {_REACH} times the "
+    "cores"
 )
 
 
@@ -310,7 +315,7 @@ def overview(title: str, scalings: Mapping[str, Scaling], cores: int, n: str) ->
     """All kernels beside the ideal."""
     counts = sorted({float(count) for one in scalings.values() for count in one.workers})
     return chart.Lines(
-        series=[*(_measured(kernel, one, cores) for kernel, one in scalings.items()), _ideal(counts, cores)],
+        series=[*(_best(kernel, one) for kernel, one in scalings.items()), _ideal(counts, cores)],
         x_ticks=counts,
         y_from_zero=True,
         title=title,
@@ -318,7 +323,7 @@ def overview(title: str, scalings: Mapping[str, Scaling], cores: int, n: str) ->
         y_label="times as fast as one thread",
         marked=[chart.Marked(cores, "usable CPUs")] if cores else [],
         n=n,
-        note=_POINTS_NOTE,
+        note="Ratios of the best times; the picture of each kernel has the typical rounds, too",
     )
 
 
@@ -346,7 +351,7 @@ def speedup_curve(title: str, one: Scaling, cores: int, n: str) -> chart.Lines:
     """One kernel with ideal, Amdahl and USL; the parameters stand below."""
     counts = one.workers.tolist()
     dense = np.linspace(1, max(cores, 1), 60)
-    lines = [_measured("measured", one, cores)]
+    lines = [_best(_BEST, one), _typical(_ROUND, one.workers, one.typical, _REACH * max(cores, 1))]
     words = []
     for law in (one.amdahl, one.usl):
         if law is not None:
@@ -465,19 +470,14 @@ class VideoFrames(Parallel):
         cores = min(self.cores(result.rows), 64)
         shares = np.linspace(0, 0.55, 60)
         lines = []
-        for kind, label in ((PHASE, "serial phase"), (LOCK, "serial part under a lock")):
+        for kind, label in ((PHASE, "a phase"), (LOCK, "under a lock")):
             points = self.points(result.rows, kind)
             if points:
-                lines.append(
-                    chart.Series(
-                        label,
-                        np.array([100 * share for share, *_ in points]),
-                        np.array([floor for _, floor, *_ in points]),
-                        np.minimum([typical.lo for *_, typical, _ in points], _REACH * cores),
-                        np.minimum([typical.hi for *_, typical, _ in points], _REACH * cores),
-                        whiskers=True,
-                    )
-                )
+                at = np.array([100 * share for share, *_ in points])
+                lines += [
+                    chart.Series(f"{label}, {_BEST}", at, np.array([floor for _, floor, *_ in points])),
+                    _typical(f"{label}, {_ROUND}", at, [one for *_, one, _ in points], _REACH * cores),
+                ]
         laws = []
         if cores:
             laws.append(chart.Series("Amdahl's law", 100 * shares, 1 / (shares + (1 - shares) / cores), dashed=True))
@@ -1063,17 +1063,8 @@ class ProcessVsThreadWork(Parallel):
         for party in PARTIES:
             known = [n for n in amounts if (party, n) in found]
             if known:
-                pairs = [found[party, n] for n in known]
-                lines.append(
-                    chart.Series(
-                        party,
-                        np.array(known, dtype=float),
-                        np.array([floor for floor, _ in pairs]),
-                        np.minimum([typical.lo for _, typical in pairs], _REACH * 2),
-                        np.minimum([typical.hi for _, typical in pairs], _REACH * 2),
-                        whiskers=True,
-                    )
-                )
+                best = np.array([found[party, n][0] for n in known])
+                lines.append(chart.Series(party, np.array(known, dtype=float), best))
         return [
             chart.Lines(
                 series=lines,
@@ -1085,6 +1076,6 @@ class ProcessVsThreadWork(Parallel):
                 y_label="times as fast as one thread",
                 marked=[chart.Marked(1.0, "one thread", axis="y")],
                 n=pictures.samples_note(result.rows),
-                note=_POINTS_NOTE,
+                note="Ratios of the best times; the table has the typical ones",
             )
         ]
