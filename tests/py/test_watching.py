@@ -256,7 +256,7 @@ def exchange(items=5, greens=3):
 def taken():
     """A trace of green threads and of an executor."""
     with filar.trace() as t:
-        exchange()
+        exchange(items=4)  # few enough wake-ups to be drawn
         with filar.ThreadPoolExecutor(2) as executor:
             assert list(executor.map(abs, [-1, 2, -3])) == [1, 2, 3]
             assert executor.submit(pow, 2, 3).result() == 8
@@ -488,9 +488,9 @@ def test_native_green_threads_tell_by_whom_they_were_woken():
 def exchange_inside():
     event = filar.Event()
     with filar.TaskGroup() as group:
-        group.spawn(event.wait)
-        group.spawn(event.wait)
-        filar.yield_()
+        waiting = [group.spawn(event.wait) for _ in range(2)]
+        while any("parked" not in green.state for green in waiting):
+            filar.yield_()
         event.set()
 
 
