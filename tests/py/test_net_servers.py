@@ -267,8 +267,8 @@ def test_clients_that_dribble_are_cut_off_and_others_served(workers):
 
     def body():
         with Serving(handler, timeout=30) as serving:
-            # A connection's is what it is when its handler begins. Short for those that are cut off, and without end for
-            # the one that is served: it must not be out of time where others use the CPUs.
+            # A connection's is what it is when its handler begins. The one that is served has no end: it must not be
+            # out of time where others use the CPUs.
             serving.server._lifetime = 0.3
             slow = [filar.spawn(dribble, serving.address) for _ in range(20)]
             while len(begun) < 20:
