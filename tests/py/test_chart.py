@@ -707,3 +707,12 @@ def test_a_whisker_without_end_leaves_room_for_the_bars() -> None:
     assert "Whiskers are cut at 4×" in spoilt.svg()
     assert sound.figure().x.high >= 7
     assert "cut" not in sound.svg()
+
+
+def test_counts_that_an_axis_names_stay_whole():
+    x = np.array([1.0, 1024.0])
+    one = chart.Lines(
+        title="t", series=[chart.Series("s", x, x)], x_scale="log2", y_scale="log2", x_ticks=[1.0, 1024.0]
+    )
+    assert ">1,024<" in one.svg()
+    assert "1,020" not in one.svg()

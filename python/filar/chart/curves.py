@@ -27,7 +27,7 @@ from .figure import (
     series_ink,
     series_marker,
 )
-from .scale import Kind, Scale, Tick, dropped_note, fit, format_quantity, thin
+from .scale import Kind, Scale, Tick, dropped_note, fit, format_quantity, thin, tick_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +67,7 @@ QUARTERS = tuple((share, f"{share:g} %") for share in (0.0, 25.0, 50.0, 75.0, 10
 def _fixed(ticks: Sequence[float] | None, unit: str) -> tuple[Tick, ...] | None:
     if ticks is None:
         return None
-    return tuple((float(tick), _tick_text(float(tick), unit)) for tick in ticks)
-
-
-def _tick_text(tick: float, unit: str) -> str:
-    """A count that was asked for stays whole: 1,024 threads are not 1,020."""
-    whole = not unit and tick.is_integer() and abs(tick) < 1e6
-    return format_quantity(tick, unit, 9 if whole else 3)
+    return tuple((float(tick), tick_text(float(tick), unit)) for tick in ticks)
 
 
 def _with_ticks(scale: Scale, ticks: Sequence[float] | None) -> Scale:
