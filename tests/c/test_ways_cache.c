@@ -61,7 +61,7 @@ TEST(absurd_parameters_are_refused)
 TEST(cancelling_ends_a_long_burst)
 {
 	int64_t params[] = { first_cpu(), first_cpu() };
-	struct plan *plan = once_plan("core-latency", params, 2, 4096, 1, first_cpu());
+	struct plan *plan = once_plan("core-latency", params, 2, 4096, ONCE_FOR_EVER, first_cpu());
 
 	CHECK_EQ(plan_start(plan), FILAR_OK);
 	WAIT_UNTIL(shared_mappings() > 1); /* the gate's, and the lines of a sample */
