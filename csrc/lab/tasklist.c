@@ -52,7 +52,8 @@ enum filar_status tasklist_read(struct tasklist *list)
 	(void)closedir(folder);
 	if (!fits)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a list of threads");
-	qsort(list->tids, list->count, sizeof *list->tids, compare_tids);
+	if (list->count > 0)
+		qsort(list->tids, list->count, sizeof *list->tids, compare_tids);
 	return FILAR_OK;
 }
 
@@ -64,7 +65,8 @@ void tasklist_free(struct tasklist *list)
 
 bool tasklist_has(const struct tasklist *list, int32_t tid)
 {
-	return bsearch(&tid, list->tids, list->count, sizeof tid, compare_tids) != NULL;
+	return list->count > 0 &&
+	       bsearch(&tid, list->tids, list->count, sizeof tid, compare_tids) != NULL;
 }
 
 size_t tasklist_kept(const struct tasklist *before, const struct tasklist *now)
