@@ -701,6 +701,25 @@ def test_h12_a_native_body_that_calls_python_is_told_not_to_wait() -> None:
     assert all("native" in text for text in said)
 
 
+def test_h12_what_a_native_body_leaves_in_a_thread_state_is_not_the_next_ones() -> None:
+    """Python finds there the state of the green thread that was the last to run it on this worker: here one that has
+    ended, whose state waits for the next."""
+    local = threading.local()
+    left: list[str] = []
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+    def back(_: Any) -> None:
+        local.left = "by a native body"
+        left.append(local.left)
+
+    callback = kind(back)
+    with filar.GreenRuntime() as runtime:
+        runtime.spawn(int).join()
+        runtime.spawn_native(callback).join()
+        assert left == ["by a native body"]
+        assert not runtime.spawn(hasattr, local, "left").result()
+
+
 WAIT_AND_CALL = r"""
 /* Without the interpreter lock; others run Python on this kernel thread meanwhile. */
 int wait_and_call(void (*wait)(void), int (*back)(int), int times)
