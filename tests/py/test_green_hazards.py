@@ -20,6 +20,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -402,6 +403,24 @@ def test_free_threaded_builds_are_told_at_import() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("does not support free-threaded builds") == 1, done.stdout
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="not a free-threaded build")
+def test_on_a_free_threaded_build_the_gil_is_on_and_green_threads_are_refused() -> None:
+    """Locks, queues and channels are guarded by it."""
+    done = run_program(
+        """
+        import filar, sys, threading
+        print(sys._is_gil_enabled())
+        try:
+            filar.run(int)
+        except filar.NotSupportedHereError as error:
+            print(error)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\ngreen threads that run Python need a build of Python with the GIL\n"
+    assert "_filar" in done.stderr  # the interpreter says whom it has switched the GIL on for
 
 
 @pytest.fixture
