@@ -257,8 +257,8 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 	return worker_pick_outside(worker);
 }
 
-/* Owner: the next pick looks outside.  That look comes early, so its distance from the last one says
- * nothing of how long turns are. */
+/* Owner: the next pick looks outside.  That look comes early, so its distance from the last one
+ * says nothing of how long turns are. */
 static inline void worker_look_soon(struct worker *worker)
 {
 	worker->turns = 1;

@@ -775,7 +775,7 @@ def test_a_group_is_not_kept_by_a_child_that_has_ended_but_not_told_it() -> None
 
     def main() -> None:
         sys.setprofile(count_waits)
-        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+        with pytest.raises(ExceptionGroup) as caught:
             with filar.TaskGroup() as group:
                 children.append(group.spawn(fail))
         sys.setprofile(None)
