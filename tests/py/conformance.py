@@ -21,19 +21,14 @@ import filar.queue
 # Case -> test method -> why it says nothing about our classes.
 LEFT_OUT: dict[str, dict[str, str]] = {
     "Event": {
-<<<<<<< HEAD
         "test_at_fork_reinit": "looks at the private `_cond` of threading.Event; ours: test_sync_process.py",
         "test_reset_internal_locks": "looks at the private `_cond` of threading.Event; ours: test_sync_process.py",
-=======
-        "test_at_fork_reinit": "looks at the private `_cond` of threading.Event; ours: test_sync_fork.py",
-        "test_reset_internal_locks": "looks at the private `_cond` of threading.Event; ours: test_sync_fork.py",
         "test_set_and_clear": "believes after a time that five threads wait; ours: test_sync_green.py",
     },
     "Barrier": {
         "test_timeout": "believes that a thread that sleeps for longer comes later; ours: test_sync.py",
         "test_default_timeout": "likewise",
         "test_repr": "believes after a time that two threads wait; ours: test_sync.py",
->>>>>>> main
     },
 }
 # Case -> why it is not run on green threads; single tests there: none.
