@@ -99,25 +99,25 @@ static void begin(struct wait *wait)
 		wait->ref = crowd_spawn(run_wait, wait);
 }
 
-/* Asleep in the kernel, as /proc has it. */
+/* Asleep in the wait itself, as /proc has it: on the way there it may sleep elsewhere, for a page
+ * or a lock of a sanitizer's. */
 static bool is_asleep(struct wait *wait)
 {
 	char path[64], text[256];
-	const char *state;
 	ssize_t bytes;
 	int tid = load_acquire(&wait->tid), fd;
 
 	if (tid == 0)
 		return false;
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+	snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
 	fd = open(path, O_RDONLY);
 	if (fd < 0)
 		return false;
 	bytes = read(fd, text, sizeof text - 1);
 	close(fd);
 	text[bytes > 0 ? bytes : 0] = '\0';
-	state = strrchr(text, ')');
-	return state != NULL && state[2] == 'S';
+	/* "running", or the number of the call in which it sleeps. */
+	return atoi(text) == SYS_ppoll;
 }
 
 static bool waits(struct wait *wait)
@@ -594,7 +594,7 @@ TEST(the_end_of_the_peer_is_told)
 
 /* ---- connections ---- */
 
-static int listen_on_loopback(struct sockaddr_in *address)
+static int bind_to_loopback(struct sockaddr_in *address)
 {
 	socklen_t bytes = sizeof *address;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -602,8 +602,15 @@ static int listen_on_loopback(struct sockaddr_in *address)
 	*address = (struct sockaddr_in){ .sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	CHECK_EQ(bind(fd, (struct sockaddr *)address, sizeof *address), 0);
-	CHECK_EQ(listen(fd, 128), 0);
 	CHECK_EQ(getsockname(fd, (struct sockaddr *)address, &bytes), 0);
+	return fd;
+}
+
+static int listen_on_loopback(struct sockaddr_in *address)
+{
+	int fd = bind_to_loopback(address);
+
+	CHECK_EQ(listen(fd, 128), 0);
 	return fd;
 }
 
@@ -722,16 +729,17 @@ static void refuse(void *unused)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct sockaddr_in address;
-	int listener = listen_on_loopback(&address);
+	/* Kept, so that the port is nobody else's meanwhile. */
+	int bound = bind_to_loopback(&address);
 
 	(void)unused;
-	CHECK_EQ(close(listener), 0);
 	CHECK_EQ(filar_connect_until(fd, &address, sizeof address, FILAR_FOREVER), FILAR_SYSTEM);
 	CHECK_EQ(filar_status_errno(), ECONNREFUSED);
 	CHECK_EQ(filar_close(fd), FILAR_OK);
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK_EQ(filar_connect_until(fd, &address, sizeof address, FILAR_FOREVER), FILAR_INVALID);
 	CHECK_EQ(filar_close(fd), FILAR_OK);
+	CHECK_EQ(close(bound), 0);
 }
 
 TEST(a_refused_connection_is_told_with_its_errno)
