@@ -349,6 +349,33 @@ TEST(a_number_may_stand_for_one_file_after_the_other)
 	crowd_on_green(2, reuse_numbers, NULL);
 }
 
+/* What was there has been read: an event that was handed out before that, and comes late, is no
+ * answer. */
+static void wait_for_what_was_read(void *unused)
+{
+	int fds[2];
+
+	(void)unused;
+	nonblocking_pair(fds);
+	for (int round = 0; round < 100; round++) {
+		char byte;
+
+		CHECK_EQ(write(fds[1], "x", 1), 1);
+		CHECK_EQ(filar_wait_readable_until(fds[0], FILAR_FOREVER), FILAR_OK);
+		CHECK_EQ(read(fds[0], &byte, 1), 1);
+		CHECK_EQ(
+			filar_wait_readable_until(fds[0], filar_now_ns() + 20000), FILAR_TIMED_OUT);
+	}
+	close_pair(fds);
+}
+
+TEST(a_wait_is_for_what_is_there_now_however_late_an_event_comes)
+{
+	crowd_on_green(1, wait_for_what_was_read, NULL);
+	crowd_on_green(2, wait_for_what_was_read, NULL);
+	wait_for_what_was_read(NULL);
+}
+
 /* A duplicate keeps the old file in the epoll when it is closed without a word. */
 TEST(events_of_a_file_that_was_closed_wake_nobody_for_the_next)
 {
