@@ -4,8 +4,7 @@
  * A test file is a program:   TEST(parker_unpark_before_park_is_kept) { ... }   then   TEST_MAIN()
  * Names are claims.  CHECK stops the test and prints both values; check_seed() is the seed of this
  * run (FILAR_TEST_SEED in the environment, printed by every run).  A test that outlives
- * TEST_SECONDS_MAX (default 300, FILAR_TEST_SECONDS overrides) is killed and reported as hanging:
- * none takes more than ten seconds by itself, but a busy machine may be thirty times slower.
+ * TEST_SECONDS_MAX (default 60, FILAR_TEST_SECONDS overrides) is killed and reported as hanging.
  *
  * Usage of the program: no argument runs all; `-l` lists; a name runs that one.
  */
@@ -89,7 +88,7 @@ static unsigned test_seconds_max(void)
 {
 	const char *text = getenv("FILAR_TEST_SECONDS");
 
-	return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 300;
+	return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 60;
 }
 
 /* True when the test passed. */

@@ -24,6 +24,15 @@
 #include "io/fd.h"
 #include "io/stream.h"
 
+#if FILAR_TSAN
+/* It takes a number that is closed while others wait for it for a race, which is allowed here. */
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+	return "race:call_close\n";
+}
+#endif
+
 static struct poller *poller_of_crowd(void)
 {
 	struct idle_source *source = load_acquire(&crowd_runtime->scheduler.idle.source);
