@@ -31,7 +31,7 @@ FLAGS_interleave := -O1 -DFILAR_DEBUG -DFILAR_INTERLEAVE=1 -Wno-unused-value
 
 REPORT  ?= report/report.json
 
-.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks course docs lab bench bench-green bench-green-python bench-pool bench-server peers peers-page trace-cost debug-pythons clean core claims mix
+.PHONY: help readme report test check asan tsan hard fail interleave check-interleave million hunt aarch64 stress tidy format labels package pythons dev notebooks course docs lab bench bench-green bench-green-python bench-pool bench-server peers peers-page debug-pythons clean core claims mix
 .DEFAULT_GOAL := help
 
 help:
@@ -192,17 +192,6 @@ FLAGS_release := -O2
 $(eval $(call VARIANT,release))
 $(BUILD)/release/green_bench: bench/c/green_bench.c $(BUILD)/release/libfilar.a
 	$(CC) $(CFLAGS_COMMON) $(FLAGS_release) $< -o $@ $(BUILD)/release/libfilar.a $(LDLIBS)
-
-# The same without the places where a record could be written.
-FLAGS_untraced := -O2 -DFILAR_UNTRACED=1
-$(eval $(call VARIANT,untraced))
-TRACE_COUNTS := $(BUILD)/release/trace_count $(BUILD)/untraced/trace_count
-$(TRACE_COUNTS): $(BUILD)/%/trace_count: bench/c/trace_count.c $(BUILD)/%/libfilar.a
-	$(CC) $(CFLAGS_COMMON) $(FLAGS_$*) $< -o $@ $(BUILD)/$*/libfilar.a $(LDLIBS)
-
-## make trace-cost    instructions that places for trace records add while nobody looks; writes docs/watching.md (valgrind)
-trace-cost: $(TRACE_COUNTS)
-	$(PYTHON) tools/trace_instructions.py $^
 
 ## make bench-green   green threads beside Go, Boost and their floors; writes bench/results
 bench-green: $(BUILD)/release/libfilar.a $(BUILD)/release/green_bench $(VENV)/dev

@@ -128,14 +128,9 @@ void tracepoint_emit_slow(
 	enum trace_event event, uint64_t subject, uint64_t object, int32_t argument);
 void tracepoint_emit_text_slow(enum trace_event event, uint64_t subject, const char *text);
 
-/* FILAR_UNTRACED: a build without these places, to count what they cost (make trace-cost). */
 static FILAR_ALWAYS_INLINE bool tracepoint_is_on(void)
 {
-#if FILAR_UNTRACED
-	return false;
-#else
 	return FILAR_UNLIKELY(atomic_load_explicit(&tracepoint_enabled, memory_order_relaxed));
-#endif
 }
 
 /* Macros, so that the arguments are computed only when somebody looks. */

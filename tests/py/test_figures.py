@@ -16,8 +16,7 @@ from synthetic import report, result
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tools"))
 
-import readme_figures  # noqa: E402 - programs of the tree, not of the package
-import trace_instructions  # noqa: E402
+import readme_figures  # noqa: E402 - a program of the tree, not of the package
 
 
 @pytest.fixture
@@ -27,7 +26,6 @@ def pages(tmp_path, monkeypatch):
         (tmp_path / page).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / page, tmp_path / page)
     monkeypatch.setattr(readme_figures, "ROOT", tmp_path)
-    monkeypatch.setattr(trace_instructions, "PAGE", tmp_path / "docs/watching.md")
     return tmp_path
 
 
@@ -85,22 +83,6 @@ def test_a_page_whose_experiment_was_not_measured_stays_as_it_is(pages, tmp_path
     texts = written(pages, [result("floors", HOLDS)], tmp_path)
     assert texts["docs/watching.md"] == before
     assert "the report has no trace-cost" in capsys.readouterr().err
-
-
-def test_instructions_of_one_operation_are_the_difference_of_two_runs(pages, monkeypatch, capsys):
-    def instructions(program, way, batch):
-        return (
-            1_000_000
-            + batch * {"trace-yield": 40, "trace-spawn": 300, "trace-park": 150}[way]
-            + (2 * batch if program == "with" else 0)
-        )
-
-    monkeypatch.setattr(trace_instructions, "instructions", instructions)
-    assert trace_instructions.main(["with", "without"]) == 0
-    text = (pages / "docs/watching.md").read_text()
-    assert "| switch | 40.0 | 42.0 | +2.0 |" in text
-    assert "| park and wake | 150.0 | 152.0 | +2.0 |" in text
-    assert capsys.readouterr().out.splitlines()[2] in text
 
 
 def test_a_page_without_its_place_is_an_error(pages):
