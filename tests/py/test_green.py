@@ -1141,7 +1141,7 @@ def test_ctrl_c_ends_a_wait_in_a_notebook(tmp_path: Path) -> None:
     """As its stop button does: the kernel's process gets SIGINT."""
     manager_of = pytest.importorskip("jupyter_client").KernelManager
     pytest.importorskip("ipykernel")
-    # Not by TCP: the manager would choose ports that are free now, and others may have taken them when the kernel begins.
+    # Not by TCP: of the ports that the manager finds free, others may have taken some when the kernel begins.
     manager = manager_of(kernel_name="python3", transport="ipc", ip=str(tmp_path / "kernel"))
     manager.start_kernel(extra_arguments=["--HistoryManager.enabled=False"])
     client = manager.client()

@@ -601,14 +601,25 @@ def test_h19_cxx_exceptions_being_handled_are_each_green_threads_own(tmp_path: P
 
 
 def test_collections_see_what_parked_green_threads_hold(workers: int) -> None:
+    gate = filar.Event()
+
     def body(i: int) -> bool:
         held: list[Any] = [{"i": i}]
         held.append(held)
-        filar.sleep(0.001)
-        gc.collect()
+        gate.wait()
+        if i == 0:
+            gc.collect()
         return bool(held[0]["i"] == i and held[1] is held)
 
-    assert all(crowd(body, 30, workers))
+    def main() -> list[bool]:
+        children = [filar.spawn(body, i) for i in range(30)]
+        while not all(child.state.startswith("parked") for child in children):
+            filar.sleep(0.001)
+        gc.collect()
+        gate.set()
+        return [child.result() for child in children]
+
+    assert all(filar.run(main, workers=workers))
 
 
 def test_a_finalizer_may_wait(workers: int) -> None:
