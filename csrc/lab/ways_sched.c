@@ -474,8 +474,6 @@ static enum filar_status sample_order(struct way_run *run)
 
 /* ---- seen-by-kernel ---- */
 
-#define UNLISTED_NS_MAX (5 * NS_PER_S)
-
 struct seen_state {
 	struct crew crew;      /* W  driver */
 	struct tally reported; /* A */
@@ -554,18 +552,6 @@ static enum filar_status look_at_crew(struct way_run *run, struct seen_state *st
 	return FILAR_OK;
 }
 
-/* The kernel lists a thread until it is through with its end, which is after its join: the next
- * sample would find it among those before. */
-static void await_unlisted(struct way_run *run, const struct seen_state *state)
-{
-	int64_t end_ns = clock_now_ns() + UNLISTED_NS_MAX;
-	double listed, known;
-
-	while (list_tasks(state->ids, state->threads, &listed, &known) == FILAR_OK && known > 0 &&
-		clock_now_ns() < end_ns && !way_cancelled(run))
-		sched_yield();
-}
-
 static enum filar_status sample_seen(struct way_run *run)
 {
 	struct seen_state *state = run->state;
@@ -583,7 +569,6 @@ static enum filar_status sample_seen(struct way_run *run)
 	status = look_at_crew(run, state);
 	gate_open(&state->done, 1);
 	crew_join(&state->crew);
-	await_unlisted(run, state);
 	return status;
 }
 
