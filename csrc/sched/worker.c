@@ -176,6 +176,40 @@ static void poll_source(struct worker *worker, enum idle_poll when)
 		source->poll(source, worker, when);
 }
 
+static bool somebody_waits(struct scheduler *scheduler)
+{
+	struct idle_source *source = load_acquire(&scheduler->idle.source);
+
+	return deadlines_earliest(&scheduler->deadlines) != INT64_MAX ||
+	       (source != NULL && load_relaxed(&source->wanted) > 0);
+}
+
+/*
+ * How many picks from this look to the next: fewer if the last ones took longer than they should,
+ * and more again when they do not.  Only where that helps somebody: each look puts outsiders first,
+ * which is the wrong order for tasks that make tasks.
+ */
+static uint32_t pace_after_look(struct worker *worker)
+{
+	int64_t before_ns = worker->looked_ns, past_ns;
+
+	if (!somebody_waits(worker->scheduler))
+		return worker->pace = WORKER_TURNS;
+	worker->looked_ns = clock_coarse_ns();
+	past_ns = worker->looked_ns - before_ns;
+	if (before_ns == 0)
+		return worker->pace;
+	if (past_ns > WORKER_LOOK_NS)
+		worker->pace = (uint32_t)(worker->pace * WORKER_LOOK_NS / past_ns);
+	else if (past_ns < WORKER_LOOK_NS / 2)
+		worker->pace *= 2;
+	if (worker->pace < 1)
+		worker->pace = 1;
+	if (worker->pace > WORKER_TURNS)
+		worker->pace = WORKER_TURNS;
+	return worker->pace;
+}
+
 /* Called when it is time to look outside, and when there is nothing inside. */
 struct work *worker_pick_outside(struct worker *worker)
 {
@@ -184,7 +218,9 @@ struct work *worker_pick_outside(struct worker *worker)
 	struct work *work = NULL;
 
 	if (on_time)
-		worker->turns = WORKER_TURNS;
+		worker->turns = pace_after_look(worker);
+	else
+		worker->looked_ns = 0; /* it may sleep: what passes says nothing of turns */
 	blocking_look(worker);
 	scheduler_fire_deadlines(scheduler);
 	poll_source(worker, on_time ? IDLE_POLL_ON_TIME : IDLE_POLL_EMPTY);
@@ -578,7 +614,7 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->scheduler = scheduler;
 	worker->index = index;
 	worker->place = (int32_t)(scheduler->serial << 16 | index);
-	worker->turns = WORKER_TURNS;
+	worker->turns = worker->pace = WORKER_TURNS;
 	worker->cpu = -1;
 	pinned_init(&worker->pinned);
 	worker->watch = &scheduler->blocking.watch;

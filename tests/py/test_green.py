@@ -1,6 +1,8 @@
 """Green threads that run Python: what spawn, join, cancel, groups, scopes and runtimes promise."""
 
 import asyncio
+import concurrent.futures
+import contextlib
 import contextvars
 import gc
 import io
@@ -11,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import weakref
@@ -21,8 +24,9 @@ from typing import Any
 import pytest
 
 import filar
-from filar.green import NativeGreenThread
-from programs import run_program
+import filar.aio
+from filar.green import NativeGreenThread, _NoCollections
+from programs import PYTHON, run_program
 
 WORKERS = [1, 2, 4]
 
@@ -353,14 +357,17 @@ def test_ten_thousand_spawns_leave_nothing_behind(workers: int) -> None:
 
 
 def test_thousands_wait_at_once(workers: int) -> None:
+    """A hundred thousand with FILAR_STRESS_SECONDS of 60 or more: with a mapping for each guard that is too many."""
+    count = 100_000 if float(os.environ.get("FILAR_STRESS_SECONDS", "1")) >= 60 else 3000
+
     def main() -> int:
-        children = [filar.spawn(filar.sleep, None) for _ in range(3000)]
+        children = [filar.spawn(filar.sleep, None) for _ in range(count)]
         until(lambda: all(parked(child) for child in children))
         for child in children:
             child.cancel()
         return sum(isinstance(child.exception(), filar.CancelledError) for child in children)
 
-    assert filar.run(main, workers=workers) == 3000
+    assert filar.run(main, workers=workers) == count
 
 
 def test_those_that_have_not_started_have_no_stack() -> None:
@@ -739,6 +746,44 @@ def test_keyboard_interrupt_in_a_child_comes_out_as_itself() -> None:
         filar.run(main)
 
 
+def test_a_group_is_not_kept_by_a_child_that_has_ended_but_not_told_it() -> None:
+    """Between its end and its word to the group a child may wait, in a finalizer say: the group sees for itself.
+
+    It once asked such a child again and again whether it had ended, without ever letting it go on.
+    """
+    gate = filar.Event()
+    told_by: list[Any] = []
+    waits: list[str] = []
+
+    class Failure(Exception):  # noqa: N818
+        @property
+        def __class__(self) -> type:  # which isinstance() asks, in the child's word to its group
+            told_by.append(filar.current())
+            if told_by[-1] is None:  # the child: its body is over
+                gate.wait()
+            return Failure
+
+    def fail() -> None:
+        raise Failure
+
+    def count_waits(frame: Any, event: str, argument: Any) -> None:
+        if event == "c_call" and getattr(argument, "__name__", "") == "_wait":
+            waits.append(event)
+            assert len(waits) < 100, "it waits for the one that has ended, again and again"
+
+    def main() -> None:
+        sys.setprofile(count_waits)
+        with pytest.raises(ExceptionGroup) as caught:
+            with filar.TaskGroup() as group:
+                group.spawn(fail)
+        sys.setprofile(None)
+        assert [type(failure) for failure in caught.value.exceptions] == [Failure]
+        assert told_by[:2] == [None, filar.current()]
+        gate.set()
+
+    filar.run(main)
+
+
 # ---- blocking calls -----------------------------------------------------------------------------------------------
 
 
@@ -780,6 +825,80 @@ def test_a_cancelled_green_thread_leaves_its_blocking_call_behind() -> None:
         release.set()
 
     filar.run(main)
+
+
+@pytest.mark.parametrize("name", ["blocking", "aio.run"])
+def test_no_finalizer_is_called_where_locks_of_the_kernel_thread_are_held(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that waits there would leave them locked, and the next to want them would block the worker for ever.
+
+    Each object that a collection has freed leaves another one for the next, and a collection is due at almost every
+    allocation: so one comes wherever it may.
+    """
+
+    async def nothing() -> None:
+        pass
+
+    def run_nothing() -> None:
+        monkeypatch.setattr(filar.aio, "_shared", None)
+        filar.aio.run(nothing())
+        filar.aio._close_shared()
+
+    cases: dict[str, tuple[Callable[[], Any], Any]] = {
+        "blocking": (lambda: filar.blocking(int), concurrent.futures.ThreadPoolExecutor.submit),
+        "aio.run": (run_nothing, filar.aio.LoopThread.__init__),
+    }
+    call, holder = cases[name]
+    going, callers = [True], list[bool]()  # whether the holder was among them
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            frame = sys._getframe().f_back
+            while frame is not None and frame.f_code is not holder.__code__:
+                frame = frame.f_back
+            callers.append(frame is not None)
+            if going[0]:
+                Garbage()
+
+    def main() -> None:
+        call()  # what is made once is there
+        Garbage()
+        for _ in range(20):
+            call()
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        filar.run(main)
+    finally:
+        gc.set_threshold(*before)
+        going[0] = False
+        gc.collect()
+    assert len(callers) > 20
+    assert not any(callers)
+
+
+def test_collections_go_on_when_the_last_has_left_and_as_they_were() -> None:
+    guard = _NoCollections()
+    assert gc.isenabled()
+    first, second = contextlib.ExitStack(), contextlib.ExitStack()
+    first.enter_context(guard)
+    second.enter_context(guard)
+    first.close()
+    assert not gc.isenabled()
+    second.close()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with guard:
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 # ---- native bodies ------------------------------------------------------------------------------------------------
@@ -1137,6 +1256,35 @@ def test_ctrl_c_ends_every_wait(wait: str) -> None:
     assert float(done.stdout) < 30  # it is promised in 0.1 s; here the machine may be busy
 
 
+def test_ctrl_c_ends_a_wait_in_a_terminal() -> None:
+    """The key itself, on a terminal of the program's own."""
+    waits = """
+        import filar
+        try:
+            print("waits", flush=True)
+            filar.run(filar.sleep, None)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    done = run_program(
+        f"""
+        import os, pty, sys
+        seen = b""
+        def read(terminal):
+            global seen
+            data = os.read(terminal, 1024)
+            if b"waits" in seen + data and b"waits" not in seen:
+                os.write(terminal, bytes([3]))
+            seen += data
+            return data
+        status = pty.spawn([{PYTHON!r}, "-c", {textwrap.dedent(waits)!r}], read)
+        sys.exit(os.waitstatus_to_exitcode(status))
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert "interrupted" in done.stdout
+
+
 def test_ctrl_c_ends_a_wait_in_a_notebook(tmp_path: Path) -> None:
     """As its stop button does: the kernel's process gets SIGINT."""
     manager_of = pytest.importorskip("jupyter_client").KernelManager
@@ -1174,6 +1322,23 @@ def test_sys_exit_of_a_child_comes_out_of_its_join() -> None:
         return caught.value.code
 
     assert filar.run(main) == 4
+
+
+def test_keyboard_interrupt_in_a_child_comes_out_of_its_join_and_harms_nobody_else() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def main() -> int:
+        other = filar.spawn(filar.sleep, 0.001)
+        child = filar.spawn(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            child.join()
+        other.join()
+        return 4
+
+    assert filar.run(main) == 4
+    with pytest.raises(KeyboardInterrupt):
+        filar.run(interrupt)
 
 
 def test_a_second_ctrl_c_leaves_green_threads_that_do_not_end() -> None:

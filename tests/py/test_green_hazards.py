@@ -20,6 +20,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -409,6 +410,24 @@ def test_free_threaded_builds_are_told_at_import() -> None:
     assert done.stdout.count("does not support free-threaded builds") == 1, done.stdout
 
 
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="not a free-threaded build")
+def test_on_a_free_threaded_build_the_gil_is_on_and_green_threads_are_refused() -> None:
+    """Locks, queues and channels are guarded by it."""
+    done = run_program(
+        """
+        import filar, sys, threading
+        print(sys._is_gil_enabled())
+        try:
+            filar.run(int)
+        except filar.NotSupportedHereError as error:
+            print(error)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\ngreen threads that run Python need a build of Python with the GIL\n"
+    assert "_filar" in done.stderr  # the interpreter says whom it has switched the GIL on for
+
+
 @pytest.fixture
 def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A module whose import waits in the middle."""
@@ -715,6 +734,25 @@ def test_h12_a_native_body_that_calls_python_is_told_not_to_wait() -> None:
     blocked.join()
     assert len(said) == len(waits)
     assert all("native" in text for text in said)
+
+
+def test_h12_what_a_native_body_leaves_in_a_thread_state_is_not_the_next_ones() -> None:
+    """Python finds there the state of the green thread that was the last to run it on this worker: here one that has
+    ended, whose state waits for the next."""
+    local = threading.local()
+    left: list[str] = []
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+    def back(_: Any) -> None:
+        local.left = "by a native body"
+        left.append(local.left)
+
+    callback = kind(back)
+    with filar.GreenRuntime() as runtime:
+        runtime.spawn(int).join()
+        runtime.spawn_native(callback).join()
+        assert left == ["by a native body"]
+        assert not runtime.spawn(hasattr, local, "left").result()
 
 
 WAIT_AND_CALL = r"""
