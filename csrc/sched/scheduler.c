@@ -535,9 +535,12 @@ void scheduler_dump(struct scheduler *scheduler, int fd)
 	uint64_t word = load_relaxed(&scheduler->idle.word);
 	int64_t earliest = deadlines_earliest(&scheduler->deadlines);
 
-	dprintf(fd, "scheduler: %u workers, %u searching, %u sleeping, %llu in the inject queue",
+	dprintf(fd,
+		"scheduler: %u workers, %u searching, %u sleeping, %llu in the inject queue, "
+		"%llu woken aside",
 		scheduler->worker_count, IDLE_SEARCHING(word), IDLE_SLEEPING(word),
-		(unsigned long long)inject_count(&scheduler->inject));
+		(unsigned long long)inject_count(&scheduler->inject),
+		(unsigned long long)load_relaxed(&scheduler->asides));
 	if (earliest != DEADLINE_NEVER)
 		dprintf(fd, ", next deadline in %lld us",
 			(long long)((earliest - clock_now_ns()) / NS_PER_US));

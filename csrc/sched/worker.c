@@ -13,7 +13,7 @@
 #include "kthread/kthread.h"
 #include "os/clock.h"
 #include "os/futex.h"
-#include "sched/scheduler.h"
+#include "sched/aside.h"
 
 #if FILAR_HARD || FILAR_INTERLEAVE
 #define SEARCH_ROUNDS   1u
@@ -484,10 +484,15 @@ static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (idle_end_search(&scheduler->idle) && scheduler->worker_limit > 1 &&
-		(anything_to_do(worker) ||
+	if (!idle_end_search(&scheduler->idle) || scheduler->worker_limit == 1 ||
+		!(anything_to_do(worker) ||
 			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER ||
 			(idle_source_is_wanted(&scheduler->idle) && !watch_exists(scheduler))))
+		return;
+	/* What a layer with queues of its own has found is, as a rule, computed. */
+	if (scheduler->find != NULL)
+		aside_wake_one(scheduler);
+	else
 		idle_wake_one(&scheduler->idle);
 }
 
@@ -629,6 +634,7 @@ void worker_main(void *pointer)
 	bool begun = begin(worker, self);
 	struct work *work;
 
+	store_relaxed(&worker->tid, kthread_tid(kthread_self()));
 	scheduler_worker_is_up(worker);
 	if (begun) {
 		say_running(worker);
