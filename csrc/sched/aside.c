@@ -11,15 +11,15 @@
 #include "os/affinity.h"
 #include "os/calls.h"
 
-/* A guess. */
-static struct worker *find_sleeper(struct scheduler *scheduler)
+/* One that may run elsewhere than on this CPU; a guess. */
+static struct worker *find_sleeper(struct scheduler *scheduler, int cpu)
 {
 	uint32_t started = load_acquire(&scheduler->started);
 
 	for (uint32_t i = 0; i < started; i++) {
 		struct worker *worker = &scheduler->workers[i];
 
-		if (load_relaxed(&worker->doing) == WORKER_SLEEPING && worker->cpu < 0)
+		if (load_relaxed(&worker->doing) == WORKER_SLEEPING && worker->cpu != cpu)
 			return worker;
 	}
 	return NULL;
@@ -60,15 +60,17 @@ static void put_cpu_back(struct worker *worker, int cpu, struct cpu_mask *mask)
 
 FILAR_NOINLINE void aside_wake_one_slow(struct scheduler *scheduler, uint64_t word)
 {
-	struct worker *worker = scheduler->spin ? find_sleeper(scheduler) : NULL;
 	int cpu = affinity_current_cpu();
+	struct worker *worker = scheduler->spin ? find_sleeper(scheduler, cpu) : NULL;
+	bool is_pinned = worker != NULL && worker->cpu >= 0;
 	struct cpu_mask mask;
 
-	if (worker == NULL || !take_cpu(worker, cpu, &mask)) {
+	if (worker == NULL || (!is_pinned && !take_cpu(worker, cpu, &mask))) {
 		idle_wake_one_slow(&scheduler->idle, word);
 		return;
 	}
 	fetch_add_relaxed(&scheduler->asides, 1);
 	idle_wake_this_slow(&scheduler->idle, word, worker->index);
-	put_cpu_back(worker, cpu, &mask);
+	if (!is_pinned)
+		put_cpu_back(worker, cpu, &mask);
 }
