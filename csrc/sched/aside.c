@@ -8,6 +8,8 @@
  */
 #include "sched/aside.h"
 
+#include <sched.h>
+
 #include "os/affinity.h"
 #include "os/calls.h"
 
@@ -56,6 +58,13 @@ static void put_cpu_back(struct worker *worker, int cpu, struct cpu_mask *mask)
 	(void)set_cpus(worker, mask);
 	/* X2: release; pairs with X1. */
 	store_release(&worker->moving, false);
+}
+
+void aside_end(struct worker *worker)
+{
+	/* X1, for good.  Whoever holds it is between two system calls. */
+	while (exchange_acquire(&worker->moving, true))
+		sched_yield();
 }
 
 FILAR_NOINLINE void aside_wake_one_slow(struct scheduler *scheduler, uint64_t word)

@@ -18,4 +18,7 @@ static inline void aside_wake_one(struct scheduler *scheduler)
 		aside_wake_one_slow(scheduler, word);
 }
 
+/* By the worker at its end: nobody changes its CPUs from now on.  Its tid may soon be another's. */
+void aside_end(struct worker *worker);
+
 #endif

@@ -608,10 +608,10 @@ void worker_deinit(struct worker *worker)
 
 static bool begin(struct worker *worker, struct self *self)
 {
-	worker->status = FILAR_OK;
-	if (self == NULL)
-		worker->status = FILAR_NO_MEMORY;
-	else if (worker->scheduler->worker_begins != NULL)
+	worker->status = self != NULL ? FILAR_OK : FILAR_NO_MEMORY;
+	if (self != NULL)
+		store_relaxed(&worker->tid, kthread_tid(kthread_self()));
+	if (self != NULL && worker->scheduler->worker_begins != NULL)
 		worker->status = worker->scheduler->worker_begins(worker);
 	if (worker->status != FILAR_OK)
 		return false;
@@ -634,7 +634,6 @@ void worker_main(void *pointer)
 	bool begun = begin(worker, self);
 	struct work *work;
 
-	store_relaxed(&worker->tid, kthread_tid(kthread_self()));
 	scheduler_worker_is_up(worker);
 	if (begun) {
 		say_running(worker);
@@ -653,5 +652,6 @@ void worker_main(void *pointer)
 		if (scheduler->worker_ends != NULL)
 			scheduler->worker_ends(worker);
 	}
+	aside_end(worker);
 	store_relaxed(&worker->doing, WORKER_ENDED);
 }
