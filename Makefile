@@ -167,7 +167,7 @@ package: $(VENV)/dev
 
 ## make notebooks  run every notebook in short mode
 notebooks: $(VENV)/dev
-	FILAR_LAB_QUICK=1 $(VENV)/bin/python -m pytest --nbmake notebooks -o addopts=
+	FILAR_LAB_QUICK=1 $(VENV)/bin/python -m pytest --nbmake notebooks -o addopts= -o timeout=1200
 
 ## make course     run them and keep their outputs, as the site shows them
 course: $(VENV)/dev

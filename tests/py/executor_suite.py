@@ -9,12 +9,17 @@ the standard class in three ways, and each is redirected, so that no test passes
 - scripts for a child Python, which get a line in front.
 
 And the standard class's constructor fails, here and in the children, while a test runs.
+
+Some of its tests take a call that sleeps for a second for one that is still running when they look: on a busy machine
+they may look later. There it runs until the test shuts its executor down (`LASTING`).
 """
 
 import concurrent.futures
 import contextlib
 import importlib
 import sys
+import threading
+import time
 import types
 import unittest
 from collections.abc import Iterator
@@ -36,6 +41,19 @@ CLASSES = {
     "test_future": ["FutureTests"],
 }
 NAME = "test_concurrent_futures"
+# Test -> calls that sleep for so many seconds, or longer, are to be still running when it looks.
+LASTING = {
+    "ThreadPoolWaitTests.test_first_completed": 1.5,
+    "ThreadPoolWaitTests.test_first_completed_some_already_completed": 1.5,
+    "ThreadPoolWaitTests.test_first_exception": 3,
+    "ThreadPoolWaitTests.test_first_exception_some_already_complete": 1.5,
+    "ThreadPoolWaitTests.test_first_exception_one_already_failed": 2,
+    "ThreadPoolWaitTests.test_timeout": 0.1,
+    "ThreadPoolAsCompletedTest.test_zero_timeout": 0.1,
+    "ThreadPoolAsCompletedTest.test_future_times_out": 0.1,
+    "ThreadPoolExecutorTest.test_map_timeout": 0.1,
+    "ThreadPoolShutdownTest.test_cancel_futures": 0.1,
+}
 # What the suite asks of a Python that is newer than the one it was written for, and the other way round.
 SUPPORT = {
     "Py_GIL_DISABLED": False,
@@ -113,7 +131,8 @@ class Suite:
             if not hasattr(support, name):
                 setattr(support, name, value)
         if (self.folder / NAME).is_dir():
-            self._modules = {name: importlib.import_module(f"test.{NAME}.{name}") for name in [*CLASSES, "util"]}
+            names = [*CLASSES, "util", "executor"]
+            self._modules = {name: importlib.import_module(f"test.{NAME}.{name}") for name in names}
         else:
             whole = importlib.import_module(f"test.{NAME}")
             self._modules = dict.fromkeys([*CLASSES, "util"], whole)
@@ -139,6 +158,33 @@ class Suite:
         for module in self._modules.values():
             if hasattr(module, name):
                 setattr(module, name, future)
+
+    @contextlib.contextmanager
+    def sleeping(self, name: str) -> Iterator[None]:
+        """While that test runs, calls that sleep end when the test has looked, if it needs that (`LASTING`)."""
+        least, over, shut_down = LASTING.get(name), threading.Event(), filar.ThreadPoolExecutor.shutdown
+        if least is None:
+            yield
+            return
+
+        def sleep(seconds: float) -> None:
+            if seconds < least:
+                time.sleep(seconds)
+            else:
+                over.wait()
+
+        def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
+            shut_down(self, wait=False, **options)
+            over.set()
+            shut_down(self, wait=wait)
+
+        clock = types.SimpleNamespace(**{**vars(time), "sleep": sleep})
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.object(filar.ThreadPoolExecutor, "shutdown", shutdown))
+            for module in set(self._modules.values()):
+                if hasattr(module, "time"):
+                    stack.enter_context(mock.patch.object(module, "time", clock))
+            yield
 
     def tests(self) -> Iterator[tuple[str, unittest.TestCase]]:
         """Each test with its name."""

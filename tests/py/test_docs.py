@@ -24,7 +24,7 @@ def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str
         [sys.executable, *map(str, command)],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         env={**os.environ, **environment},
     )
 

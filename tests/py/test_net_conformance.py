@@ -24,7 +24,7 @@ def running(tmp_path_factory):
         yield started
 
 
-@pytest.mark.timeout(320)
+@pytest.mark.timeout(960)
 @pytest.mark.parametrize("mode", MODES)
 def test_cpythons_test_socket_passes_on_ours(mode, running):
     output, _ = running[mode].communicate()

@@ -213,6 +213,19 @@ def test_closing_ends_the_waits_of_others(mode):
 
 
 @modes
+def test_a_close_is_heard_and_may_be_repeated(mode):
+    def body():
+        ours, theirs = nets.pair()
+        with theirs:
+            for _ in range(3):
+                ours.close()
+            filar.wait_readable(theirs)
+            assert theirs.recv(1) == b""
+
+    nets.run(mode, body)
+
+
+@modes
 def test_a_number_that_comes_again_is_another_socket(mode):
     def body():
         numbers = set()
@@ -347,7 +360,9 @@ def test_a_reset_before_accept_and_nobody_there(mode):
     def body():
         with net.create_server(("127.0.0.1", 0)) as listener:
             address = listener.getsockname()
-            nets.reset(net.create_connection(address))
+            first = net.create_connection(address)
+            filar.wait_readable(listener)  # it is in the queue: one that is reset before never comes there
+            nets.reset(first)
             with net.create_connection(address) as second:
                 # Linux hands out the one that was reset, too.
                 accepted = [listener.accept()[0], listener.accept()[0]]

@@ -48,9 +48,9 @@ void until(int64_t begin, int64_t end, void *ctx)
 	while (__atomic_load_n((int64_t *)ctx, __ATOMIC_ACQUIRE) == 0)
 		;
 }
-void begin_and_wait(int64_t begin, int64_t end, void *ctx)
+void begun(int64_t begin, int64_t end, void *ctx)
 {
-	__atomic_store_n((char *)ctx + 8, 1, __ATOMIC_RELEASE);
+	__atomic_store_n((int64_t *)ctx + 1, 1, __ATOMIC_RELEASE);
 	until(begin, end, ctx);
 }
 void mark(int64_t begin, int64_t end, void *ctx)
@@ -69,7 +69,7 @@ void axpy(int64_t, int64_t, void *);
 void sum(int64_t, int64_t, void *, void *);
 void add(void *, const void *, void *);
 void until(int64_t, int64_t, void *);
-void begin_and_wait(int64_t, int64_t, void *);
+void begun(int64_t, int64_t, void *);
 void mark(int64_t, int64_t, void *);
 int wrong(double);
 """
@@ -286,9 +286,9 @@ def test_memory_that_a_kernel_uses_cannot_be_taken_away(pool, native, how, make,
     """Whoever tries is told that it is in use; afterwards it is the owner's again."""
     memory = make()
     if how == "loop":
-        future = pool.submit(pool.parallel_for, native.begin_and_wait, 1, ctx=memory)
+        future = pool.submit(pool.parallel_for, native.begun, 1, ctx=memory)
     else:
-        future = pool.submit_native(native.begin_and_wait, 0, 1, memory)
+        future = pool.submit_native(native.begun, 0, 1, memory)
     while byte_of(memory, 8) == 0:
         time.sleep(0)
     with pytest.raises(BufferError):
@@ -318,11 +318,21 @@ def test_submit_native_runs_without_the_gil(native):
 
 
 def test_timeout_ends_a_loop_between_pieces(pool, native):
-    flag = np.zeros(1, np.int64)
-    timer = threading.Timer(0.05, flag.fill, [1])
-    timer.start()
+    flag, timeout = np.zeros(2, np.int64), 0.01
+
+    def end_the_first_pieces():
+        # When the time of the loop is over: it began before its first piece did.
+        while not flag[1]:
+            time.sleep(0.001)
+        time.sleep(timeout)
+        flag[0] = 1
+
+    thread = threading.Thread(target=end_the_first_pieces)
+    thread.start()
     with pytest.raises(filar.DeadlineError):
-        pool.parallel_for(native.until, 1000, 1, flag, timeout=0.01, schedule="dynamic")
+        pool.parallel_for(native.begun, 1000, 1, flag, timeout=timeout, schedule="dynamic")
+    flag[1] = 1  # the time may have passed before the first piece
+    thread.join()
     pool.parallel_for(native.until, 1000, 1, flag, timeout=60)
     pool.parallel_for(native.until, 1000, 1, flag, timeout=float("inf"))
 
@@ -369,10 +379,14 @@ def test_ctrl_c_ends_a_kernel_of_filars_own(pool):
     ctx = ffi.new("filar_spin *", {"steps": 1000})
     timer = threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT])
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer.start()
+
+    def interrupted_loop():
+        timer.start()
+        pool.parallel_for(ffi.addressof(lib, "filar_kernel_spin"), 2**40, ctx=ctx)
+
     try:
         with pytest.raises(KeyboardInterrupt):
-            pool.parallel_for(ffi.addressof(lib, "filar_kernel_spin"), 2**40, ctx=ctx)
+            interrupted_loop()
     finally:
         timer.join()
         signal.signal(signal.SIGINT, before)
@@ -483,7 +497,9 @@ def test_many_native_pools_leave_no_thread(native):
     for _ in range(50):
         NativePool(2).parallel_for(native.twice, array.size, 100, np.ones_like(array), schedule="dynamic")
     gc.collect()
-    assert len(os.listdir("/proc/self/task")) <= before
+    # A thread that has been joined is on this list until the kernel has put it away.
+    while len(os.listdir("/proc/self/task")) > before:
+        time.sleep(0.001)
 
 
 def test_loops_from_many_threads_and_from_workers(native):

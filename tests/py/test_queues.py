@@ -339,12 +339,15 @@ def test_an_exception_of_a_handler_ends_the_wait_and_takes_nothing(name):
     def raise_it(*_):
         raise RungError
 
+    def rung_while_waiting():
+        signal.setitimer(signal.ITIMER_REAL, 0.002)
+        wait()
+
     previous = signal.signal(signal.SIGALRM, raise_it)
     try:
         for _ in range(5):
-            signal.setitimer(signal.ITIMER_REAL, 0.002)
             with pytest.raises(RungError):
-                wait()
+                rung_while_waiting()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
@@ -408,19 +411,32 @@ def _expect(found, wanted):
 
 
 def test_a_handler_may_take_the_lock_that_it_interrupts_a_wait_for():
-    lock, taken = filar.Lock(), []
+    lock, taken, rung = filar.Lock(), [], threading.Event()
     lock.acquire()
-    holder = threading.Timer(0.05, lock.release)
-    previous = signal.signal(signal.SIGALRM, lambda *_: (lock.acquire(), taken.append("handler"), lock.release()))
-    signal.setitimer(signal.ITIMER_REAL, 0.01)
-    holder.start()
+
+    def handler(*_):
+        rung.set()
+        with lock:
+            taken.append("handler")
+
+    def ring():
+        # Held meanwhile: main waits for it, or soon will.  Nobody lets go before the handler has begun.
+        time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+        rung.wait()
+        time.sleep(0.01)
+        lock.release()
+
+    previous = signal.signal(signal.SIGALRM, handler)
+    ringer = threading.Thread(target=ring)
     try:
+        ringer.start()
         with lock:
             taken.append("main")
     finally:
         signal.signal(signal.SIGALRM, previous)
-    holder.join()
-    assert sorted(taken) == ["handler", "main"]
+    ringer.join()
+    assert taken == ["handler", "main"]
 
 
 def test_a_handler_hears_a_condition_that_stays_in_the_queue():
@@ -432,12 +448,18 @@ def test_a_handler_hears_a_condition_that_stays_in_the_queue():
             condition.notify()
         notified.append(1)
 
+    def ring():
+        wait_until(lambda: repr(condition).endswith(", 1)>"))
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
     previous = signal.signal(signal.SIGALRM, lambda *_: run_threads(notify))
-    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    ringer = threading.Thread(target=ring)
     try:
+        ringer.start()
         with condition:
-            assert condition.wait(60)
+            assert condition.wait()
     finally:
         signal.signal(signal.SIGALRM, previous)
+    ringer.join()
     assert notified == [1]
     wait_until(lambda: not condition._is_owned())

@@ -31,11 +31,12 @@ class MadeUp(Experiment):
     family = "Tests"
     claim = Claim("Spinning takes time.", "common knowledge")
     method = "One. Two. Three."
-    quick: ClassVar = Budget(seconds=0.1, rounds_max=8)
-    full: ClassVar = Budget(seconds=0.2, rounds_max=16)
+    # Time enough for all rounds, and a ratio that no other program turns round.
+    quick: ClassVar = Budget(seconds=10, rounds_max=8)
+    full: ClassVar = Budget(seconds=10, rounds_max=16)
 
     def ways(self, bench):
-        return [Way("a", "spin", {"steps": 100}), Way("b", "spin", {"steps": 200})]
+        return [Way("a", "spin", {"steps": 100}), Way("b", "spin", {"steps": 20_000})]
 
     def judge(self, rows):
         return Verdict(HOLDS if rows.median("a") < rows.median("b") else FAILS, "as seen")
@@ -165,7 +166,9 @@ def test_ctrl_c_during_a_plan_stops_it_and_raises(registry):
 
 
 def test_the_time_limit_cuts_a_plan_and_keeps_its_samples(registry, monkeypatch):
-    monkeypatch.setattr(runner, "time_limit_s", lambda experiment, quick: 0.5)
+    # The first is to have measured something by then.
+    limits = {"made-up-0": 4.0, "made-up-1": 0.1}
+    monkeypatch.setattr(runner, "time_limit_s", lambda experiment, quick: limits[experiment.name])
 
     def too_much(self, bench):
         first = bench.run(self.ways(bench), seconds=3600, rounds_max=10**8)

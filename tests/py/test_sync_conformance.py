@@ -8,10 +8,14 @@ import pytest
 
 import conformance
 
+# For a machine that is many times slower.
+SECONDS_MAX = 600
+pytestmark = pytest.mark.timeout(SECONDS_MAX + 20)
+
 
 def run(case, *workers):
     program = [sys.executable, str(Path(__file__).with_name("conformance.py")), case, *workers]
-    ended = subprocess.run(program, capture_output=True, text=True, timeout=100)
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=SECONDS_MAX)
     if ended.returncode == 77:
         pytest.skip(
             f"CONFORMANCE OF {case} NOT TESTED: no suite in the `test` package (Debian: libpython3.x-testsuite)"

@@ -19,6 +19,11 @@ def on_green(workers, body, *args):
     return filar.run(body, *args, workers=workers)
 
 
+def wait_until_parked(green):
+    while "parked" not in green.state:
+        filar.yield_()
+
+
 class Thing:
     """Something whose references can be counted."""
 
@@ -128,7 +133,8 @@ def test_a_wait_leaves_the_worker_to_others():
             with_condition,
         ]
         greens = [filar.spawn(lambda wait=wait: done.append(wait())) for wait in waits]
-        filar.sleep(0.01)
+        for green in greens:
+            wait_until_parked(green)
         assert done == []
         event.set()
         latch.count_down()
@@ -178,8 +184,7 @@ def test_a_cancelled_wait_takes_nothing_and_loses_nothing(workers):
         # One at a time: a sender and a receiver would find each other.
         for wait in waits:
             green = filar.spawn(wait)
-            filar.sleep(0.001)
-            assert "parked" in green.state
+            wait_until_parked(green)
             green.cancel()
             with pytest.raises(filar.JoinCancelledError):
                 green.join()
@@ -316,6 +321,23 @@ def test_stress_random_mix_of_green_and_kernel_threads(workers):
     assert sorted(got) == sorted(sent)
     assert not lock.locked()
     assert not rlock.locked()
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_an_event_that_is_cleared_at_once_has_woken_all(workers):
+    def main():
+        event, woken = filar.Event(), []
+        greens = [filar.spawn(lambda: woken.append(event.wait())) for _ in range(5)]
+        for green in greens:
+            wait_until_parked(green)
+        event.set()
+        event.clear()
+        for green in greens:
+            green.join()
+        assert woken == [True] * 5
+        assert not event.is_set()
+
+    on_green(workers, main)
 
 
 def test_ten_thousand_green_threads_wait_for_one_event():

@@ -11,7 +11,7 @@ import pytest
 
 import filar
 from programs import PYTHON
-from test_sync import run_threads
+from test_sync import run_threads, wait_until
 
 WAITS = {
     "Lock": "lock = filar.Lock(); lock.acquire(); wait = lock.acquire",
@@ -81,17 +81,19 @@ def test_a_thread_that_is_not_the_main_one_goes_on_waiting():
     rung, got, lock = [], [], filar.Lock()
     previous = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
     lock.acquire()
+    thread = threading.Thread(target=lambda: got.append(lock.acquire(timeout=600)))
+    thread.start()
     try:
-        thread = threading.Thread(target=lambda: got.append(lock.acquire(timeout=60)))
-        thread.start()
         for _ in range(20):
             signal.pthread_kill(thread.ident, signal.SIGALRM)
             time.sleep(0.001)
+        assert got == []
     finally:
+        # The handler stays until the thread has ended: a signal may have found it asleep and still wait for it, and
+        # without a handler it would end the process.
+        lock.release()
+        thread.join()
         signal.signal(signal.SIGALRM, previous)
-    assert got == []
-    lock.release()
-    thread.join()
     assert got == [True]
     assert rung
 
@@ -212,6 +214,8 @@ def test_a_child_forgets_those_who_waited_in_the_parent():
     threads = [threading.Thread(target=lambda wait=wait: (wait(), done.append(wait))) for wait in waits]
     for thread in threads:
         thread.start()
+    # Only its notification would be missed by one that comes later; the others as a rule wait by then, too.
+    wait_until(lambda: repr(condition).endswith(", 1)>"))
     time.sleep(0.05)
 
     def body():
@@ -292,11 +296,14 @@ def test_the_child_of_a_fork_holds_what_the_forking_thread_held():
 def test_a_fork_from_another_thread_leaves_ctrl_c_working():
     """In the child the thread that forked is the main one: signals end its waits."""
 
+    def wait():
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        filar.Event().wait()
+
     def interrupted_wait():
         signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(KeyboardInterrupt):
-            filar.Event().wait()
+            wait()
 
     run_threads(lambda: in_child(interrupted_wait))
 

@@ -146,7 +146,7 @@ def test_threading_forgets_the_stand_ins():
     for _ in range(50):
         with KernelThread(threading.current_thread):
             pass
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_repr_says_its_state(gate):
@@ -884,8 +884,8 @@ def test_ctrl_c_ends_a_join_and_the_thread_goes_on():
         stop = threading.Event()
         thread = KernelThread(stop.wait)
         thread.start()
-        print("joining", flush=True)
         try:
+            print("joining", flush=True)
             thread.join()
         except KeyboardInterrupt:
             print("interrupted", thread.is_alive(), flush=True)

@@ -210,8 +210,8 @@ PROGRAM = """
 
     for runs in (lambda: filar.wait_readable(receiver), lambda: filar.run(lambda: filar.wait_readable(receiver))):
         timer = threading.Timer(0.1, interrupt)
-        timer.start()
         try:
+            timer.start()
             runs()
         except KeyboardInterrupt:
             print("interrupted")

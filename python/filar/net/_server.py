@@ -92,7 +92,9 @@ class _Handlers:
 
     def _ended(self, green: Any) -> None:
         green.exception()  # it was told of, or it was cancelled: nobody will join
-        self.live.pop(green)()
+        ended = self.live.pop(green, None)
+        if ended is not None:  # else finish() came first
+            ended()
 
     def finish(self, grace: float | None) -> int:
         """Waits until all have ended, `grace` seconds at most, and cancels the rest; how many those were. Parks."""
@@ -106,10 +108,10 @@ class _Handlers:
         finally:
             # Also when we are cancelled ourselves, and for what was spawned by a handler meanwhile.
             for green in list(self.live):
-                cut_off += 1
-                green.cancel()
+                cut_off += green.cancel()  # False: it has ended, only its callback has not been called yet
             for green in list(self.live):
                 green._wait_shielded()
+                self._ended(green)
         return cut_off
 
 
@@ -187,6 +189,7 @@ class Server:
     def run(self) -> None:
         """Serves until `stop()`, then lets the handlers finish. Once. Parks; on a kernel thread, blocks.
 
+        Told to stop before, it returns at once.
         If its green thread is cancelled (Ctrl-C in `filar.run()`), so are the handlers, at once.
         """
         if current() is None:
@@ -215,14 +218,13 @@ class Server:
     def stop(self) -> None:
         """Ends `run()`: no more connections, those that are there have `grace` seconds. Does not wait.
 
-        From any thread, and from a signal handler. Harmless again and again, and before run().
+        From any thread, and from a signal handler. Harmless again and again, and before run(): it serves nobody then.
         """
         self._stopping = True
         scope = self._scope
         if scope is not None:
             scope.cancel()
         elif not self._started:
-            self._started = True
             self._listener.close()
 
     def statistics(self) -> ServerStatistics:
@@ -256,7 +258,10 @@ class Server:
 
     def _accept_those_in_line(self) -> None:
         """Closing the listening socket would reset them, after they were told that they are connected."""
-        self._listener.settimeout(0)
+        try:
+            self._listener.settimeout(0)
+        except OSError:
+            return  # closed: it was told to stop before it ran
         for _ in range(_IN_LINE_MAX):
             if not self._room.acquire(blocking=False):
                 return
