@@ -32,8 +32,6 @@
 #include "os/clock.h"
 #include "os/futex.h"
 
-/* Far above the longest sample on a crowded machine: a peer that needs this long is lost. */
-#define PATIENCE_NS   (10 * NS_PER_S)
 #define WATCH_EACH_NS (200 * NS_PER_MS)
 #define FDS_MAX       65536u
 
@@ -183,13 +181,13 @@ void peer_begin(struct peer *peer, uint32_t turns)
 {
 	FILAR_ASSERT(load_acquire(&peer->gate->done) == load_relaxed(&peer->gate->order));
 	peer->gate->turns = turns;
-	store_relaxed(&peer->due_ns, clock_now_ns() + PATIENCE_NS);
+	store_relaxed(&peer->due_ns, clock_now_ns() + PEER_PATIENCE_NS);
 	give_order(peer);
 }
 
 static enum filar_status wait_end(struct peer *peer)
 {
-	int64_t late_ns = clock_now_ns() + PATIENCE_NS;
+	int64_t late_ns = clock_now_ns() + PEER_PATIENCE_NS;
 	enum filar_status status;
 
 	for (;;) {

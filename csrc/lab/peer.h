@@ -21,6 +21,10 @@
 
 struct peer;
 
+/* A party that needs this long for an order is lost.  Each of a hundred turns may wait for a CPU:
+ * with fifty others on two of them ten seconds were not enough. */
+#define PEER_PATIENCE_NS (60 * NS_PER_S)
+
 /* One order: `turns` turns.  Its status is what peer_end() returns. */
 typedef enum filar_status peer_body(void *argument, uint32_t turns);
 

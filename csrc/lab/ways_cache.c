@@ -112,8 +112,6 @@ enum { LATENCY_CPU, LATENCY_PEER_CPU };
  * among its trips. */
 #define TRIPS_PER_BURST 64u
 #define BURSTS_MAX      4096u
-/* So long without an answer, on a busy machine: the other party is not coming. */
-#define PATIENCE_NS (10 * NS_PER_S)
 
 /* The two lines are in a fresh page each sample: where the page lies decides, on many machines, how
  * far the line travels. */
@@ -149,7 +147,7 @@ static uint32_t spin_until(struct latency *latency, _Atomic uint32_t *word, uint
 		if (++spins < SPINS_MAX)
 			continue;
 		if (yields++ == 0)
-			late_ns = clock_now_ns() + PATIENCE_NS;
+			late_ns = clock_now_ns() + PEER_PATIENCE_NS;
 		if (clock_now_ns() > late_ns || way_cancelled(latency->run))
 			break_off(latency);
 		if (load_relaxed(&latency->broken))

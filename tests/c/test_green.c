@@ -740,6 +740,55 @@ TEST(a_deadline_is_kept_while_another_worker_is_busy)
 	}
 }
 
+struct long_turns {
+	_Atomic int turns; /* taken by those that compute */
+	_Atomic bool over;
+	int most; /* of them during one of the later sleeps */
+};
+
+static void take_long_turns(void *argument)
+{
+	struct long_turns *counts = argument;
+
+	while (!load_relaxed(&counts->over)) {
+		int64_t tick_ns = clock_coarse_ns();
+
+		while (clock_coarse_ns() == tick_ns)
+			;
+		fetch_add_relaxed(&counts->turns, 1);
+		green_yield();
+	}
+}
+
+static void sleep_beside_long_turns(void *argument)
+{
+	struct long_turns *counts = argument;
+	struct green_ref one = spawn(take_long_turns, counts), two = spawn(take_long_turns, counts);
+
+	for (int i = 0; i < 10; i++) {
+		int before = load_relaxed(&counts->turns), during;
+
+		CHECK_EQ(green_sleep_until(clock_now_ns() + NS_PER_MS), FILAR_OK);
+		during = load_relaxed(&counts->turns) - before;
+		if (i >= 4 && during > counts->most)
+			counts->most = during;
+	}
+	store_relaxed(&counts->over, true);
+	join(one);
+	join(two);
+}
+
+/* The first sleeps take as many turns as usual; then the worker knows that these are long. */
+TEST(sleepers_do_not_wait_for_many_turns_where_these_are_long)
+{
+	struct long_turns counts = { 0 };
+
+	start(1);
+	join(spawn(sleep_beside_long_turns, &counts));
+	stop();
+	CHECK_LE(counts.most, 8);
+}
+
 static void hop(void *argument)
 {
 	struct runtime *other = argument;

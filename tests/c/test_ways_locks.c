@@ -103,7 +103,7 @@ TEST(locks_and_atomics_lose_no_count_against_another_thread)
 	for (size_t i = 0; i < FILAR_COUNT_OF(lock_ways); i++) {
 		struct outcome outcome = { 0 };
 
-		RUN(lock_ways[i], 2000, 3, &outcome, 2);
+		RUN(lock_ways[i], 400, 3, &outcome, 2);
 		if (!ran(&outcome))
 			continue;
 		CHECK_EQ(outcome.count, 3);
