@@ -31,7 +31,7 @@ tests=("$@")
 [ ${#tests[@]} -gt 0 ] || tests=(
 	tests/py/test_green.py tests/py/test_green_hazards.py tests/py/test_green_preempt.py
 	tests/py/test_green_signals.py tests/py/test_green_aio.py
-	tests/py/test_sync.py tests/py/test_sync_green.py tests/py/test_sync_process.py
+	tests/py/test_sync.py tests/py/test_sync_green.py tests/py/test_sync_process.py tests/py/test_sync_conformance.py
 	tests/py/test_queues.py tests/py/test_channels.py tests/py/test_pool.py
 )
 
@@ -52,7 +52,7 @@ fetch_lists() {
 unpack() {
 	local packages=(
 		"python$1-minimal" "python$1" "python$1-dbg" "libpython$1-dbg" "libpython$1-dev" "libpython$1"
-		"libpython$1-minimal" "libpython$1-stdlib" libc6 libexpat1 zlib1g libgcc-s1 libstdc++6 libsqlite3-0 libffi8
+		"libpython$1-minimal" "libpython$1-stdlib" "libpython$1-testsuite" libc6 libexpat1 zlib1g libgcc-s1 libstdc++6 libsqlite3-0 libffi8
 		libbz2-1.0 liblzma5 libzstd1 libmpdec4 libssl3t64 libuuid1 libreadline8t64 libncursesw6 libtinfo6
 	)
 	mkdir -p "$top/$1/archives"

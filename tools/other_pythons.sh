@@ -7,7 +7,7 @@ root=${PYENV_ROOT:-$HOME/.pyenv}
 tests=(tests/py/test_threads.py tests/py/test_topology.py tests/py/test_runner.py tests/py/test_lab_creation.py
 	tests/py/test_pool.py tests/py/test_pool_native.py tests/py/test_pool_fits.py tests/py/test_kernels.py
 	tests/py/test_pool_conformance.py
-	tests/py/test_sync.py tests/py/test_sync_conformance.py tests/py/test_sync_process.py
+	tests/py/test_sync.py tests/py/test_sync_green.py tests/py/test_sync_conformance.py tests/py/test_sync_process.py
 	tests/py/test_queues.py tests/py/test_channels.py
 	tests/py/test_green.py tests/py/test_green_hazards.py tests/py/test_green_aio.py
 	tests/py/test_green_preempt.py tests/py/test_green_signals.py)

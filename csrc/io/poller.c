@@ -15,11 +15,18 @@
 #include "os/calls.h"
 #include "os/clock.h"
 
-/* The tag of the eventfd among the events; an fd's is generation << 32 | fd. */
+/* A target is generation << 32 | look << 21 | events; an fd's tag among the events has the fd in
+ * place of these.  The eventfd's has a bit that no look has. */
 #define TAG_INTERRUPT UINT64_MAX
 
 #define GENERATION_ONE  (UINT64_C(1) << 32)
 #define GENERATION_MASK (~(GENERATION_ONE - 1))
+#define LOOK_ONE        (UINT64_C(1) << 21)
+#define LOOKS           UINT64_C(1024) /* that are told apart */
+#define LOOK_MASK       ((LOOKS - 1) * LOOK_ONE)
+#define LOW_MASK        (LOOK_ONE - 1)
+
+_Static_assert(POLLER_FDS_MAX <= LOOK_ONE && EPOLLRDHUP < LOOK_ONE, "both fit below a look");
 
 /* Looks of a worker that has nothing to do, of which one is made. */
 #define LOOKS_PER_CALL 4
@@ -158,6 +165,7 @@ enum filar_status poller_record(struct fd_record **record, struct poller *poller
 struct fd_wait {
 	struct waitq_entry entry;
 	uint32_t events;           /* I */
+	uint64_t look;             /* L  of a wait for a level: its number; 0: tried */
 	uint32_t ready;            /* of whoever has claimed it */
 	enum filar_status outcome; /* likewise */
 };
@@ -170,6 +178,22 @@ struct fd_ticket poller_ticket(struct fd_record *record)
 	ticket.closes = load_acquire(&record->closes);
 	ticket.count = WAITQ_VALUE(load_acquire(&record->queue.word));
 	return ticket;
+}
+
+static uint32_t events_of(uint64_t target)
+{
+	return (uint32_t)(target & LOW_MASK);
+}
+
+static uint64_t with_look(uint64_t target, uint64_t look)
+{
+	return (target & ~LOOK_MASK) | look % LOOKS * LOOK_ONE;
+}
+
+/* Locked.  The number in an event's tag, in full: the latest that it may be. */
+static uint64_t look_told(const struct fd_record *record, uint64_t tag)
+{
+	return record->looks - (record->looks - tag / LOOK_ONE) % LOOKS;
 }
 
 /* Queues the wait, and says what epoll is to be told; or says why there is no wait. */
@@ -186,8 +210,11 @@ static enum filar_status queue_up(struct fd_record *record, struct fd_wait *wait
 		status = FD_LOOK_AGAIN;
 	if (status == FILAR_OK) {
 		*must_arm = ticket == NULL || (wait->events & ~load_relaxed(&record->armed)) != 0;
-		if ((wait->events & ~(uint32_t)target) != 0)
-			store_release(&record->target, target | wait->events);
+		if (ticket == NULL)
+			wait->look = ++record->looks;
+		if (ticket == NULL || (wait->events & ~events_of(target)) != 0)
+			store_release(
+				&record->target, with_look(target | wait->events, record->looks));
 		waitq_push(&record->queue, &wait->entry);
 	}
 	waitq_unlock(&record->queue, word);
@@ -200,13 +227,13 @@ static bool confirm(struct fd_record *record, uint64_t target)
 	uint64_t word;
 	bool confirmed;
 
-	if (load_relaxed(&record->armed) == (uint32_t)target &&
+	if (load_relaxed(&record->armed) == events_of(target) &&
 		load_acquire(&record->target) == target)
 		return true;
 	word = waitq_lock(&record->queue);
 	confirmed = load_relaxed(&record->target) == target;
 	if (confirmed)
-		store_relaxed(&record->armed, (uint32_t)target);
+		store_relaxed(&record->armed, events_of(target));
 	waitq_unlock(&record->queue, word);
 	return confirmed;
 }
@@ -219,8 +246,8 @@ static int arm(struct poller *poller, struct fd_record *record, int fd)
 	for (;;) {
 		/* F1: acquire; whoever stored it holds the queue's lock. */
 		uint64_t target = load_acquire(&record->target);
-		struct epoll_event event = { .events = (uint32_t)target | EPOLLET,
-			.data.u64 = (target & GENERATION_MASK) | (uint32_t)fd };
+		struct epoll_event event = { .events = events_of(target) | EPOLLET,
+			.data.u64 = (target & ~LOW_MASK) | (uint32_t)fd };
 
 		if (call_epoll_ctl(poller->epoll, operation, fd, &event) == 0) {
 			if (confirm(record, target))
@@ -286,9 +313,10 @@ enum filar_status poller_wait_until(struct poller *poller, struct fd_record *rec
 
 /* ---- events ---- */
 
-/* Locked.  Claims those who wait for one of the events, or all. */
-static void claim(
-	struct fd_record *record, uint32_t events, enum filar_status outcome, struct list *claimed)
+/* Locked.  Claims those who wait for one of the events, and did when epoll was told this look; or
+ * all. */
+static void claim(struct fd_record *record, uint32_t events, uint64_t look,
+	enum filar_status outcome, struct list *claimed)
 {
 	struct list *link = record->queue.entries.next, *next;
 
@@ -297,7 +325,8 @@ static void claim(
 
 		next = link->next;
 		/* As poll(2): errors and the end concern everybody. */
-		if (outcome == FILAR_OK && (events & (wait->events | EPOLLERR | EPOLLHUP)) == 0)
+		if (outcome == FILAR_OK &&
+			((events & (wait->events | EPOLLERR | EPOLLHUP)) == 0 || wait->look > look))
 			continue;
 		list_remove(link);
 		wait->entry.queued = false;
@@ -315,7 +344,7 @@ static void deliver(struct poller *poller, const struct epoll_event *event)
 
 	if (tag == TAG_INTERRUPT)
 		return;
-	record = find_record(poller, (int)(uint32_t)tag);
+	record = find_record(poller, (int)(tag & LOW_MASK));
 	word = load_relaxed(&record->queue.word);
 	/* One of another generation does no harm where nobody waits. */
 	while ((word & (WAITQ_LOCKED | WAITQ_WAITERS)) == 0) {
@@ -326,7 +355,7 @@ static void deliver(struct poller *poller, const struct epoll_event *event)
 	list_init(&claimed);
 	word = waitq_lock(&record->queue);
 	if ((load_relaxed(&record->target) & GENERATION_MASK) == (tag & GENERATION_MASK))
-		claim(record, event->events, FILAR_OK, &claimed);
+		claim(record, event->events, look_told(record, tag), FILAR_OK, &claimed);
 	waitq_unlock(&record->queue, word + WAITQ_ONE);
 	waitq_wake_all(&claimed);
 }
@@ -339,11 +368,12 @@ static bool disown(struct fd_record *record, enum filar_status outcome)
 	struct list claimed;
 	uint64_t word = waitq_lock(&record->queue);
 	uint64_t target = load_relaxed(&record->target);
-	bool known = (uint32_t)target != 0;
+	bool known = events_of(target) != 0;
 
 	list_init(&claimed);
-	claim(record, 0, outcome, &claimed);
-	store_release(&record->target, (target & GENERATION_MASK) + GENERATION_ONE);
+	claim(record, 0, 0, outcome, &claimed);
+	store_release(&record->target,
+		with_look((target & GENERATION_MASK) + GENERATION_ONE, record->looks));
 	store_relaxed(&record->armed, 0);
 	store_relaxed(&record->mode, FD_MODE_UNKNOWN);
 	if (outcome == FILAR_CLOSED)

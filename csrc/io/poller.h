@@ -29,10 +29,11 @@ enum fd_mode {
 /* Always: armed is a part of target's events. */
 struct fd_record {
 	_Alignas(FILAR_CACHELINE_BYTES) struct waitq queue; /* value: what has happened, a count */
-	_Atomic uint64_t target; /* A  written under the queue's lock: generation << 32 | events */
+	_Atomic uint64_t target; /* A  written under the queue's lock: generation, look, events */
 	_Atomic uint32_t armed;  /* A  likewise: events that epoll tells of */
 	_Atomic uint32_t closes; /* A  likewise: times it was forgotten */
 	_Atomic uint32_t mode;   /* A  enum fd_mode, a hint */
+	uint64_t looks;          /* L  waits for a level so far; the last one's number */
 };
 
 struct poller_chunk {

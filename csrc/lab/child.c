@@ -69,10 +69,30 @@ enum filar_status child_reap(pid_t pid, int *wait_status)
 	return errno == ECHILD ? FILAR_OK : status_from_errno(errno, "waitpid");
 }
 
+bool child_see(pid_t pid, bool *ended)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return false;
+	*ended = info.si_pid != 0;
+	return true;
+}
+
+bool child_has_ended(pid_t pid)
+{
+	bool ended;
+
+	return !child_see(pid, &ended) || ended;
+}
+
 void child_kill(pid_t pid)
 {
 	int ignored;
+	bool ended;
 
+	if (!child_see(pid, &ended))
+		return;
 	(void)kill(pid, SIGKILL);
 	(void)child_reap(pid, &ignored);
 }

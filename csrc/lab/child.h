@@ -9,6 +9,7 @@
 #ifndef FILAR_LAB_CHILD_H
 #define FILAR_LAB_CHILD_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/status.h"
@@ -23,8 +24,13 @@ FILAR_NORETURN void child_exit(int code);
 /* Waits for the child's end; *wait_status as waitpid(2) gives it.  -1 there when somebody else (a
  * process that ignores SIGCHLD) has reaped it. */
 enum filar_status child_reap(pid_t pid, int *wait_status);
-/* Kills and reaps. */
+/* Kills and reaps; nothing where somebody else has reaped it. */
 void child_kill(pid_t pid);
+/* Looks at the child without reaping it.  False when there is no such child any more: a process
+ * that ignores SIGCHLD, or waits for any child, has reaped it, and its number may be another's. */
+bool child_see(pid_t pid, bool *ended);
+/* It has died, whoever reaps it. */
+bool child_has_ended(pid_t pid);
 
 /* Zeroed whole pages, none of them huge, that a child forked later shares; NULL with a detail when
  * the system has none. */

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -31,8 +32,6 @@
 #include "os/clock.h"
 #include "os/futex.h"
 
-/* Far above the longest sample on a crowded machine: a peer that needs this long is lost. */
-#define PATIENCE_NS   (10 * NS_PER_S)
 #define WATCH_EACH_NS (200 * NS_PER_MS)
 #define FDS_MAX       65536u
 
@@ -173,38 +172,22 @@ static enum filar_status wait_done_until(struct gate *gate, int64_t deadline_ns)
 					: status_detail(gate->status, "%s", gate->detail);
 }
 
-/*
- * Looks at the child without reaping it.  False when there is no such child any more: a process
- * that ignores SIGCHLD, or waits for any child, has reaped it, and its number may be another's.
- */
-static bool see_process(const struct peer *peer, bool *ended)
-{
-	siginfo_t info = { .si_pid = 0 };
-
-	if (waitid(P_PID, (id_t)peer->process, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
-		return false;
-	*ended = info.si_pid != 0;
-	return true;
-}
-
 static bool process_has_died(const struct peer *peer)
 {
-	bool ended;
-
-	return peer->process != 0 && (!see_process(peer, &ended) || ended);
+	return peer->process != 0 && child_has_ended(peer->process);
 }
 
 void peer_begin(struct peer *peer, uint32_t turns)
 {
 	FILAR_ASSERT(load_acquire(&peer->gate->done) == load_relaxed(&peer->gate->order));
 	peer->gate->turns = turns;
-	store_relaxed(&peer->due_ns, clock_now_ns() + PATIENCE_NS);
+	store_relaxed(&peer->due_ns, clock_now_ns() + PEER_PATIENCE_NS);
 	give_order(peer);
 }
 
 static enum filar_status wait_end(struct peer *peer)
 {
-	int64_t late_ns = clock_now_ns() + PATIENCE_NS;
+	int64_t late_ns = clock_now_ns() + PEER_PATIENCE_NS;
 	enum filar_status status;
 
 	for (;;) {
@@ -227,6 +210,18 @@ enum filar_status peer_end(struct peer *peer)
 
 	store_relaxed(&peer->due_ns, DEADLINE_NEVER);
 	return status;
+}
+
+enum filar_status peer_end_after(struct peer *peer, enum filar_status own)
+{
+	char detail[sizeof peer->gate->detail];
+	enum filar_status theirs;
+
+	snprintf(detail, sizeof detail, "%s", own != FILAR_OK ? filar_status_detail() : "");
+	theirs = peer_end(peer);
+	if (own == FILAR_OK || (own == FILAR_CANCELLED && theirs != FILAR_OK))
+		return theirs;
+	return status_detail(own, "%s", detail);
 }
 
 /* ---- the watch ---- */
@@ -328,18 +323,6 @@ pid_t peer_process(const struct peer *peer)
 	return peer->process;
 }
 
-static void stop_process(struct peer *peer)
-{
-	bool ended;
-
-	if (peer->process == 0 || !see_process(peer, &ended))
-		return;
-	(void)kill(peer->process, SIGKILL);
-	/* Not call_waitpid(): a child must be reaped whatever a test makes fail. */
-	while (waitpid(peer->process, NULL, 0) < 0 && errno == EINTR)
-		;
-}
-
 void peer_destroy(struct peer *peer)
 {
 	if (peer == NULL)
@@ -349,7 +332,8 @@ void peer_destroy(struct peer *peer)
 		(void)futex_wake(&peer->watch_stop, 1);
 		join(peer->watch);
 	}
-	stop_process(peer);
+	if (peer->process != 0)
+		child_kill(peer->process);
 	if (peer->thread != NULL) {
 		store_relaxed(&peer->gate->stop, true);
 		/* Out of the body, if an order is unfinished, and through the gate. */

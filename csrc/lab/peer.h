@@ -21,6 +21,10 @@
 
 struct peer;
 
+/* A party that needs this long for an order is lost.  Each of a hundred turns may wait for a CPU:
+ * with fifty others on two of them ten seconds were not enough. */
+#define PEER_PATIENCE_NS (60 * NS_PER_S)
+
 /* One order: `turns` turns.  Its status is what peer_end() returns. */
 typedef enum filar_status peer_body(void *argument, uint32_t turns);
 
@@ -44,6 +48,10 @@ enum filar_status peer_create(
 void peer_begin(struct peer *peer, uint32_t turns);
 /* Waits for the end of the order: the body's status, or FILAR_TIMED_OUT. */
 enum filar_status peer_end(struct peer *peer);
+/* The same when the driver's own part has ended like that; it has hung up if that failed.  The
+ * order's status, with its detail: of two failures, the one that is not just FILAR_CANCELLED, "the
+ * other party gave up". */
+enum filar_status peer_end_after(struct peer *peer, enum filar_status own);
 /* Its process, or 0 for a thread. */
 pid_t peer_process(const struct peer *peer);
 /* Ends, reaps and frees the peer, also in the middle of an order.  NULL is allowed. */

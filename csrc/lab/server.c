@@ -96,10 +96,19 @@ static enum filar_status listen_on(struct server *server, bool local)
 
 /* ---- life ---- */
 
+enum filar_status server_lost(pid_t process)
+{
+	return status_detail(FILAR_SYSTEM, "the server's process (%d) has ended", (int)process);
+}
+
 static enum filar_status order(struct server *server, uint32_t what)
 {
+	pid_t process = peer_process(server->peer);
+	enum filar_status status;
+
 	peer_begin(server->peer, what);
-	return peer_end(server->peer);
+	status = peer_end(server->peer);
+	return status != FILAR_OK && child_has_ended(process) ? server_lost(process) : status;
 }
 
 static enum filar_status start(struct server *server, const struct way_run *run)

@@ -55,6 +55,8 @@ const struct server_address *server_address(const struct server *server);
 pid_t server_process(const struct server *server);
 /* Context switches of all its threads so far, in *count; processes' children not included. */
 enum filar_status server_switches(struct server *server, double *count);
+/* The status of all who find that it has ended by itself. */
+enum filar_status server_lost(pid_t process);
 /* Ends and reaps it, whatever it does.  NULL is allowed. */
 void server_close(struct server *server);
 

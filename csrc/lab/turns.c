@@ -310,9 +310,5 @@ void partners_close(struct partners *partners)
 
 enum filar_status partners_end(struct partners *partners, enum filar_status status)
 {
-	enum filar_status peers = peer_end(partners->peer);
-
-	/* Of two failures, the one that is not just "the other gave up". */
-	return status == FILAR_OK || (status == FILAR_CANCELLED && peers != FILAR_OK) ? peers
-										      : status;
+	return peer_end_after(partners->peer, status);
 }

@@ -112,8 +112,6 @@ enum { LATENCY_CPU, LATENCY_PEER_CPU };
  * among its trips. */
 #define TRIPS_PER_BURST 64u
 #define BURSTS_MAX      4096u
-/* Some seconds without an answer: the other party is not coming. */
-#define YIELDS_MAX 100000u
 
 /* The two lines are in a fresh page each sample: where the page lies decides, on many machines, how
  * far the line travels. */
@@ -142,12 +140,15 @@ static void break_off(void *pointer)
 static uint32_t spin_until(struct latency *latency, _Atomic uint32_t *word, uint32_t value)
 {
 	uint32_t yields = 0, spins = 0;
+	int64_t late_ns = 0;
 
 	/* L2: acquire; pairs with L1, the other party's store of its line. */
 	while (load_acquire(word) < value) {
 		if (++spins < SPINS_MAX)
 			continue;
-		if (yields++ > YIELDS_MAX || way_cancelled(latency->run))
+		if (yields++ == 0)
+			late_ns = clock_now_ns() + PEER_PATIENCE_NS;
+		if (clock_now_ns() > late_ns || way_cancelled(latency->run))
 			break_off(latency);
 		if (load_relaxed(&latency->broken))
 			return UINT32_MAX;

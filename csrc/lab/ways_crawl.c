@@ -218,8 +218,10 @@ static void work_until_end(struct latency_state *state, struct latency_hog *mine
 	}
 }
 
-/* Sleeps a tick at a time; once the hogs are let go, notes how late each ended.  It runs before
- * they do, like a program that was there first: its ticks are wake-ups, never a first turn. */
+/* Sleeps a tick at a time; once the hogs are let go, notes how late each ended: at least one, since
+ * a tick that was due before they were let go and has not been served until then is late from then
+ * on.  It runs before they do, like a program that was there first: its ticks are wake-ups, never a
+ * first turn. */
 static void sleeper_body(struct crew_member *member)
 {
 	struct latency_state *state = member->crew->shared;
@@ -233,8 +235,9 @@ static void sleeper_body(struct crew_member *member)
 		(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 		now = clock_now_ns();
 		begin = load_relaxed(&state->begin_ns);
-		if (due >= begin)
-			state->late_ns[state->ticks++] = (double)(now - due);
+		if (now >= begin)
+			state->late_ns[state->ticks++] =
+				(double)(now - (due > begin ? due : begin));
 	} while ((begin == INT64_MAX || now < begin + state->window_ns) &&
 		 !way_cancelled(state->run) && state->ticks < state->ticks_room);
 }

@@ -329,27 +329,55 @@ static double bury(pid_t child)
 {
 	int status = -1;
 
-	(void)kill(child, SIGKILL);
+	if (!child_has_ended(child))
+		(void)kill(child, SIGKILL);
 	(void)child_reap(child, &status);
 	if (status == -1)
 		return NAN;
 	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 }
 
-/* Until both threads wait, the child has ended, or time is up. */
-static bool await_deadlock(struct way_run *run, struct victim *victim, int64_t deadline_ns)
+static int count_asleep(pid_t child, struct victim *victim)
 {
-	while (!both_wait(victim) && clock_now_ns() < deadline_ns && !way_cancelled(run))
+	int asleep = 0;
+
+	for (int i = 0; i < THREADS; i++)
+		asleep += is_asleep(child, load_relaxed(&victim->tid[i]));
+	return asleep;
+}
+
+static bool goes_on(const struct way_run *run, pid_t child, int64_t deadline_ns)
+{
+	return clock_now_ns() < deadline_ns && !way_cancelled(run) && !child_has_ended(child);
+}
+
+/* Until both threads wait for their second lock, the child has ended, or time is up. */
+static bool await_deadlock(
+	struct way_run *run, struct victim *victim, pid_t child, int64_t deadline_ns)
+{
+	while (!both_wait(victim) && goes_on(run, child, deadline_ns))
 		sleep_ns(50 * NS_PER_US);
 	return both_wait(victim);
 }
 
+/* They say that they wait before they do: until the kernel, too, sees them asleep. */
+static bool await_sleep(
+	struct way_run *run, struct victim *victim, pid_t child, int64_t deadline_ns)
+{
+	bool asleep;
+
+	while (!(asleep = count_asleep(child, victim) == THREADS) &&
+		goes_on(run, child, deadline_ns))
+		sleep_ns(50 * NS_PER_US);
+	return asleep;
+}
+
 /* The child is left to itself for the time of the watch: a deadlock does not go away. */
-static void watch(struct way_run *run)
+static void watch(struct way_run *run, pid_t child)
 {
 	int64_t end_ns = clock_now_ns() + run->params[PARAM_WATCH_MS] * NS_PER_MS;
 
-	while (clock_now_ns() < end_ns && !way_cancelled(run))
+	while (goes_on(run, child, end_ns))
 		sleep_ns(NS_PER_MS);
 }
 
@@ -367,8 +395,8 @@ static void record_victim(struct way_run *run, struct victim *victim)
 static enum filar_status lead_to_deadlock(struct way_run *run, struct victim *victim)
 {
 	int64_t start = clock_now_ns(), deadline_ms = run->params[PARAM_DEADLINE_MS];
-	int asleep = 0;
-	bool stuck;
+	int64_t deadline_ns = start + deadline_ms * NS_PER_MS;
+	bool stuck, ended;
 	pid_t child;
 	/* Three ends in time: our kill, our own death (child_fork), and the child's alarm. */
 	enum filar_status status = child_fork(
@@ -378,19 +406,21 @@ static enum filar_status lead_to_deadlock(struct way_run *run, struct victim *vi
 		return status;
 	if (child == 0)
 		child_main(victim);
-	stuck = await_deadlock(run, victim, start + deadline_ms * NS_PER_MS);
+	stuck = await_deadlock(run, victim, child, deadline_ns);
 	run->values[0] = (double)(clock_now_ns() - start);
+	stuck = stuck && await_sleep(run, victim, child, deadline_ns);
 	if (stuck) {
-		watch(run);
-		for (int i = 0; i < THREADS; i++)
-			asleep += is_asleep(child, load_relaxed(&victim->tid[i]));
+		watch(run, child);
+		run->values[1] = count_asleep(child, victim);
 		record_victim(run, victim);
 	}
-	run->values[1] = asleep;
 	run->values[2] = load_relaxed(&victim->got_through);
+	ended = child_has_ended(child);
 	run->values[3] = bury(child);
 	if (way_cancelled(run))
 		return FILAR_CANCELLED;
+	if (ended && run->values[2] < THREADS)
+		return status_detail(FILAR_SYSTEM, "the child ended before its time");
 	if (stuck)
 		return FILAR_OK;
 	return status_detail(FILAR_TIMED_OUT,
@@ -447,7 +477,7 @@ const struct way ways_deadlock[] = {
 		.summary =
 			"a deadlock of two threads in a child that is killed; points of kind 1: thread, "
 			"lock held, lock wanted (1 A, 2 B); of kind 2: thread, its tid",
-		.params = { { "watch_ms", 20 }, { "deadline_ms", 1000 } },
+		.params = { { "watch_ms", 20 }, { "deadline_ms", 20000 } },
 		.metrics = { { "until deadlock", "ns" }, { "threads asleep", "count" },
 			{ "threads that got through", "count" }, { "had to be killed", "count" } },
 		.batch_max = 1,

@@ -5,7 +5,6 @@
  * A guard counts only if it refuses a byte: the kernel is asked to read one just below the stack,
  * which it can without a fault.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "lab/grove.h"
 #include "lab/procfile.h"
 #include "lab/registry.h"
+#include "lab/tasklist.h"
 #include "os/calls.h"
 
 /* ---- green-memory ---- */
@@ -151,37 +151,26 @@ close:
 enum { SEEN_THREADS, SEEN_KERNEL };
 enum { VALUE_BEFORE, VALUE_WITH, VALUE_ALIVE };
 
-/* Entries of /proc/self/task; NaN where it cannot be read. */
-static double count_tasks(void)
-{
-	DIR *folder = opendir("/proc/self/task");
-	struct dirent *entry;
-	double count = 0;
-
-	if (folder == NULL)
-		return NAN;
-	while ((entry = readdir(folder)) != NULL)
-		count += entry->d_name[0] != '.';
-	closedir(folder);
-	return count;
-}
+struct seen {
+	struct tasklist before, with; /* W  driver */
+};
 
 static void count_arrival(struct crew_member *member)
 {
 	(void)member;
 }
 
-static enum filar_status look_at_greens(struct way_run *run, uint32_t count)
+static enum filar_status look_at_greens(struct way_run *run, struct seen *seen, uint32_t count)
 {
 	struct parking state = { .count = count };
 	enum filar_status status = grove_open(&state.grove, run, 1, -1, count, &state);
 
-	if (status == FILAR_OK) {
-		run->values[VALUE_BEFORE] = count_tasks();
+	if (status == FILAR_OK)
+		status = tasklist_read(&seen->before);
+	if (status == FILAR_OK)
 		status = grove_run(&state.grove, park_all, &state);
-	}
 	if (status == FILAR_OK) {
-		run->values[VALUE_WITH] = count_tasks();
+		status = tasklist_read(&seen->with);
 		run->values[VALUE_ALIVE] = state.grove.count;
 		wake_all(&state);
 	}
@@ -189,30 +178,36 @@ static enum filar_status look_at_greens(struct way_run *run, uint32_t count)
 	return status;
 }
 
-static enum filar_status look_at_threads(struct way_run *run, uint32_t count)
+static enum filar_status look_at_threads(struct way_run *run, struct seen *seen, uint32_t count)
 {
 	struct crew crew;
-	enum filar_status status;
+	enum filar_status status = tasklist_read(&seen->before);
 
-	run->values[VALUE_BEFORE] = count_tasks();
-	status = crew_create(&crew, count, NULL, count_arrival, NULL);
+	if (status == FILAR_OK)
+		status = crew_create(&crew, count, NULL, count_arrival, NULL);
 	if (status != FILAR_OK)
 		return status;
-	run->values[VALUE_WITH] = count_tasks();
+	status = tasklist_read(&seen->with);
 	run->values[VALUE_ALIVE] = crew.count;
 	crew_join(&crew);
-	return FILAR_OK;
+	return status;
 }
 
 static enum filar_status sample_seen(struct way_run *run)
 {
 	enum filar_status status = param_check("threads", run->params[SEEN_THREADS], 1, CREW_MAX);
 	uint32_t count = (uint32_t)run->params[SEEN_THREADS];
+	struct seen seen = { 0 };
 
 	if (status != FILAR_OK)
 		return status;
-	return run->params[SEEN_KERNEL] != 0 ? look_at_threads(run, count)
-					     : look_at_greens(run, count);
+	status = run->params[SEEN_KERNEL] != 0 ? look_at_threads(run, &seen, count)
+					       : look_at_greens(run, &seen, count);
+	run->values[VALUE_BEFORE] = (double)tasklist_kept(&seen.before, &seen.with);
+	run->values[VALUE_WITH] = (double)seen.with.count;
+	tasklist_free(&seen.before);
+	tasklist_free(&seen.with);
+	return status;
 }
 
 const struct way ways_green_memory[] = {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -122,6 +123,18 @@ static enum filar_status fork_sleepers(
 	return FILAR_OK;
 }
 
+/* What was measured is theirs only if they are still there. */
+static enum filar_status check_alive(const pid_t *children, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (child_has_ended(children[i]))
+			return status_detail(FILAR_SYSTEM,
+				"a sleeping child process (%d) ended before its time",
+				(int)children[i]);
+	}
+	return FILAR_OK;
+}
+
 static enum filar_status sample_process_memory(struct way_run *run)
 {
 	double before[FILAR_COUNT_OF(fields)], after[FILAR_COUNT_OF(fields)];
@@ -135,6 +148,8 @@ static enum filar_status sample_process_memory(struct way_run *run)
 	read_memory(before);
 	status = fork_sleepers(children, count, &forked, run);
 	read_memory(after);
+	if (status == FILAR_OK)
+		status = check_alive(children, count);
 	if (status == FILAR_OK) {
 		fill_growth(run, before, after, count);
 		/* The parent's own figures say nothing of the children's. */
@@ -153,6 +168,7 @@ enum limit_kind { LIMIT_ADDRESS_SPACE, LIMIT_NPROC, LIMIT_MAPS };
 struct limit_report {
 	_Atomic uint32_t created;
 	_Atomic int32_t error;
+	_Atomic bool tightened, counted; /* how far the child has come */
 };
 
 #define UID_NOBODY 65534
@@ -263,13 +279,28 @@ FILAR_NORETURN static void count_threads(struct limit_report *report, const int6
 		use_up_kept_stacks(&attributes, params[2]);
 	if (!tighten((enum limit_kind)params[0], params[1]))
 		child_exit(2);
+	store_relaxed(&report->tightened, true);
 	for (int64_t i = 0; i < params[3] && error == 0; i++) {
 		error = pthread_create(&thread, &attributes, sleeper, NULL);
 		if (error == 0)
 			fetch_add_relaxed(&report->created, 1);
 	}
 	store_relaxed(&report->error, error);
+	store_relaxed(&report->counted, true);
 	child_exit(0);
+}
+
+/* Of a child that has ended. */
+static enum filar_status status_of_report(const struct limit_report *report, int wait_status)
+{
+	if (load_relaxed(&report->counted))
+		return FILAR_OK;
+	if (!load_relaxed(&report->tightened) && WIFEXITED(wait_status))
+		return status_detail(
+			FILAR_NO_PERMISSION, "the limit could not be set in the child");
+	return status_detail(FILAR_SYSTEM,
+		"the child ended before a thread was refused (wait status %#x)",
+		(unsigned)wait_status);
 }
 
 static enum filar_status sample_thread_limit(struct way_run *run)
@@ -286,10 +317,8 @@ static enum filar_status sample_thread_limit(struct way_run *run)
 		count_threads(report, run->params);
 	if (status == FILAR_OK)
 		status = child_reap(pid, &wait_status);
-	if (status == FILAR_OK && wait_status != 0)
-		status = status_detail(FILAR_NO_PERMISSION,
-			"the limit could not be set in the child (wait status %#x)",
-			(unsigned)wait_status);
+	if (status == FILAR_OK)
+		status = status_of_report(report, wait_status);
 	if (status == FILAR_OK) {
 		run->values[0] = load_relaxed(&report->created);
 		run->values[1] = load_relaxed(&report->error);

@@ -67,6 +67,14 @@ static uint64_t sum_of(const uint64_t *words, size_t count)
 
 /* ---- moving ---- */
 
+/* Who hangs up says why (peer_end_after()). */
+static enum filar_status moving_failed(int error, const char *what)
+{
+	if (error == EPIPE)
+		return status_detail(FILAR_CANCELLED, "the other party gave up");
+	return status_from_errno(error, what);
+}
+
 static enum filar_status send_all(int32_t fd, const void *memory, size_t bytes)
 {
 	for (const char *at = memory; bytes > 0;) {
@@ -75,7 +83,7 @@ static enum filar_status send_all(int32_t fd, const void *memory, size_t bytes)
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
-			return status_from_errno(errno, "sending to the other party");
+			return moving_failed(errno, "sending to the other party");
 		at += done;
 		bytes -= (size_t)done;
 	}
@@ -90,7 +98,7 @@ static enum filar_status receive_all(int32_t fd, void *memory, size_t bytes)
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done <= 0)
-			return status_from_errno(
+			return moving_failed(
 				done < 0 ? errno : EPIPE, "receiving from the other party");
 		at += done;
 		bytes -= (size_t)done;
@@ -137,7 +145,7 @@ static enum filar_status work_with_peer(struct halves *state)
 {
 	size_t half = state->words / 2, bytes = half * sizeof(uint64_t);
 	bool sent = state->driver_socket >= 0;
-	enum filar_status status = FILAR_OK, theirs;
+	enum filar_status status = FILAR_OK;
 
 	peer_begin(state->peer, 1);
 	if (sent)
@@ -148,8 +156,7 @@ static enum filar_status work_with_peer(struct halves *state)
 		status = receive_all(state->driver_socket, state->block + half, bytes);
 	if (status != FILAR_OK)
 		hang_up(state);
-	theirs = peer_end(state->peer);
-	return status == FILAR_OK ? theirs : status;
+	return peer_end_after(state->peer, status);
 }
 
 static enum filar_status sample_halves(struct way_run *run)

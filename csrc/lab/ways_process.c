@@ -166,26 +166,57 @@ static enum filar_status sample_process_create(struct way_run *run)
 /* ---- isolation: one of eight parties crashes; who is left? ---- */
 
 enum { PARTIES = 8 };
-#define PARTY_SECONDS 10
+#define PARTY_SECONDS 30 /* of one whose end is waited for */
 
-static void crash(void)
+/* Shared with the children, since the way one has ended does not say how far it had come. */
+struct crash_site {
+	_Atomic bool crashed; /* A  relaxed: somebody is about to */
+};
+
+static void crash(struct crash_site *site)
 {
+	store_relaxed(&site->crashed, true);
 	(void)raise(SIGSEGV);
 	_exit(1);
 }
 
-static void *party_thread(void *crashes)
+static void *party_thread(void *site)
 {
-	if (crashes != NULL)
-		crash();
+	if (site != NULL)
+		crash(site);
 	for (;;)
 		pause();
 	return NULL;
 }
 
+FILAR_NORETURN static void run_party_threads(struct crash_site *site)
+{
+	pthread_t thread;
+
+	for (int i = 1; i < PARTIES; i++) {
+		if (pthread_create(&thread, NULL, party_thread, i == PARTIES - 1 ? site : NULL) !=
+			0)
+			child_exit(2);
+	}
+	for (;;)
+		pause();
+}
+
+/* Waits for the end of one that is to crash; FILAR_SYSTEM if it has ended before. */
+static enum filar_status reap_crash(pid_t pid, struct crash_site *site, int *wait_status)
+{
+	enum filar_status status = child_reap(pid, wait_status);
+
+	if (status == FILAR_OK && !load_relaxed(&site->crashed))
+		status = status_detail(FILAR_SYSTEM,
+			"a child process ended before its crash (wait status %#x)",
+			(unsigned)*wait_status);
+	return status;
+}
+
 /* A child process of eight threads, one of which crashes: the survivors are counted by looking at
  * whether the process lives. */
-static enum filar_status crash_in_thread(double *survivors)
+static enum filar_status crash_in_thread(struct crash_site *site, double *survivors)
 {
 	enum filar_status status;
 	int wait_status;
@@ -194,45 +225,36 @@ static enum filar_status crash_in_thread(double *survivors)
 	status = child_fork(&pid, PARTY_SECONDS);
 	if (status != FILAR_OK)
 		return status;
-	if (pid == 0) {
-		pthread_t thread;
-
-		for (int i = 1; i < PARTIES; i++) {
-			if (pthread_create(&thread, NULL, party_thread,
-				    i == PARTIES - 1 ? &thread : NULL) != 0)
-				_exit(2);
-		}
-		for (;;)
-			pause();
-	}
-	status = child_reap(pid, &wait_status);
+	if (pid == 0)
+		run_party_threads(site);
+	status = reap_crash(pid, site, &wait_status);
 	/* Ended by SIGALRM: the crash did not end it, and the seven others lived on. */
-	*survivors = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGSEGV ? 0 : PARTIES - 1;
+	*survivors = wait_status == -1                                              ? NAN
+		     : WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGALRM ? PARTIES - 1
+										    : 0;
 	return status;
 }
 
-static enum filar_status crash_in_process(double *survivors)
+static enum filar_status crash_in_process(struct crash_site *site, double *survivors)
 {
 	pid_t pids[PARTIES];
 	enum filar_status status = FILAR_OK;
 	int started = 0, wait_status = 0;
 
 	*survivors = 0;
-	for (; started < PARTIES && status == FILAR_OK; started++) {
-		status = child_fork(&pids[started], PARTY_SECONDS);
-		if (status != FILAR_OK)
-			break;
-		if (pids[started] == 0) {
-			if (started == PARTIES - 1)
-				crash();
-			for (;;)
-				pause();
-		}
+	while (started < PARTIES && status == FILAR_OK) {
+		bool crashes = started == PARTIES - 1;
+
+		/* Without an alarm of their own: the others may only die of the crash. */
+		status = child_fork(&pids[started], crashes ? PARTY_SECONDS : 0);
+		if (status == FILAR_OK && pids[started] == 0)
+			(void)party_thread(crashes ? site : NULL);
+		started += status == FILAR_OK;
 	}
 	if (status == FILAR_OK) {
-		status = child_reap(pids[--started], &wait_status);
+		status = reap_crash(pids[--started], site, &wait_status);
 		for (int i = 0; i < started; i++)
-			*survivors += waitpid(pids[i], &wait_status, WNOHANG) == 0;
+			*survivors += !child_has_ended(pids[i]);
 	}
 	while (started > 0)
 		child_kill(pids[--started]);
@@ -241,8 +263,15 @@ static enum filar_status crash_in_process(double *survivors)
 
 static enum filar_status sample_isolation(struct way_run *run)
 {
-	return run->params[0] != 0 ? crash_in_process(&run->values[0])
-				   : crash_in_thread(&run->values[0]);
+	struct crash_site *site = shared_acquire(sizeof *site);
+	enum filar_status status;
+
+	if (site == NULL)
+		return FILAR_NO_MEMORY;
+	status = run->params[0] != 0 ? crash_in_process(site, &run->values[0])
+				     : crash_in_thread(site, &run->values[0]);
+	shared_release(site, sizeof *site);
+	return status;
 }
 
 /* ---- address-map: where things are, seen from two threads and a child process ---- */
@@ -264,6 +293,8 @@ struct map_view {
 };
 
 static int map_static;
+
+#define LAST_FACT MAP_TID /* that look_around() writes */
 
 /* Writes 1 to the heap cell; MAP_SEEN then says what the party reads there. */
 static void look_around(struct map_view *view)
@@ -328,7 +359,7 @@ static enum filar_status view_of_child(struct way_run *run, int subject, _Atomic
 {
 	struct map_view *view = shared_acquire(sizeof *view);
 	enum filar_status status;
-	int ignored;
+	int wait_status;
 	pid_t pid;
 
 	if (view == NULL)
@@ -341,7 +372,11 @@ static enum filar_status view_of_child(struct way_run *run, int subject, _Atomic
 		child_exit(0);
 	}
 	if (status == FILAR_OK)
-		status = child_reap(pid, &ignored);
+		status = child_reap(pid, &wait_status);
+	if (status == FILAR_OK && view->facts[LAST_FACT] == 0)
+		status = status_detail(FILAR_SYSTEM,
+			"the child process ended before it had looked (wait status %#x)",
+			(unsigned)wait_status);
 	if (status == FILAR_OK) {
 		report_view(run, subject, view, load_relaxed(heap));
 		run->values[1] = load_relaxed(heap);

@@ -6,8 +6,6 @@
  * readings are further apart than gap_ns, the thread was not running.  Nothing is asked of the
  * kernel, so what is seen is what the thread gets (a hypervisor's theft included).
  */
-#include <dirent.h>
-#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +15,7 @@
 #include "base/memory.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
+#include "lab/tasklist.h"
 #include "os/calls.h"
 #include "os/clock.h"
 
@@ -481,8 +480,9 @@ struct seen_state {
 	struct gate done;      /* A */
 	struct seen_ids {
 		int32_t tid, pid;
-	} * ids;          /* W  each its own, until reported */
-	uint32_t threads; /* I */
+	} * ids;                      /* W  each its own, until reported */
+	uint32_t threads;             /* I */
+	struct tasklist before, with; /* W  driver */
 };
 
 static void seen_body(struct crew_member *member)
@@ -501,6 +501,8 @@ static void teardown_seen(struct way_run *run)
 
 	if (state == NULL)
 		return;
+	tasklist_free(&state->before);
+	tasklist_free(&state->with);
 	memory_release(state->ids);
 	memory_release(state);
 }
@@ -528,48 +530,32 @@ static int compare_tids(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-/* What the kernel lists for this process: how many threads, and how many of `ids` (sorted). */
-static enum filar_status list_tasks(
-	const struct seen_ids *ids, uint32_t id_count, double *listed, double *known)
-{
-	DIR *tasks = opendir("/proc/self/task");
-	const struct dirent *entry;
-
-	*listed = *known = 0;
-	if (tasks == NULL)
-		return status_from_errno(errno, "/proc/self/task");
-	while ((entry = readdir(tasks)) != NULL) {
-		struct seen_ids wanted = { .tid = (int32_t)strtol(entry->d_name, NULL, 10) };
-
-		if (wanted.tid == 0) /* . and .. */
-			continue;
-		*listed += 1;
-		*known += id_count > 0 &&
-			  bsearch(&wanted, ids, id_count, sizeof *ids, compare_tids) != NULL;
-	}
-	(void)closedir(tasks);
-	return FILAR_OK;
-}
-
 static enum filar_status look_at_crew(struct way_run *run, struct seen_state *state)
 {
-	uint32_t tids = 0, pids = 0;
+	uint32_t tids = 0, pids = 0, listed = 0;
+	enum filar_status status = tasklist_read(&state->with);
 
+	if (status != FILAR_OK)
+		return status;
 	qsort(state->ids, state->threads, sizeof *state->ids, compare_tids);
 	for (uint32_t i = 0; i < state->threads; i++) {
 		tids += i == 0 || state->ids[i].tid != state->ids[i - 1].tid;
 		pids += state->ids[i].pid != (int32_t)getpid();
+		listed += tasklist_has(&state->with, state->ids[i].tid);
 		way_point(run, 0, (int32_t)i, state->ids[i].tid, state->ids[i].pid);
 	}
+	run->values[0] = (double)tasklist_kept(&state->before, &state->with);
+	run->values[1] = (double)state->with.count;
 	run->values[2] = tids;
 	run->values[3] = pids + 1;
-	return list_tasks(state->ids, state->threads, &run->values[1], &run->values[4]);
+	run->values[4] = listed;
+	return FILAR_OK;
 }
 
 static enum filar_status sample_seen(struct way_run *run)
 {
 	struct seen_state *state = run->state;
-	enum filar_status status = list_tasks(NULL, 0, &run->values[0], &run->values[4]);
+	enum filar_status status = tasklist_read(&state->before);
 
 	if (status != FILAR_OK)
 		return status;

@@ -76,12 +76,18 @@ struct usage {
 
 /* ---- what the kernel knows of the server ---- */
 
+/*
+ * The server may die between any two steps.  What the kernel then says depends on how far it has
+ * come: first its memory is gone from /proc, then it is a zombie with one thread, then there is no
+ * such process.  To the user it is server_lost(), every time.
+ */
+
 static enum filar_status read_cpu(const struct http_way *way, double *cpu_ns)
 {
 	struct timespec now;
 
 	if (clock_gettime(way->cpu_clock, &now) != 0)
-		return status_detail(FILAR_SYSTEM, "the server's process has ended");
+		return server_lost(way->process);
 	*cpu_ns = (double)now.tv_sec * (double)NS_PER_S + (double)now.tv_nsec;
 	return FILAR_OK;
 }
@@ -97,7 +103,7 @@ static enum filar_status read_memory(const struct http_way *way, double *bytes)
 	if (status == FILAR_OK)
 		status = procfile_read_bytes(path, "VmPTE", &tables);
 	*bytes += tables;
-	return status;
+	return status == FILAR_NOT_FOUND ? server_lost(way->process) : status;
 }
 
 /* A thread that ends meanwhile takes its count with it; within a window none does. */
@@ -114,20 +120,21 @@ static double switches_of_thread(pid_t process, const char *thread)
 	return (double)(voluntary + involuntary);
 }
 
-static enum filar_status sum_switches(pid_t process, double *count)
+static enum filar_status sum_switches(const struct http_way *way, double *count)
 {
 	char path[64];
 	struct dirent *entry;
 	DIR *folder;
 
-	snprintf(path, sizeof path, "/proc/%d/task", (int)process);
+	snprintf(path, sizeof path, "/proc/%d/task", (int)way->process);
 	folder = opendir(path);
 	if (folder == NULL)
-		return status_from_errno(errno, "the threads of the server");
+		return errno == ENOENT ? server_lost(way->process)
+				       : status_from_errno(errno, "the threads of the server");
 	*count = 0;
 	while ((entry = readdir(folder)) != NULL) {
 		if (entry->d_name[0] != '.')
-			*count += switches_of_thread(process, entry->d_name);
+			*count += switches_of_thread(way->process, entry->d_name);
 	}
 	(void)closedir(folder);
 	return FILAR_OK;
@@ -137,7 +144,7 @@ static enum filar_status read_usage(const struct http_way *way, struct usage *us
 {
 	enum filar_status status = way->server != NULL
 					   ? server_switches(way->server, &usage->switches)
-					   : sum_switches(way->process, &usage->switches);
+					   : sum_switches(way, &usage->switches);
 
 	return status == FILAR_OK ? read_cpu(way, &usage->cpu_ns) : status;
 }
@@ -224,8 +231,9 @@ static enum filar_status setup_http(struct way_run *run)
 		return status_detail(FILAR_NO_MEMORY, "no memory for a server's record");
 	status = find_server(run, way);
 	if (status == FILAR_OK && clock_getcpuclockid(way->process, &way->cpu_clock) != 0)
-		status =
-			status_detail(FILAR_NOT_FOUND, "there is no process %d", (int)way->process);
+		status = way->server != NULL ? server_lost(way->process)
+					     : status_detail(FILAR_NOT_FOUND,
+						       "there is no process %d", (int)way->process);
 	return status == FILAR_OK ? read_memory(way, &way->memory) : status;
 }
 

@@ -30,9 +30,9 @@
 #include "os/calls.h"
 #include "os/clock.h"
 
-/* Two windows, start and a second: by then a child has ended itself. */
-#define CHILD_SECONDS_MAX 70
-#define START_NS_MAX      (5 * NS_PER_S) /* for both children to run, on a busy machine */
+/* Two windows, both starts and a second: by then a child has ended itself. */
+#define CHILD_SECONDS_MAX 110
+#define START_NS_MAX      (20 * NS_PER_S) /* for a child to run, on a busy machine */
 #define SETTLE_NS         (10 * NS_PER_MS)
 #define SHARE_THREADS_MAX 256
 
@@ -135,6 +135,11 @@ FILAR_NORETURN static void child_main(struct share_state *state, uint32_t number
 
 /* ---- the parent ---- */
 
+static enum filar_status ended_early(void)
+{
+	return status_detail(FILAR_SYSTEM, "a child ended before its time");
+}
+
 static enum filar_status status_of_trouble(
 	const struct share_state *state, enum share_trouble trouble)
 {
@@ -176,7 +181,10 @@ static enum filar_status start_side(struct share_state *state, uint32_t side)
 	}
 	if (this->pid == 0)
 		child_main(state, side);
-	return state->apart == APART_GROUPS ? cpugroup_add(&this->group, this->pid) : FILAR_OK;
+	if (state->apart == APART_GROUPS)
+		status = cpugroup_add(&this->group, this->pid);
+	/* The only thing that can be missing: the group is there. */
+	return status == FILAR_NOT_FOUND ? ended_early() : status;
 }
 
 /* Both are killed before either is reaped: an IDLE thread may not even get the turn to die while
@@ -223,7 +231,7 @@ static enum filar_status look_after_children(struct share_state *state)
 
 	if (trouble != TROUBLE_NONE)
 		return status_of_trouble(state, (enum share_trouble)trouble);
-	return ended ? status_detail(FILAR_SYSTEM, "a child ended before its time") : FILAR_OK;
+	return ended ? ended_early() : FILAR_OK;
 }
 
 static enum filar_status wait_for_threads(
@@ -270,19 +278,43 @@ static int64_t cpu_ns(pid_t pid)
 	return (int64_t)time.tv_sec * NS_PER_S + time.tv_nsec;
 }
 
-/* A wall-clock window, doubled at most when other programs left A and B less than its length. */
-static enum filar_status sit_out_window(
-	struct way_run *run, const struct share_state *state, const int64_t before[2])
+/* What both have used since; negative if one is gone. */
+static int64_t used_since(const struct share_state *state, const int64_t before[2])
 {
-	int64_t window = run->params[SHARE_WINDOW_NS], start = clock_now_ns(), used;
-	enum filar_status status = sleep_until(run, start + window);
+	int64_t a = cpu_ns(state->side[0].pid), b = cpu_ns(state->side[1].pid);
 
-	while (status == FILAR_OK && clock_now_ns() < start + 2 * window) {
-		used = cpu_ns(state->side[0].pid) + cpu_ns(state->side[1].pid) - before[0] -
-		       before[1];
-		if (used >= window - window / 10)
-			break;
-		status = sleep_until(run, clock_now_ns() + window / 10);
+	return a < 0 || b < 0 ? -1 : a + b - before[0] - before[1];
+}
+
+/* A wall-clock window, doubled at most when other programs left A and B less than its length.  If
+ * they left them nothing, there is no share to speak of: then until one of the two has had a turn.
+ */
+static bool window_is_over(
+	const struct share_state *state, int64_t start, int64_t window, const int64_t before[2])
+{
+	int64_t now = clock_now_ns(), used;
+
+	if (now < start + window)
+		return false;
+	used = used_since(state, before);
+	return used < 0 || used >= window - window / 10 || now >= state->deadline_ns ||
+	       (now >= start + 2 * window && used > 0);
+}
+
+static enum filar_status sit_out_window(
+	struct way_run *run, struct share_state *state, const int64_t before[2])
+{
+	int64_t window = run->params[SHARE_WINDOW_NS], start = clock_now_ns();
+	enum filar_status status = FILAR_OK;
+
+	while (status == FILAR_OK && !window_is_over(state, start, window, before)) {
+		int64_t now = clock_now_ns(), next = now + window / 10;
+
+		if (now < start + window && next > start + window)
+			next = start + window;
+		status = sleep_until(run, next);
+		if (status == FILAR_OK)
+			status = look_after_children(state);
 	}
 	return status;
 }
@@ -301,7 +333,7 @@ static enum filar_status measure_shares(struct way_run *run, struct share_state 
 		return status;
 	for (int side = 0; side < 2; side++) {
 		if (before[side] < 0 || after[side] < 0)
-			return status_detail(FILAR_SYSTEM, "a child ended before its time");
+			return ended_early();
 		run->values[1 + side] = (double)(after[side] - before[side]);
 	}
 	if (run->values[1] + run->values[2] > 0)

@@ -173,6 +173,15 @@ static void bound_stack(PyThreadState *state, struct green *green)
 #endif
 }
 
+static bool has_locals(PyThreadState *state)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+	if (state->threading_local_key != NULL)
+		return true;
+#endif
+	return state->dict != NULL && PyDict_GET_SIZE(state->dict) > 0;
+}
+
 /* What a body may have left in its state, which the next one must not find. */
 static void clear_state(PyThreadState *state)
 {
@@ -391,7 +400,7 @@ static void tick(struct carrier *carrier, struct worker *worker)
 	if (FILAR_LIKELY(now_ns == carrier->ticked_ns))
 		return;
 	carrier->ticked_ns = now_ns;
-	worker->turns = 1;
+	worker_look_soon(worker);
 }
 
 static void carrier_arrive(struct green *green)
@@ -492,6 +501,10 @@ struct shell *carrier_begin(struct green *green)
 	green_pin(green, shell);
 	tick(carrier, green->work.home);
 	attach(shell);
+	/* A native body that called Python on this worker has found this state, since it was the
+	 * last to be attached, and used its locals. */
+	if (FILAR_UNLIKELY(has_locals(shell->state)))
+		clear_state(shell->state);
 	return shell;
 }
 

@@ -131,7 +131,7 @@ static void give_up(struct shell *shell, struct green *green)
 	COUNTER_ADD(worker, preemptions, 1);
 	TRACE(TRACE_GREEN_PREEMPT, trace_green(worker->scheduler, green), 0, worker->place);
 	/* Those whose time has come are looked for every so many turns, and turns are long here. */
-	worker->turns = 1;
+	worker_look_soon(worker);
 	shell->attached = true;
 	green_yield();
 	shell->attached = false;

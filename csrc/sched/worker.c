@@ -13,7 +13,7 @@
 #include "kthread/kthread.h"
 #include "os/clock.h"
 #include "os/futex.h"
-#include "sched/scheduler.h"
+#include "sched/aside.h"
 
 #if FILAR_HARD || FILAR_INTERLEAVE
 #define SEARCH_ROUNDS   1u
@@ -176,6 +176,40 @@ static void poll_source(struct worker *worker, enum idle_poll when)
 		source->poll(source, worker, when);
 }
 
+static bool somebody_waits(struct scheduler *scheduler)
+{
+	struct idle_source *source = load_acquire(&scheduler->idle.source);
+
+	return deadlines_earliest(&scheduler->deadlines) != INT64_MAX ||
+	       (source != NULL && load_relaxed(&source->wanted) > 0);
+}
+
+/*
+ * How many picks from this look to the next: fewer if the last ones took longer than they should,
+ * and more again when they do not.  Only where that helps somebody: each look puts outsiders first,
+ * which is the wrong order for tasks that make tasks.
+ */
+static uint32_t pace_after_look(struct worker *worker)
+{
+	int64_t before_ns = worker->looked_ns, past_ns;
+
+	if (!somebody_waits(worker->scheduler))
+		return worker->pace = WORKER_TURNS;
+	worker->looked_ns = clock_coarse_ns();
+	past_ns = worker->looked_ns - before_ns;
+	if (before_ns == 0)
+		return worker->pace;
+	if (past_ns > WORKER_LOOK_NS)
+		worker->pace = (uint32_t)(worker->pace * WORKER_LOOK_NS / past_ns);
+	else if (past_ns < WORKER_LOOK_NS / 2)
+		worker->pace *= 2;
+	if (worker->pace < 1)
+		worker->pace = 1;
+	if (worker->pace > WORKER_TURNS)
+		worker->pace = WORKER_TURNS;
+	return worker->pace;
+}
+
 /* Called when it is time to look outside, and when there is nothing inside. */
 struct work *worker_pick_outside(struct worker *worker)
 {
@@ -184,7 +218,9 @@ struct work *worker_pick_outside(struct worker *worker)
 	struct work *work = NULL;
 
 	if (on_time)
-		worker->turns = WORKER_TURNS;
+		worker->turns = pace_after_look(worker);
+	else
+		worker->looked_ns = 0; /* it may sleep: what passes says nothing of turns */
 	blocking_look(worker);
 	scheduler_fire_deadlines(scheduler);
 	poll_source(worker, on_time ? IDLE_POLL_ON_TIME : IDLE_POLL_EMPTY);
@@ -484,10 +520,15 @@ static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (idle_end_search(&scheduler->idle) && scheduler->worker_limit > 1 &&
-		(anything_to_do(worker) ||
+	if (!idle_end_search(&scheduler->idle) || scheduler->worker_limit == 1 ||
+		!(anything_to_do(worker) ||
 			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER ||
 			(idle_source_is_wanted(&scheduler->idle) && !watch_exists(scheduler))))
+		return;
+	/* What a layer with queues of its own has found is, as a rule, computed. */
+	if (scheduler->find != NULL)
+		aside_wake_one(scheduler);
+	else
 		idle_wake_one(&scheduler->idle);
 }
 
@@ -578,7 +619,7 @@ enum filar_status worker_init(struct worker *worker, struct scheduler *scheduler
 	worker->scheduler = scheduler;
 	worker->index = index;
 	worker->place = (int32_t)(scheduler->serial << 16 | index);
-	worker->turns = WORKER_TURNS;
+	worker->turns = worker->pace = WORKER_TURNS;
 	worker->cpu = -1;
 	pinned_init(&worker->pinned);
 	worker->watch = &scheduler->blocking.watch;
@@ -603,10 +644,10 @@ void worker_deinit(struct worker *worker)
 
 static bool begin(struct worker *worker, struct self *self)
 {
-	worker->status = FILAR_OK;
-	if (self == NULL)
-		worker->status = FILAR_NO_MEMORY;
-	else if (worker->scheduler->worker_begins != NULL)
+	worker->status = self != NULL ? FILAR_OK : FILAR_NO_MEMORY;
+	if (self != NULL)
+		store_relaxed(&worker->tid, kthread_tid(kthread_self()));
+	if (self != NULL && worker->scheduler->worker_begins != NULL)
 		worker->status = worker->scheduler->worker_begins(worker);
 	if (worker->status != FILAR_OK)
 		return false;
@@ -647,5 +688,6 @@ void worker_main(void *pointer)
 		if (scheduler->worker_ends != NULL)
 			scheduler->worker_ends(worker);
 	}
+	aside_end(worker);
 	store_relaxed(&worker->doing, WORKER_ENDED);
 }

@@ -24,6 +24,9 @@ struct watch;
 /* Picks between two looks at what is not in the own queue: inject queue, deadlines.  A prime, so
  * that programs with a rhythm of their own do not fall in step with it (as Go's 61). */
 #define WORKER_TURNS 61u
+/* While somebody waits for a deadline or an event, they should not take longer than this: those of
+ * native green threads may be long. */
+#define WORKER_LOOK_NS (4 * NS_PER_MS)
 /* Picks from the next slot in a row while other work waits in the queue. */
 #define WORKER_NEXT_MAX 16u
 
@@ -63,6 +66,8 @@ struct worker {
 	struct scheduler *scheduler;    /* I */
 	_Atomic(struct work *) current; /* A  owner writes: what runs; NULL on its own stack */
 	uint32_t turns;                 /* W  picks until the next look outside */
+	uint32_t pace;                  /* W  `turns` after a look: fewer where they are long */
+	int64_t looked_ns;              /* W  coarse clock at the last timed look; 0: unknown */
 	uint32_t next_streak;           /* W  picks from the next slot in a row */
 	uint32_t impatience;            /* W  searches that found nothing: worker.c */
 	uint32_t spawner_streak;        /* W  picks of spawners since the last look at the queue */
@@ -103,6 +108,8 @@ struct worker {
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
 	/* A  of whoever starts and joins it, by K10; NULL: it is not known there yet */
 	_Atomic(struct kthread *) kthread;
+	_Atomic int32_t tid;         /* A  the kernel's; 0 until it has begun */
+	_Atomic bool moving;         /* A  somebody changes its CPUs for a moment: aside.c */
 	_Atomic uint32_t up;         /* A  futex: 1 when it has begun or could not */
 	_Atomic uint32_t signalled;  /* A  watcher sets, handler clears: one signal at a time */
 	int32_t cpu;                 /* I  pinned to; -1: not */
@@ -250,6 +257,14 @@ static FILAR_ALWAYS_INLINE struct work *worker_pick(struct worker *worker)
 	if (FILAR_LIKELY(work != NULL))
 		return work;
 	return worker_pick_outside(worker);
+}
+
+/* Owner: the next pick looks outside.  That look comes early, so its distance from the last one
+ * says nothing of how long turns are. */
+static inline void worker_look_soon(struct worker *worker)
+{
+	worker->turns = 1;
+	worker->looked_ns = 0;
 }
 
 /* Owner, for the work that runs: from now on only this worker runs it; and no longer. */

@@ -79,6 +79,22 @@ __attribute__((constructor)) static void offer_errno(void)
 }
 """
 
+# cffi says of each module of its making that it needs no GIL. Locks, queues and channels (csrc/py) need it: on a
+# free-threaded build the interpreter switches it on when it imports the module, and says so. PyInit__filar() follows.
+GIL = """
+#ifdef Py_GIL_DISABLED
+static PyObject *init_with_gil(const char *name, Py_ssize_t version, const struct _cffi_type_context_s *context)
+{
+	PyObject *module = _cffi_init(name, version, context);
+
+	if (module != NULL && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_USED) < 0)
+		Py_CLEAR(module);
+	return module;
+}
+#define _cffi_init init_with_gil
+#endif
+"""
+
 ffibuilder = FFI()
 for header in HEADERS:
     ffibuilder.cdef(declarations(header))
@@ -87,7 +103,8 @@ ffibuilder.set_source(
     "\n".join(
         f'#include "{Path(header).relative_to("csrc").as_posix().removeprefix("include/")}"' for header in HEADERS
     )
-    + ERRNO,
+    + ERRNO
+    + GIL,
     sources=sorted(path.as_posix() for pattern in ("*/*.c", "*/*.S") for path in Path("csrc").glob(pattern)),
     depends=sorted(path.as_posix() for path in Path("csrc").glob("*/*.h")),
     include_dirs=["csrc", "csrc/include"],

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from filar.errors import CancelledError, WrongStateError
-from filar.green import GreenThread, wait_for_future
+from filar.green import GreenThread, _no_collections, wait_for_future
 
 __all__ = ["LoopThread", "run", "wrap"]
 
@@ -175,7 +175,7 @@ _shared_lock = threading.Lock()
 
 def _shared_loop() -> LoopThread:
     global _shared
-    with _shared_lock:
+    with _no_collections, _shared_lock:
         if _shared is None:
             _shared = LoopThread()
         return _shared

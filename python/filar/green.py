@@ -645,6 +645,9 @@ class _NoCollections:
 
     One could call a finalizer that waits. If that happens in code of the standard library that holds a lock, the next
     green thread to want it would block the worker for ever.
+
+    Always: `_inside` counts who is inside, and with one or more, none begins. The interpreter changes threads after
+    calls: between one of ours and the next no more than one step is done, in an order in which nothing can go wrong.
     """
 
     def __init__(self) -> None:
@@ -655,19 +658,20 @@ class _NoCollections:
         self._inside += 1
         if self._inside == 1:
             self._resume = gc.isenabled()
-            gc.disable()
+        gc.disable()  # everybody: the first may have been stopped before it came to this
 
     def __exit__(self, *_: object) -> None:
-        if self._inside <= 1:
-            self.end()
-        else:
+        if self._inside > 0:  # 0: in the child of a fork, end() was before
             self._inside -= 1
+            if self._inside == 0 and self._resume:
+                gc.enable()
 
     def end(self) -> None:
         """Nobody is inside any more."""
-        if self._inside > 0 and self._resume:
-            gc.enable()
-        self._inside = 0
+        if self._inside > 0:
+            self._inside = 0
+            if self._resume:
+                gc.enable()
 
 
 _no_collections = _NoCollections()

@@ -4,7 +4,7 @@
  * FAIL builds only (make fail).  `attempt` does the whole operation and undoes it; it returns a
  * status. Each round with a failure must end in a status (any, also FILAR_OK where the failure is
  * harmless by design) and leave no allocation behind; the first round in which nothing fired must
- * be FILAR_OK.
+ * be FILAR_OK.  The time limit of the test is that of a round: there may be hundreds.
  */
 #ifndef FILAR_TESTS_FAIL_H
 #define FILAR_TESTS_FAIL_H
@@ -26,6 +26,7 @@ static uint64_t fail_each(int (*attempt)(void))
 		int64_t live = memory_live();
 		int status;
 
+		alarm(test_seconds_max());
 		CHECK_LE(++nth, 10000);
 		failpoint_arm(FAILPOINT_ANY, nth);
 		status = attempt();

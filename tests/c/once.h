@@ -21,6 +21,9 @@ struct once {
 	double values[FILAR_METRICS_MAX]; /* of the last round */
 };
 
+/* Rounds of a plan that only cancelling ends. */
+#define ONCE_FOR_EVER INT32_MAX
+
 /* A plan with this one way; parameters in the order of its list, the rest default.  NULL when the
  * status is not FILAR_OK. */
 __attribute__((unused)) static int once_create(struct plan **plan, const char *name,
@@ -57,15 +60,22 @@ __attribute__((unused)) static struct plan *once_plan(const char *name, const in
 	return plan;
 }
 
-/* Waits for the end of the plan; its status, or else that of its one way with the detail. */
-__attribute__((unused)) static int once_wait(struct plan *plan, const char **detail)
+__attribute__((unused)) static int once_wait_plan(struct plan *plan)
 {
 	int status;
 
-	*detail = "";
 	do
 		status = plan_wait_until(plan, DEADLINE_NEVER);
 	while (status == FILAR_INTERRUPTED);
+	return status;
+}
+
+/* Waits for the end of the plan; its status, or else that of its one way with the detail. */
+__attribute__((unused)) static int once_wait(struct plan *plan, const char **detail)
+{
+	int status = once_wait_plan(plan);
+
+	*detail = "";
 	return status == FILAR_OK ? plan_way_status(plan, 0, detail) : status;
 }
 

@@ -68,14 +68,14 @@ static void work_at_it(void *argument)
 
 static void spawn_and_join(struct stress_thread *self)
 {
-	while (stress_goes_on()) {
+	do {
 		struct job job = { random_next(&self->random), 3 };
 		struct green_ref ref;
 
 		CHECK_EQ(green_spawn(&ref, runtime, NULL, work_at_it, &job), FILAR_OK);
 		CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
 		stress_jitter(&self->random);
-	}
+	} while (stress_goes_on());
 }
 
 /*

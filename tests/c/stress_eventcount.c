@@ -225,7 +225,7 @@ static void run_litmus(struct stress_thread *self)
 
 	for (uint32_t round = 1;; round++) {
 		if (self->index == 0) {
-			if (round % 1024 == 0 && !stress_goes_on())
+			if (round % 64 == 0 && !stress_goes_on())
 				store_relaxed(&litmus->over, true);
 			store_release(&litmus->round, round);
 		} else {

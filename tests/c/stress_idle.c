@@ -37,7 +37,7 @@ static void start(uint32_t workers)
 
 static void submit_and_wait(struct stress_thread *self)
 {
-	while (stress_goes_on()) {
+	do {
 		struct token token = { .work.class = &token_class };
 
 		scheduler_submit(&scheduler, &token.work);
@@ -45,7 +45,7 @@ static void submit_and_wait(struct stress_thread *self)
 			sched_yield();
 		/* The worker is about to search, or to sleep, or asleep. */
 		stress_jitter(&self->random);
-	}
+	} while (stress_goes_on());
 }
 
 /*

@@ -192,7 +192,7 @@ static void cancel_one_by_one(void *argument)
 	struct random random;
 
 	random_init(&random, check_seed());
-	while (goes_on()) {
+	do {
 		struct box box = { .seed = 0 };
 		struct green_ref ref;
 		struct waiter *waiter;
@@ -208,7 +208,7 @@ static void cancel_one_by_one(void *argument)
 		CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
 		CHECK_EQ(box.cancels, 1);
 		*(uint64_t *)argument += 1;
-	}
+	} while (goes_on());
 }
 
 /* Hunts: the canceller sees RUNNING or WAITING and does nothing more; the waiting one has looked at
@@ -278,14 +278,14 @@ TEST(cancels_of_one_green_thread_by_many_are_posted_once)
 	start(1);
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(pthread_create(&outside[i], NULL, cancel_all_often, &over), 0);
-	while (goes_on()) {
+	do {
 		struct box box = { .seed = 0 };
 
 		CHECK_EQ(green_spawn(&ref, runtime, NULL, wait_until_cancelled, &box), FILAR_OK);
 		CHECK_EQ(green_join_until(ref, DEADLINE_NEVER), FILAR_OK);
 		CHECK_EQ(box.cancels, 1);
 		cancels++;
-	}
+	} while (goes_on());
 	store_release(&over, true);
 	for (int i = 0; i < 2; i++)
 		pthread_join(outside[i], NULL);

@@ -43,7 +43,7 @@ static void own(struct farm *farm, struct stress_thread *self)
 {
 	for (int i = 0; i < PIECES; i++)
 		give(farm, &farm->pieces[i]);
-	while (load_acquire(&farm->thieves) > 0) {
+	do {
 		struct work *work;
 		int slot = (int)random_below(&self->random, STRESS_THREADS_MAX);
 		struct piece *back = exchange_acq_rel(&farm->returned[slot], NULL);
@@ -57,7 +57,7 @@ static void own(struct farm *farm, struct stress_thread *self)
 			stress_jitter(&self->random);
 			give(farm, FILAR_CONTAINER_OF(work, struct piece, work));
 		}
-	}
+	} while (load_acquire(&farm->thieves) > 0);
 }
 
 static void give_back(struct farm *farm, struct stress_thread *self, struct work *work)
@@ -134,7 +134,8 @@ static void pile_own(struct pile *pile, struct stress_thread *self)
 
 	for (size_t i = 0; i < FILAR_COUNT_OF(mine); i++)
 		mine[i] = true;
-	while (load_acquire(&pile->thieves) > 0) {
+	/* Once at least: the thieves' time may be over before it begins. */
+	while (load_acquire(&pile->thieves) > 0 || pile->taken[0] == 0) {
 		uint32_t pushes = random_below(&self->random, FILAR_COUNT_OF(mine) + 1);
 		struct work *work;
 

@@ -11,6 +11,7 @@ struct sleeper {
 	struct eventcount *eventcount;
 	int64_t deadline_ns;
 	enum filar_status status;
+	_Atomic bool has_ticket;
 	pthread_t pthread;
 };
 
@@ -19,16 +20,19 @@ static void *sleep_once(void *pointer)
 	struct sleeper *sleeper = pointer;
 	uint32_t ticket = eventcount_prepare_wait(sleeper->eventcount);
 
+	store_release(&sleeper->has_ticket, true);
 	sleeper->status =
 		eventcount_commit_wait_until(sleeper->eventcount, ticket, sleeper->deadline_ns);
 	return NULL;
 }
 
+/* Until it has its ticket: one that is only counted may still take that of a later notify. */
 static void start(struct sleeper *sleeper, struct eventcount *eventcount, uint32_t already)
 {
 	*sleeper = (struct sleeper){ .eventcount = eventcount, .deadline_ns = DEADLINE_NEVER };
 	CHECK_EQ(pthread_create(&sleeper->pthread, NULL, sleep_once, sleeper), 0);
-	WAIT_UNTIL(load_relaxed(&eventcount->waiters) == already + 1);
+	WAIT_UNTIL(load_acquire(&sleeper->has_ticket));
+	CHECK_EQ(load_relaxed(&eventcount->waiters), already + 1);
 }
 
 TEST(a_notify_after_prepare_ends_the_wait_before_it_begins)

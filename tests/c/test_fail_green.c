@@ -152,7 +152,6 @@ TEST(a_runtime_in_full_use_survives_the_nth_failure)
 {
 	int64_t maps;
 
-	alarm(600);
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ(live_a_whole_life(), FILAR_OK); /* what is made once, is there */
 	maps = count_maps();

@@ -128,7 +128,8 @@ TEST(any_failure_of_a_setting_is_a_status)
 {
 	find_cpus();
 	CHECK_EQ(filar_kthread_create(&running, NULL, body_wait, NULL), FILAR_OK);
-	CHECK_GE(fail_each(set_all), 5);
+	/* Whether all CPUs were taken is asked only where there are several. */
+	CHECK_GE(fail_each(set_all), all_cpus_count > 1 ? 5 : 4);
 	store_release(&stop, true);
 	CHECK_EQ(filar_kthread_join_until(running, FILAR_FOREVER), FILAR_OK);
 	filar_kthread_release(running);

@@ -262,9 +262,11 @@ TEST(with_one_worker_yield_goes_round_in_order)
 	stop();
 }
 
+enum { YIELDS = FILAR_TSAN ? 10 : 100 }; /* each takes it some microseconds */
+
 static void yield_and_count(void *argument)
 {
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < YIELDS; i++) {
 		fetch_add_relaxed((_Atomic int *)argument, 1);
 		green_yield();
 	}
@@ -281,7 +283,7 @@ TEST(more_green_threads_than_any_queue_holds_all_come_round)
 		refs[i] = spawn(yield_and_count, &count);
 	for (int i = 0; i < COUNT; i++)
 		join(refs[i]);
-	CHECK_EQ(load_relaxed(&count), 100 * COUNT);
+	CHECK_EQ(load_relaxed(&count), YIELDS * COUNT);
 	stop();
 }
 
@@ -736,6 +738,55 @@ TEST(a_deadline_is_kept_while_another_worker_is_busy)
 		join(spawn(spin_while_another_sleeps, NULL));
 		stop();
 	}
+}
+
+struct long_turns {
+	_Atomic int turns; /* taken by those that compute */
+	_Atomic bool over;
+	int most; /* of them during one of the later sleeps */
+};
+
+static void take_long_turns(void *argument)
+{
+	struct long_turns *counts = argument;
+
+	while (!load_relaxed(&counts->over)) {
+		int64_t tick_ns = clock_coarse_ns();
+
+		while (clock_coarse_ns() == tick_ns)
+			;
+		fetch_add_relaxed(&counts->turns, 1);
+		green_yield();
+	}
+}
+
+static void sleep_beside_long_turns(void *argument)
+{
+	struct long_turns *counts = argument;
+	struct green_ref one = spawn(take_long_turns, counts), two = spawn(take_long_turns, counts);
+
+	for (int i = 0; i < 10; i++) {
+		int before = load_relaxed(&counts->turns), during;
+
+		CHECK_EQ(green_sleep_until(clock_now_ns() + NS_PER_MS), FILAR_OK);
+		during = load_relaxed(&counts->turns) - before;
+		if (i >= 4 && during > counts->most)
+			counts->most = during;
+	}
+	store_relaxed(&counts->over, true);
+	join(one);
+	join(two);
+}
+
+/* The first sleeps take as many turns as usual; then the worker knows that these are long. */
+TEST(sleepers_do_not_wait_for_many_turns_where_these_are_long)
+{
+	struct long_turns counts = { 0 };
+
+	start(1);
+	join(spawn(sleep_beside_long_turns, &counts));
+	stop();
+	CHECK_LE(counts.most, 8);
 }
 
 static void hop(void *argument)

@@ -124,9 +124,14 @@ TEST(processes_are_created_by_each_call_and_reaped)
 
 TEST(a_crash_ends_all_threads_of_its_process_and_no_other_process)
 {
-	CHECK(run("isolation", 0, 0, 0, 1).values[0] == 0);
-	CHECK(run("isolation", 1, 0, 0, 1).values[0] == 7);
-	CHECK(no_child_left());
+	struct once threads = run("isolation", 0, 0, 0, 1),
+		    processes = run("isolation", 1, 0, 0, 1);
+
+	CHECK_EQ(threads.status, FILAR_OK);
+	CHECK(threads.values[0] == 0);
+	CHECK_EQ(processes.status, FILAR_OK);
+	CHECK(processes.values[0] == 7);
+	check_nothing_left(fds_open(), 0);
 }
 
 TEST(a_thread_writes_where_the_driver_looks_and_a_child_does_not)

@@ -43,7 +43,7 @@ static int run_way(const char *name, uint32_t batch, int32_t rounds, struct outc
 	if (status == FILAR_OK)
 		status = plan_start(plan);
 	if (status == FILAR_OK)
-		status = plan_wait_until(plan, DEADLINE_NEVER);
+		status = once_wait_plan(plan);
 	outcome->plan_status = status;
 	if (status == FILAR_OK)
 		collect(plan, outcome);
@@ -103,7 +103,7 @@ TEST(locks_and_atomics_lose_no_count_against_another_thread)
 	for (size_t i = 0; i < FILAR_COUNT_OF(lock_ways); i++) {
 		struct outcome outcome = { 0 };
 
-		RUN(lock_ways[i], 2000, 3, &outcome, 2);
+		RUN(lock_ways[i], 400, 3, &outcome, 2);
 		if (!ran(&outcome))
 			continue;
 		CHECK_EQ(outcome.count, 3);
@@ -217,7 +217,20 @@ TEST(the_child_deadlocks_is_described_and_killed)
 			CHECK_EQ(point->y, 2 - point->subject);
 		}
 	}
-	CHECK(waitpid(-1, NULL, WNOHANG) == -1); /* no child is left, not even a zombie */
+	CHECK(no_child_left());
+}
+
+TEST(a_child_that_is_killed_before_its_time_fails_the_way)
+{
+	const int64_t params[] = { 60000, 60000 };
+	struct plan *plan = once_plan("deadlock-child", params, 2, 1, 1, -1);
+	pid_t child;
+
+	CHECK_EQ(plan_start(plan), FILAR_OK);
+	WAIT_UNTIL((child = some_child()) != 0);
+	CHECK_EQ(kill(child, SIGKILL), 0);
+	CHECK_EQ(end_of(plan), FILAR_SYSTEM);
+	CHECK(no_child_left());
 }
 #endif
 

@@ -24,10 +24,10 @@ TEST(items_come_back_by_every_means)
 {
 	for (int64_t by = CHANNEL; by <= CONDITION; by++) {
 		for (int64_t kernel = GREEN; kernel <= KERNEL; kernel++) {
-			struct once once = RUN("pass", 200, by, kernel);
+			struct once once = RUN("pass", 40, by, kernel);
 
 			check_time(&once, 0);
-			once = RUN("pass", 200, by, kernel, second_cpu());
+			once = RUN("pass", 40, by, kernel, second_cpu());
 			check_time(&once, 0);
 		}
 	}

@@ -175,7 +175,8 @@ TEST(an_open_loop_counts_what_arrived)
 		RUN("serve-open", 1, STAFF_SHARED, 4, 2000, 100 * NS_PER_US, 0, 60 * NS_PER_MS);
 
 	CHECK_EQ(once.status, FILAR_OK);
-	CHECK(once.values[0] >= 0 && once.values[0] <= once.values[1]);
+	/* The mean may be above the 99th percentile: one that lost its CPU outweighs all others. */
+	CHECK(once.values[0] >= 0 && once.values[1] >= 0);
 	CHECK(once.values[2] > 0);
 	CHECK(once.values[3] > 0);
 	CHECK(once.values[4] > 0);
@@ -264,6 +265,26 @@ TEST(halves_done_by_any_party_are_those_of_one)
 
 		CHECK_EQ(once.status, FILAR_OK);
 		CHECK(once.values[0] > 0);
+		check_nothing_left(fds, 0);
+	}
+}
+
+TEST(a_killed_party_fails_the_way_and_nothing_else)
+{
+	for (int64_t party = 2; party < 4; party++) {
+		int64_t params[] = { party, 4096, 3, first_cpu() };
+		int fds = fds_open();
+		struct plan *plan =
+			once_plan("share-work", params, 4, 3, ONCE_FOR_EVER, first_cpu());
+		const char *detail;
+		pid_t child;
+
+		CHECK_EQ(plan_start(plan), FILAR_OK);
+		WAIT_UNTIL((child = some_child()) != 0);
+		CHECK_EQ(kill(child, SIGKILL), 0);
+		CHECK_EQ(once_wait(plan, &detail), FILAR_SYSTEM);
+		CHECK_TEXT_HAS(detail, "the second process died");
+		plan_destroy(plan);
 		check_nothing_left(fds, 0);
 	}
 }

@@ -204,19 +204,23 @@ TEST(a_fifo_sleeper_is_measured_or_refused_with_the_reason)
 		CHECK_TEXT_HAS(last_detail, "CAP_SYS_NICE");
 }
 
+/* On a busy machine a window may pass before anybody has had a turn to calculate: then another. */
 TEST(no_tick_is_served_before_an_inline_calculation_ends)
 {
-	CHECK_EQ(RUN("interactive", 0, 1, 0, -1, -1, 10 * MS, MS), FILAR_OK);
-	CHECK_EQ(last_point_count, 10);
-	/* The first tick was due at 1 ms and the calculation took at least 10. */
-	CHECK(last_points[0].y >= 9e6);
-	CHECK(last_sample.values[3] > 0);
+	do {
+		CHECK_EQ(RUN("interactive", 0, 1, 0, -1, -1, 10 * MS, MS), FILAR_OK);
+		CHECK_EQ(last_point_count, 10);
+		/* The first tick was due at 1 ms and the calculation took at least 10. */
+		CHECK(last_points[0].y >= 9e6);
+	} while (!(last_sample.values[3] > 0));
 }
 
 TEST(calculators_beside_the_loop_work_at_lower_priority)
 {
-	CHECK_EQ(RUN("interactive", 2, 0, 10, -1, -1, 10 * MS, MS), FILAR_OK);
-	CHECK(last_sample.values[3] > 0);
+	do {
+		CHECK_EQ(RUN("interactive", 2, 0, 10, -1, -1, 10 * MS, MS), FILAR_OK);
+		CHECK_EQ(last_point_count, 10);
+	} while (!(last_sample.values[3] > 0));
 }
 
 /* ---- share ---- */
@@ -243,6 +247,20 @@ TEST(control_groups_are_used_or_refused_with_the_reason)
 
 	if (status != FILAR_OK)
 		CHECK_TEXT_HAS(last_detail, "group");
+	CHECK(no_child_left());
+}
+
+TEST(a_party_that_is_killed_fails_the_way_and_the_other_is_ended)
+{
+	const int64_t params[] = { 2, 0, 0, 0, -1, 30000 * MS };
+	struct plan *plan;
+	pid_t child;
+
+	CHECK_EQ(once_create(&plan, "share", params, 6, 3, 1, -1), FILAR_OK);
+	CHECK_EQ(plan_start(plan), FILAR_OK);
+	WAIT_UNTIL((child = some_child()) != 0);
+	CHECK_EQ(kill(child, SIGKILL), 0);
+	CHECK_EQ(end_of(plan), FILAR_SYSTEM);
 	CHECK(no_child_left());
 }
 
@@ -282,12 +300,11 @@ static void check_cancel(const char *name, const int64_t *params, size_t count)
 	filar_plan_progress progress = { 0 };
 	struct plan *plan;
 
-	CHECK_EQ(once_create(&plan, name, params, count, 3, 1, -1), FILAR_OK);
+	CHECK_EQ(once_create(&plan, name, params, count, 3, ONCE_FOR_EVER, -1), FILAR_OK);
 	CHECK_EQ(plan_start(plan), FILAR_OK);
 	WAIT_UNTIL((plan_read_progress(plan, &progress), progress.phase == 3));
 	plan_cancel(plan);
-	CHECK_EQ(plan_wait_until(plan, DEADLINE_NEVER), FILAR_CANCELLED);
-	plan_destroy(plan);
+	CHECK_EQ(end_of(plan), FILAR_CANCELLED);
 	CHECK(no_child_left());
 }
 

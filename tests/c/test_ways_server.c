@@ -2,6 +2,8 @@
  * test_ways_server.c - a web server under load: the service understands requests, every kind of
  * server answers all clients, who is starved is seen, and trouble leaves nothing behind.
  */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -274,6 +276,94 @@ TEST(parameters_out_of_range_are_refused)
 	setting.connections = 0;
 	CHECK_EQ(run(setting).status, FILAR_INVALID);
 	check_nothing_left(fds_open(), 0);
+}
+
+/* A server elsewhere, in a process of the test's own. */
+struct own_server {
+	int listener;
+	uint16_t port;
+	pid_t process;
+};
+
+/* It takes one connection, answers so many requests, and is dead. */
+FILAR_NORETURN static void answer_and_die(int listener, int answers)
+{
+	struct http_connection connection;
+
+	alarm(test_seconds_max());
+	http_connection_init(&connection, accept(listener, NULL, NULL));
+	while (answers-- > 0 && http_step(&connection, &http_blocking))
+		;
+	_exit(0);
+}
+
+static struct own_server start_own_server(int answers)
+{
+	struct server_address address = loopback_address(0);
+	struct sockaddr_in *inet = (struct sockaddr_in *)&address.storage;
+	struct own_server own = { .listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+
+	CHECK_EQ(bind(own.listener, (struct sockaddr *)&address.storage, address.bytes), 0);
+	CHECK_EQ(listen(own.listener, 8), 0);
+	CHECK_EQ(getsockname(own.listener, (struct sockaddr *)&address.storage, &address.bytes), 0);
+	own.port = ntohs(inet->sin_port);
+	own.process = fork();
+	if (own.process == 0)
+		answer_and_die(own.listener, answers);
+	CHECK(own.process > 0);
+	CHECK_EQ(close(own.listener), 0);
+	return own;
+}
+
+/* The way is to say that of one that dies after so many answers. */
+static void check_lost_after(int answers)
+{
+	struct setting setting = usual;
+	struct own_server own = start_own_server(answers);
+	struct once once;
+
+	setting.kind = SERVER_KINDS;
+	setting.connections = 1;
+	setting.window_ns = 60 * NS_PER_S;
+	setting.port = own.port;
+	setting.process = own.process;
+	once = run(setting);
+	CHECK_EQ(once.status, FILAR_SYSTEM);
+	CHECK_TEXT_HAS(once.detail, "has ended");
+	/* In vain where children are reaped by nobody. */
+	(void)waitpid(own.process, NULL, 0);
+}
+
+/* The first answer belongs to the connecting, the others to the window. */
+TEST(a_server_elsewhere_that_dies_has_ended_whether_it_is_reaped_or_not)
+{
+	int fds = fds_open();
+
+	for (int answers = 0; answers <= 3; answers++)
+		check_lost_after(answers);
+	CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+	for (int answers = 0; answers <= 3; answers++)
+		check_lost_after(answers);
+	check_nothing_left(fds, 0);
+}
+
+TEST(a_server_elsewhere_that_is_a_zombie_has_ended)
+{
+	struct setting setting = usual;
+	siginfo_t info;
+	struct once once;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	CHECK_EQ(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+	setting.kind = SERVER_KINDS;
+	setting.port = 1;
+	setting.process = child;
+	once = run(setting);
+	CHECK_EQ(once.status, FILAR_SYSTEM);
+	CHECK_TEXT_HAS(once.detail, "has ended");
+	CHECK_EQ(waitpid(child, NULL, 0), child);
 }
 
 /* The interleaving hunted: the driver is in its loop, or waits for the server's counters, when the

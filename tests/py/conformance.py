@@ -21,8 +21,8 @@ import filar.queue
 # Case -> test method -> why it says nothing about our classes.
 LEFT_OUT: dict[str, dict[str, str]] = {
     "Event": {
-        "test_at_fork_reinit": "looks at the private `_cond` of threading.Event; ours: test_sync_fork.py",
-        "test_reset_internal_locks": "looks at the private `_cond` of threading.Event; ours: test_sync_fork.py",
+        "test_at_fork_reinit": "looks at the private `_cond` of threading.Event; ours: test_sync_process.py",
+        "test_reset_internal_locks": "looks at the private `_cond` of threading.Event; ours: test_sync_process.py",
         "test_set_and_clear": "believes after a time that five threads wait; ours: test_sync_green.py",
     },
     "Barrier": {

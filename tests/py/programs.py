@@ -9,8 +9,8 @@ import textwrap
 PYTHON = os.environ.get("FILAR_PYTHON", sys.executable)
 
 
-def run_program(source: str, *, seconds: float = 90) -> "subprocess.CompletedProcess[str]":
-    """Runs Python source in a fresh interpreter."""
+def run_program(source: str, *, seconds: float = 280) -> "subprocess.CompletedProcess[str]":
+    """Runs Python source in a fresh interpreter, for less than a test may take: only a hang reaches that."""
     return subprocess.run(
         [PYTHON, "-X", "faulthandler", "-c", textwrap.dedent(source)],
         capture_output=True,

@@ -27,6 +27,15 @@ def test_a_coroutine_awaits_green_threads() -> None:
         assert asyncio.run(main(runtime)) == list(range(10))
 
 
+def test_a_coroutine_awaits_futures_of_a_pool() -> None:
+    async def main(pool: filar.ThreadPoolExecutor) -> list[int]:
+        futures = [pool.submit(pow, i, 2) for i in range(10)]
+        return await asyncio.gather(*(aio.wrap(future) for future in futures))
+
+    with filar.ThreadPoolExecutor(2) as pool:
+        assert asyncio.run(main(pool)) == [i * i for i in range(10)]
+
+
 def test_failures_and_cancelling_cross_to_asyncio() -> None:
     async def main(runtime: Any) -> None:
         with pytest.raises(ZeroDivisionError):

@@ -20,6 +20,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -317,24 +318,29 @@ def test_h13_signals_are_handled_while_green_threads_run() -> None:
 
 
 def test_h16_a_buffered_writer_reports_a_wait_inside_it() -> None:
+    gate = filar.Event()
+
     class Raw(io.RawIOBase):
         def writable(self) -> bool:
             return True
 
         def write(self, data: Any) -> int:
-            filar.sleep(0.002)
+            gate.wait()
             return len(data)
 
-    def main() -> list[BaseException | None]:
+    def main() -> tuple[BaseException | None, BaseException | None]:
         stream = io.BufferedWriter(Raw(), 1)
-        children = [filar.spawn(stream.write, b"xyz") for _ in range(2)]
-        found = [child.exception() for child in children]
+        inside, second = (filar.spawn(stream.write, b"xyz") for _ in range(2))
+        failure = second.exception()
+        gate.set()
+        found = inside.exception(), failure
         with contextlib.suppress(Exception):
             stream.close()
         return found
 
-    found = filar.run(main)
-    assert [type(one) for one in found if one is not None] == [RuntimeError]
+    first, second = filar.run(main)
+    assert first is None
+    assert isinstance(second, RuntimeError)
 
 
 def test_h16_an_rlock_of_threading_is_the_workers_and_one_of_filar_the_green_threads() -> None:
@@ -402,6 +408,24 @@ def test_free_threaded_builds_are_told_at_import() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("does not support free-threaded builds") == 1, done.stdout
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="not a free-threaded build")
+def test_on_a_free_threaded_build_the_gil_is_on_and_green_threads_are_refused() -> None:
+    """Locks, queues and channels are guarded by it."""
+    done = run_program(
+        """
+        import filar, sys, threading
+        print(sys._is_gil_enabled())
+        try:
+            filar.run(int)
+        except filar.NotSupportedHereError as error:
+            print(error)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\ngreen threads that run Python need a build of Python with the GIL\n"
+    assert "_filar" in done.stderr  # the interpreter says whom it has switched the GIL on for
 
 
 @pytest.fixture
@@ -596,14 +620,25 @@ def test_h19_cxx_exceptions_being_handled_are_each_green_threads_own(tmp_path: P
 
 
 def test_collections_see_what_parked_green_threads_hold(workers: int) -> None:
+    gate = filar.Event()
+
     def body(i: int) -> bool:
         held: list[Any] = [{"i": i}]
         held.append(held)
-        filar.sleep(0.001)
-        gc.collect()
+        gate.wait()
+        if i == 0:
+            gc.collect()
         return bool(held[0]["i"] == i and held[1] is held)
 
-    assert all(crowd(body, 30, workers))
+    def main() -> list[bool]:
+        children = [filar.spawn(body, i) for i in range(30)]
+        while not all(child.state.startswith("parked") for child in children):
+            filar.sleep(0.001)
+        gc.collect()
+        gate.set()
+        return [child.result() for child in children]
+
+    assert all(filar.run(main, workers=workers))
 
 
 def test_a_finalizer_may_wait(workers: int) -> None:
@@ -699,6 +734,25 @@ def test_h12_a_native_body_that_calls_python_is_told_not_to_wait() -> None:
     blocked.join()
     assert len(said) == len(waits)
     assert all("native" in text for text in said)
+
+
+def test_h12_what_a_native_body_leaves_in_a_thread_state_is_not_the_next_ones() -> None:
+    """Python finds there the state of the green thread that was the last to run it on this worker: here one that has
+    ended, whose state waits for the next."""
+    local = threading.local()
+    left: list[str] = []
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+    def back(_: Any) -> None:
+        local.left = "by a native body"
+        left.append(local.left)
+
+    callback = kind(back)
+    with filar.GreenRuntime() as runtime:
+        runtime.spawn(int).join()
+        runtime.spawn_native(callback).join()
+        assert left == ["by a native body"]
+        assert not runtime.spawn(hasattr, local, "left").result()
 
 
 WAIT_AND_CALL = r"""

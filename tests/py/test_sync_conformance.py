@@ -1,12 +1,12 @@
 """CPython's lock_tests and test_queue against our classes, from kernel threads and from green threads."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import conformance
+from programs import PYTHON
 
 # For a machine that is many times slower.
 SECONDS_MAX = 600
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(SECONDS_MAX + 20)
 
 
 def run(case, *workers):
-    program = [sys.executable, str(Path(__file__).with_name("conformance.py")), case, *workers]
+    program = [PYTHON, str(Path(__file__).with_name("conformance.py")), case, *workers]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=SECONDS_MAX)
     if ended.returncode == 77:
         pytest.skip(
