@@ -478,7 +478,7 @@ const struct way ways_deadlock[] = {
 		.summary =
 			"a deadlock of two threads in a child that is killed; points of kind 1: thread, "
 			"lock held, lock wanted (1 A, 2 B); of kind 2: thread, its tid",
-		.params = { { "watch_ms", 20 }, { "deadline_ms", 1000 } },
+		.params = { { "watch_ms", 20 }, { "deadline_ms", 20000 } },
 		.metrics = { { "until deadlock", "ns" }, { "threads asleep", "count" },
 			{ "threads that got through", "count" }, { "had to be killed", "count" } },
 		.batch_max = 1,

@@ -23,6 +23,11 @@ void cpu_mask_add(struct cpu_mask *mask, int cpu)
 	CPU_SET_S((size_t)cpu, mask->bytes, mask->bits);
 }
 
+void cpu_mask_remove(struct cpu_mask *mask, int cpu)
+{
+	CPU_CLR_S((size_t)cpu, mask->bytes, mask->bits);
+}
+
 bool cpu_mask_has(const struct cpu_mask *mask, int cpu)
 {
 	return cpu >= 0 && cpu < CPUS_MAX && CPU_ISSET_S((size_t)cpu, mask->bytes, mask->bits);

@@ -20,6 +20,7 @@ struct cpu_mask {
 
 void cpu_mask_clear(struct cpu_mask *mask);
 void cpu_mask_add(struct cpu_mask *mask, int cpu);
+void cpu_mask_remove(struct cpu_mask *mask, int cpu);
 bool cpu_mask_has(const struct cpu_mask *mask, int cpu);
 int cpu_mask_count(const struct cpu_mask *mask);
 /* The lowest CPU >= from in the mask, or -1. */

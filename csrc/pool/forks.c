@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/tracepoint.h"
 #include "os/clock.h"
+#include "sched/aside.h"
 
 /* Left free below the last fork: for the bodies' own frames, signal handlers, library calls. */
 #define STACK_RESERVE_BYTES ((uintptr_t)96 * 1024)
@@ -113,7 +114,7 @@ static FILAR_NOINLINE void publish(struct forks *forks)
 	forks->split += more;
 	/* F3: release, the slots and the forks; pairs with F4.  seq_cst for J2. */
 	fetch_add_seq_cst(&forks->open, more);
-	idle_wake_one(&forks->worker->scheduler->idle);
+	aside_wake_one(forks->worker->scheduler);
 	tell_forker(forks);
 }
 

@@ -17,6 +17,7 @@
 #include "base/tracepoint.h"
 #include "os/clock.h"
 #include "pool/recording.h"
+#include "sched/aside.h"
 
 /* Parts on the caller's stack; loops of more threads than this allocate them. */
 #define PARTS_FEW 16u
@@ -27,7 +28,12 @@
 #define PIECE_MIN_NS 1000.0
 #define SERIAL_NS    10000.0
 #define TRUSTED_NS   300.0
+/* A loop whose rest is shorter gains less than it costs to rouse another CPU. */
+#define ASIDE_NS     80000.0
 #define PROBE_GROWTH 32u
+/* The second piece: a first step that is next to nothing says little of the others, which may be
+ * long enough for four of them to tell. */
+#define PROBE_SECOND 4u
 /* A loop of fewer steps per thread is not probed: its first step may be half of the work. */
 #define PROBE_STEPS_MIN 32u
 /* Between two questions whether the caller was interrupted. */
@@ -290,7 +296,13 @@ static void unlist(struct loop *loop)
 	spinlock_unlock(&loop->pool->loops_lock);
 }
 
-static void list(struct loop *loop)
+/* One that is not known to be over soon. */
+static bool is_long(const struct loop *loop, uint32_t done)
+{
+	return loop->ns_each == 0 || loop->ns_each * (loop->units - done) > ASIDE_NS;
+}
+
+static void list(struct loop *loop, uint32_t done)
 {
 	struct pool *pool = loop->pool;
 
@@ -301,7 +313,10 @@ static void list(struct loop *loop)
 	spinlock_unlock(&pool->loops_lock);
 	fetch_add_relaxed(&pool->loops_run, 1);
 	/* The next helper is woken by the one that finds places left: README.md, "Loops". */
-	idle_wake_one(&pool->scheduler.idle);
+	if (is_long(loop, done))
+		aside_wake_one(&pool->scheduler);
+	else
+		idle_wake_one(&pool->scheduler.idle);
 }
 
 bool loops_enter(struct pool *pool, struct loop **result, uint32_t *place)
@@ -392,11 +407,11 @@ static void wait_for_helpers(struct loop *loop)
 	latch_wait_shielded(&loop->inside.latch);
 }
 
-static void run_together(struct loop *loop, struct part *parts)
+static void run_together(struct loop *loop, struct part *parts, uint32_t done)
 {
 	loop->parts = parts;
 	waitgroup_init(&loop->inside, NULL);
-	list(loop);
+	list(loop, done);
 	work_traced(loop, 0);
 	unlist(loop);
 	wait_for_helpers(loop);
@@ -412,7 +427,7 @@ static FILAR_NOINLINE void run_few(struct loop *loop, uint32_t done)
 	for (uint32_t i = 0; i < loop->places; i++)
 		atomic_init(&parts[i].range, 0);
 	atomic_init(&parts[0].range, PART_WORD(done, loop->units));
-	run_together(loop, parts);
+	run_together(loop, parts, done);
 }
 
 static FILAR_NOINLINE void run_many(struct loop *loop, uint32_t done)
@@ -424,8 +439,18 @@ static FILAR_NOINLINE void run_many(struct loop *loop, uint32_t done)
 		return;
 	}
 	store_relaxed(&parts[0].range, PART_WORD(done, loop->units));
-	run_together(loop, parts);
+	run_together(loop, parts, done);
 	memory_release(parts);
+}
+
+/* 1, 4, 32, 1024, ... */
+static uint32_t longer_piece(uint32_t piece)
+{
+	if (piece < PROBE_SECOND)
+		return PROBE_SECOND;
+	if (piece < PROBE_GROWTH)
+		return PROBE_GROWTH;
+	return piece > UINT32_MAX / PROBE_GROWTH ? UINT32_MAX : piece * PROBE_GROWTH;
 }
 
 /* Begins the loop alone, in growing pieces, and measures.  How many units are done when it is known
@@ -449,7 +474,9 @@ static uint32_t probe(struct loop *loop)
 		if (ns >= TRUSTED_NS && loop->ns_each * (loop->units - done) > SERIAL_NS)
 			break;
 		before = after;
-		piece = piece > loop->grain / PROBE_GROWTH ? loop->grain : piece * PROBE_GROWTH;
+		piece = longer_piece(piece);
+		if (piece > loop->grain)
+			piece = loop->grain;
 		if (piece > loop->units - done)
 			piece = loop->units - done;
 	}
@@ -513,7 +540,7 @@ static void run_alone(struct loop *loop)
 static void run_helped(struct loop *loop, uint32_t done)
 {
 	if (loop->schedule != LOOP_ADAPTIVE)
-		run_together(loop, NULL);
+		run_together(loop, NULL, done);
 	else if (loop->places > PARTS_FEW)
 		run_many(loop, done);
 	else

@@ -52,7 +52,6 @@ static enum filar_status worker_begins(struct worker *worker)
 
 	self->worker = worker;
 	worker->local = self;
-	store_relaxed(&self->tid, kthread_tid(kthread_self()));
 	/* A worker that could not begin the last time has them already. */
 	if (load_relaxed(&self->forks.array) == NULL) {
 		status = forks_init(&self->forks, worker);
@@ -571,7 +570,7 @@ enum filar_status pool_describe_worker(
 		return FILAR_OK;
 	self = &pool->locals[index];
 	worker = &pool->scheduler.workers[index];
-	description->tid = load_relaxed(&self->tid);
+	description->tid = load_relaxed(&worker->tid);
 	description->cpu = worker->cpu;
 	description->resting = load_relaxed(&worker->doing) == WORKER_RESTING;
 	description->calls = load_relaxed(&self->counters.begun);

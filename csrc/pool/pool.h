@@ -96,7 +96,6 @@ struct pool_worker {
 	struct lane lane;
 	FILAR_CACHELINE_BREAK struct pool_counters counters; /* A  owner writes */
 	_Atomic(call_body *) body; /* A  of the call it is in; for dumps */
-	_Atomic int32_t tid;       /* A  the kernel's */
 	_Atomic(void *) argument;  /* A  likewise */
 };
 

@@ -157,6 +157,16 @@ void idle_wake_one_slow(struct idle *idle, uint64_t word)
 		interrupt_source(idle);
 }
 
+void idle_wake_this_slow(struct idle *idle, uint64_t word, uint32_t index)
+{
+	if (!grant(idle, word))
+		return;
+	/* U2, again. */
+	if (!eventcount_notify_one_of(&idle->sleepers, mask_of(index)) &&
+		load_seq_cst(&idle->in_source) != 0)
+		interrupt_source(idle);
+}
+
 void idle_wake_all(struct idle *idle)
 {
 	eventcount_notify_all(&idle->sleepers);

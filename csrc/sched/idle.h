@@ -61,6 +61,8 @@ void idle_get_up(struct idle *idle);
 
 /* After work was made visible. */
 void idle_wake_one_slow(struct idle *idle, uint64_t word);
+/* The same; this worker, if it still sleeps. */
+void idle_wake_this_slow(struct idle *idle, uint64_t word, uint32_t index);
 /* That worker gets up and looks (and perhaps some whose numbers are 32 apart). */
 void idle_wake_worker(struct idle *idle, uint32_t index);
 /* From any thread: the keeper waits there from now on.  False: there is one already. */

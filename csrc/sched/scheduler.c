@@ -139,6 +139,7 @@ static enum filar_status start_worker(struct worker *worker)
 	options.stack_bytes = worker->scheduler->stack_bytes;
 	status = kthread_check_options(&options);
 	store_relaxed(&worker->up, 0);
+	store_relaxed(&worker->moving, false);
 	if (status == FILAR_OK)
 		status = kthread_create(&kthread, &options, worker_main, worker);
 	/* K10: release; pairs with K11.  The worker may have been running for long. */
@@ -538,6 +539,9 @@ void scheduler_dump(struct scheduler *scheduler, int fd)
 	dprintf(fd, "scheduler: %u workers, %u searching, %u sleeping, %llu in the inject queue",
 		scheduler->worker_count, IDLE_SEARCHING(word), IDLE_SLEEPING(word),
 		(unsigned long long)inject_count(&scheduler->inject));
+	if (load_relaxed(&scheduler->asides) > 0)
+		dprintf(fd, ", %llu woken aside",
+			(unsigned long long)load_relaxed(&scheduler->asides));
 	if (earliest != DEADLINE_NEVER)
 		dprintf(fd, ", next deadline in %lld us",
 			(long long)((earliest - clock_now_ns()) / NS_PER_US));

@@ -75,6 +75,7 @@ struct scheduler {
 	struct inject inject;
 	struct deadlines deadlines;
 	struct idle idle;
+	_Atomic uint64_t asides; /* A  for dumps: workers woken aside */
 	struct blocking blocking;
 	char name[11];            /* I  of the kernel threads, cut */
 	int32_t preempt_signal;   /* I  0: none */

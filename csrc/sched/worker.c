@@ -13,7 +13,7 @@
 #include "kthread/kthread.h"
 #include "os/clock.h"
 #include "os/futex.h"
-#include "sched/scheduler.h"
+#include "sched/aside.h"
 
 #if FILAR_HARD || FILAR_INTERLEAVE
 #define SEARCH_ROUNDS   1u
@@ -520,10 +520,15 @@ static void stop_searching(struct worker *worker)
 {
 	struct scheduler *scheduler = worker->scheduler;
 
-	if (idle_end_search(&scheduler->idle) && scheduler->worker_limit > 1 &&
-		(anything_to_do(worker) ||
+	if (!idle_end_search(&scheduler->idle) || scheduler->worker_limit == 1 ||
+		!(anything_to_do(worker) ||
 			deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER ||
 			(idle_source_is_wanted(&scheduler->idle) && !watch_exists(scheduler))))
+		return;
+	/* What a layer with queues of its own has found is, as a rule, computed. */
+	if (scheduler->find != NULL)
+		aside_wake_one(scheduler);
+	else
 		idle_wake_one(&scheduler->idle);
 }
 
@@ -639,10 +644,10 @@ void worker_deinit(struct worker *worker)
 
 static bool begin(struct worker *worker, struct self *self)
 {
-	worker->status = FILAR_OK;
-	if (self == NULL)
-		worker->status = FILAR_NO_MEMORY;
-	else if (worker->scheduler->worker_begins != NULL)
+	worker->status = self != NULL ? FILAR_OK : FILAR_NO_MEMORY;
+	if (self != NULL)
+		store_relaxed(&worker->tid, kthread_tid(kthread_self()));
+	if (self != NULL && worker->scheduler->worker_begins != NULL)
 		worker->status = worker->scheduler->worker_begins(worker);
 	if (worker->status != FILAR_OK)
 		return false;
@@ -683,5 +688,6 @@ void worker_main(void *pointer)
 		if (scheduler->worker_ends != NULL)
 			scheduler->worker_ends(worker);
 	}
+	aside_end(worker);
 	store_relaxed(&worker->doing, WORKER_ENDED);
 }

@@ -108,6 +108,8 @@ struct worker {
 	_Atomic uint32_t doing;                         /* A  enum worker_doing */
 	/* A  of whoever starts and joins it, by K10; NULL: it is not known there yet */
 	_Atomic(struct kthread *) kthread;
+	_Atomic int32_t tid;         /* A  the kernel's; 0 until it has begun */
+	_Atomic bool moving;         /* A  somebody changes its CPUs for a moment: aside.c */
 	_Atomic uint32_t up;         /* A  futex: 1 when it has begun or could not */
 	_Atomic uint32_t signalled;  /* A  watcher sets, handler clears: one signal at a time */
 	int32_t cpu;                 /* I  pinned to; -1: not */

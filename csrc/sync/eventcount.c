@@ -78,6 +78,14 @@ bool eventcount_notify_one(struct eventcount *eventcount)
 	return notify(eventcount, 1, EVERYBODY) > 0;
 }
 
+bool eventcount_notify_one_of(struct eventcount *eventcount, uint32_t mask)
+{
+	if (!eventcount_announce(eventcount))
+		return false;
+	return futex_wake_masked(&eventcount->epoch, 1, mask) > 0 ||
+	       futex_wake_masked(&eventcount->epoch, 1, EVERYBODY) > 0;
+}
+
 void eventcount_notify_all(struct eventcount *eventcount)
 {
 	(void)notify(eventcount, INT_MAX, EVERYBODY);

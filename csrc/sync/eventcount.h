@@ -38,6 +38,8 @@ bool eventcount_notify_one(struct eventcount *eventcount);
  */
 enum filar_status eventcount_commit_wait_masked_until(
 	struct eventcount *eventcount, uint32_t ticket, int64_t deadline_ns, uint32_t mask);
+/* As eventcount_notify_one(): one whose mask has a bit in common, if such a one sleeps. */
+bool eventcount_notify_one_of(struct eventcount *eventcount, uint32_t mask);
 void eventcount_notify_masked(struct eventcount *eventcount, uint32_t mask);
 void eventcount_notify_all(struct eventcount *eventcount);
 /* A notify in two halves, for those who change the state under a lock and let go of it in between,

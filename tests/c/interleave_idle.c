@@ -164,6 +164,31 @@ static void two_that_need_two_workers(void)
 	finish(1);
 }
 
+/* "Waking aside": the one that is meant may be the busy one; then the other must come. */
+static void submit_to_the_first(void)
+{
+	struct work_chain chain = { 0 };
+	struct idle *idle = &scheduler.idle;
+	uint64_t word;
+
+	work_chain_push(&chain, make_token());
+	inject_lock(&scheduler.inject);
+	inject_push_locked(&scheduler.inject, &chain);
+	word = fetch_add_seq_cst(&idle->word, 0);
+	if (IDLE_SEARCHING(word) == 0 && IDLE_SLEEPING(word) > IDLE_GRANTED(word))
+		idle_wake_this_slow(idle, word, 0);
+	inject_unlock(&scheduler.inject);
+}
+
+static void a_piece_meant_for_the_first_of_two(void)
+{
+	begin(2, ASLEEP);
+	parent.class = &first_class;
+	scheduler_submit(&scheduler, &parent);
+	submit_to_the_first();
+	finish(1);
+}
+
 /* "Pinned work": sent to a worker that goes to sleep, while the other one is free. */
 static struct worker *home;
 static struct cell letter;
@@ -370,6 +395,13 @@ TEST(what_a_busy_worker_makes_is_run_by_the_other)
 TEST(the_last_searcher_wakes_the_next)
 {
 	CHECK(explore("two that need two workers", two_that_need_two_workers, interleave_seconds())
+			.finished);
+}
+
+TEST(a_wake_that_is_meant_for_one_who_is_up_reaches_another)
+{
+	CHECK(explore(
+		"a piece meant for one", a_piece_meant_for_the_first_of_two, interleave_seconds())
 			.finished);
 }
 

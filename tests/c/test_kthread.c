@@ -480,12 +480,14 @@ static void body_local_address(void *argument)
 
 TEST(a_stack_of_the_callers_is_used_and_free_again_after_each_join)
 {
+	/* ThreadSanitizer follows each byte that is written. */
+	int rounds = FILAR_TSAN ? 30 : 300;
 	filar_kthread_options options = plain_options();
 	char *stack = map_stack(STACK_BYTES_OWN);
 
 	options.stack = stack;
 	options.stack_bytes = STACK_BYTES_OWN;
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < rounds; i++) {
 		uintptr_t address = 0;
 
 		join_and_release(create(&options, body_local_address, &address));

@@ -1,6 +1,7 @@
-"""The children of this process, for tests that nothing is left behind."""
+"""The children and threads of this process, for tests that nothing is left behind."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,3 +27,11 @@ def no_new_child() -> Iterator[None]:
     before = children()
     yield
     assert children() <= before
+
+
+@contextmanager
+def no_new_thread() -> Iterator[None]:
+    """No thread when the block ends that was not there when it began: one of another test's may end meanwhile."""
+    before = set(threading.enumerate())
+    yield
+    assert not set(threading.enumerate()) - before

@@ -27,6 +27,7 @@ from filar.green import _no_collections
 
 PREEMPTS = sys.version_info >= (3, 12)
 BATCH = 20  # green threads that are alive at a time, without those that they spawn
+BATCHES_MIN = 3  # however short the time
 DEPTH = 4
 # Growth is judged where there was time for it: less is what an allocator takes to settle.
 SECONDS_JUDGED = 20
@@ -248,7 +249,9 @@ def mix(seconds: float, workers: int, seed: int, preempt_ms: float | None = 1.0 
                 outcome.unexpected.append(repr(failure))
 
     def main() -> None:
-        while time.monotonic() - start < seconds:
+        for batch in itertools.count():
+            if batch >= BATCHES_MIN and time.monotonic() - start >= seconds:
+                break
             one_batch()
             if not outcome.resident or time.monotonic() - start - outcome.resident[-1][0] > seconds / 200:
                 gc.collect()
@@ -261,6 +264,7 @@ def mix(seconds: float, workers: int, seed: int, preempt_ms: float | None = 1.0 
         if not isinstance(told.exc_value, (ExpectedError, filar.CancelledError)):
             outcome.unexpected.append(f"{told.exc_value!r} in {told.object!r}")
 
+    gc.collect()  # what was there before is not part of it
     before, sys.unraisablehook = sys.unraisablehook, unraisable
     outcome.states_before = thread_states()
     try:

@@ -9,6 +9,7 @@ threads. A test that has made no socket of ours has tested nothing, and fails.
 import concurrent.futures.thread  # noqa: F401 (filar.blocking() is to have real threads)
 import fcntl
 import importlib
+import os
 import signal
 import sys
 import types
@@ -123,9 +124,10 @@ def one_process_at_a_time(kind: type[unittest.TestCase]) -> None:
     """The tests of `kind` bind names that are the same in each process, and seen by all."""
 
     def lock() -> None:
-        file = open(__file__)  # noqa: SIM115 (closed after the last of them)
-        kind.addClassCleanup(file.close)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        # Of a folder that all processes share, other checkouts' and other Pythons' included.
+        folder = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
+        kind.addClassCleanup(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)
 
     kind.setUpClass = lock  # type: ignore[method-assign]
 

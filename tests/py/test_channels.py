@@ -9,6 +9,7 @@ import time
 import pytest
 
 import filar
+from programs import run_program
 from test_sync import run_threads
 
 
@@ -91,19 +92,28 @@ def test_a_large_channel_holds_as_many_as_it_says_again_and_again(capacity):
 
 
 def test_the_memory_of_a_burst_is_given_back():
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * 4096
-
-    queue, thing = filar.SimpleQueue(), Thing()
-    before = resident()
-    for _ in range(3_000_000):
-        queue.put(thing)
-    full = resident()
-    assert full - before > 20 << 20
-    for _ in range(3_000_000):
-        queue.get()
-    assert full - resident() > 20 << 20
+    """In a program of its own, with nothing on the heap that others have freed or still hold."""
+    done = run_program(
+        """
+        import filar
+        def anonymous():
+            with open("/proc/self/status") as file:
+                kib = dict(line.split()[:2] for line in file if line.startswith(("RssAnon:", "VmSwap:")))
+            return sum(map(int, kib.values())) << 10
+        queue, thing = filar.SimpleQueue(), object()
+        before = anonymous()
+        for _ in range(3_000_000):
+            queue.put(thing)
+        full = anonymous()
+        for _ in range(3_000_000):
+            queue.get()
+        print(full - before, full - anonymous())
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    taken, given_back = map(int, done.stdout.split())
+    assert taken > 20 << 20
+    assert given_back > 20 << 20
 
 
 def test_a_closed_channel_gives_what_it_has_and_takes_nothing():

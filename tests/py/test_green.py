@@ -1080,6 +1080,7 @@ def test_logging_works() -> None:
 
 def test_a_failure_that_nobody_joins_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[Any] = []
+    gc.collect()  # what other tests left is not this one's to report
     monkeypatch.setattr(sys, "unraisablehook", lambda args: reported.append(args.exc_type))
 
     def main() -> None:
@@ -1141,8 +1142,12 @@ def test_a_dump_without_runtimes_says_so() -> None:
 
 
 def test_statistics_count() -> None:
+    gate = filar.Event()
     with filar.GreenRuntime(2) as runtime:
-        for child in [runtime.spawn(filar.sleep, 0.001) for _ in range(10)]:
+        children = [runtime.spawn(gate.wait) for _ in range(10)]
+        until(lambda: all(parked(child) for child in children))
+        gate.set()
+        for child in children:
             child.join()
         found = runtime.statistics()
         assert (found.workers, found.spawned) == (2, 10)
@@ -1171,7 +1176,8 @@ def test_a_green_thread_cannot_close_a_runtime() -> None:
 def test_the_interpreter_ends_with_green_threads_parked_running_and_blocked() -> None:
     done = run_program(
         """
-        import filar, sys, time
+        import filar, filar.green, sys, time
+        filar.green._PATIENCE = 60  # all of them end, however slow the machine
         def parked():
             try:
                 filar.sleep(None)
@@ -1197,7 +1203,9 @@ def test_the_interpreter_ends_although_one_never_does() -> None:
         """
         import filar, filar.green, time
         filar.green._PATIENCE = 0.3
+        begun = []
         def never():
+            begun.append(1)
             while True:
                 try:
                     time.sleep(0.01)
@@ -1205,7 +1213,8 @@ def test_the_interpreter_ends_although_one_never_does() -> None:
                     pass
         runtime = filar.GreenRuntime()
         runtime.start(never, name="stubborn")
-        time.sleep(0.05)
+        while not begun:
+            time.sleep(0.001)
         """
     )
     assert done.returncode == 0, done.stderr
@@ -1235,6 +1244,7 @@ def test_ctrl_c_ends_every_wait(wait: str) -> None:
             sent.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGINT)
         try:
+            # In here: it may come before the wait has begun.
             threading.Thread(target=interrupt).start()
             {wait}
         except KeyboardInterrupt:
@@ -1275,11 +1285,12 @@ def test_ctrl_c_ends_a_wait_in_a_terminal() -> None:
     assert "interrupted" in done.stdout
 
 
-def test_ctrl_c_ends_a_wait_in_a_notebook() -> None:
+def test_ctrl_c_ends_a_wait_in_a_notebook(tmp_path: Path) -> None:
     """As its stop button does: the kernel's process gets SIGINT."""
     manager_of = pytest.importorskip("jupyter_client").KernelManager
     pytest.importorskip("ipykernel")
-    manager = manager_of(kernel_name="python3")
+    # Not by TCP: of the ports that the manager finds free, others may have taken some when the kernel begins.
+    manager = manager_of(kernel_name="python3", transport="ipc", ip=str(tmp_path / "kernel"))
     manager.start_kernel(extra_arguments=["--HistoryManager.enabled=False"])
     client = manager.client()
     client.start_channels()
@@ -1336,18 +1347,22 @@ def test_a_second_ctrl_c_leaves_green_threads_that_do_not_end() -> None:
         import filar, filar.green, os, signal, threading, time
         signal.signal(signal.SIGINT, signal.default_int_handler)
         filar.green._PATIENCE = 0.2
+        begun, told = [], []
         def stubborn():
+            begun.append(1)
             while True:
                 try:
                     filar.sleep(0.01)
                 except filar.CancelledError:
+                    told.append(1)
                     time.sleep(0.01)
         def interrupt():
-            for _ in range(2):
-                time.sleep(0.2)
+            for seen in (begun, told):
+                while not seen:
+                    time.sleep(0.001)
                 os.kill(os.getpid(), signal.SIGINT)
-        threading.Thread(target=interrupt).start()
         try:
+            threading.Thread(target=interrupt).start()
             filar.run(stubborn)
         except KeyboardInterrupt:
             print("out")

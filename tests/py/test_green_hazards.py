@@ -318,24 +318,29 @@ def test_h13_signals_are_handled_while_green_threads_run() -> None:
 
 
 def test_h16_a_buffered_writer_reports_a_wait_inside_it() -> None:
+    gate = filar.Event()
+
     class Raw(io.RawIOBase):
         def writable(self) -> bool:
             return True
 
         def write(self, data: Any) -> int:
-            filar.sleep(0.002)
+            gate.wait()
             return len(data)
 
-    def main() -> list[BaseException | None]:
+    def main() -> tuple[BaseException | None, BaseException | None]:
         stream = io.BufferedWriter(Raw(), 1)
-        children = [filar.spawn(stream.write, b"xyz") for _ in range(2)]
-        found = [child.exception() for child in children]
+        inside, second = (filar.spawn(stream.write, b"xyz") for _ in range(2))
+        failure = second.exception()
+        gate.set()
+        found = inside.exception(), failure
         with contextlib.suppress(Exception):
             stream.close()
         return found
 
-    found = filar.run(main)
-    assert [type(one) for one in found if one is not None] == [RuntimeError]
+    first, second = filar.run(main)
+    assert first is None
+    assert isinstance(second, RuntimeError)
 
 
 def test_h16_an_rlock_of_threading_is_the_workers_and_one_of_filar_the_green_threads() -> None:
@@ -615,14 +620,25 @@ def test_h19_cxx_exceptions_being_handled_are_each_green_threads_own(tmp_path: P
 
 
 def test_collections_see_what_parked_green_threads_hold(workers: int) -> None:
+    gate = filar.Event()
+
     def body(i: int) -> bool:
         held: list[Any] = [{"i": i}]
         held.append(held)
-        filar.sleep(0.001)
-        gc.collect()
+        gate.wait()
+        if i == 0:
+            gc.collect()
         return bool(held[0]["i"] == i and held[1] is held)
 
-    assert all(crowd(body, 30, workers))
+    def main() -> list[bool]:
+        children = [filar.spawn(body, i) for i in range(30)]
+        while not all(child.state.startswith("parked") for child in children):
+            filar.sleep(0.001)
+        gc.collect()
+        gate.set()
+        return [child.result() for child in children]
+
+    assert all(filar.run(main, workers=workers))
 
 
 def test_a_finalizer_may_wait(workers: int) -> None:

@@ -2,11 +2,11 @@
 
 import importlib.util
 import os
-import threading
 
 import numpy as np
 import pytest
 
+from children import no_new_thread
 from filar import lab
 from filar.errors import FilarError
 from filar.lab import green_python, model_choice
@@ -320,11 +320,19 @@ def test_a_missing_module_is_told_by_its_name():
         assert notes == ["runloom: not measured, runloom is not installed."]
 
 
-def test_an_order_is_fitted_to_the_time_it_should_take():
-    with models(["floor"]) as (found, _):
-        order = Order("generator", "floor", "switch", per="turns", operations=2)
-        few, many = (fitted(found["floor"], order, SWITCH, target)["turns"] for target in (1_000, 10 * MS))
-    assert 1 <= few < many <= 1 << 17
+@pytest.mark.parametrize(
+    ("each_ns", "target_ns", "turns"),
+    [(150, 1_000, 3), (150, 10 * MS, 33_333), (0, 10 * MS, 1 << 17), (10 * MS, 1_000, 1)],
+)
+def test_an_order_is_fitted_to_the_time_it_should_take(each_ns, target_ns, turns):
+    class Steady:
+        """A model whose operations take what they are said to take."""
+
+        def ask(self, do, **order):
+            return {SWITCH: each_ns}
+
+    order = Order("generator", "floor", "switch", per="turns", operations=2)
+    assert fitted(Steady(), order, SWITCH, target_ns)["turns"] == turns
 
 
 def test_a_model_that_says_nonsense_or_nothing_is_an_error():
@@ -375,11 +383,12 @@ def test_without_a_warm_up_the_first_round_counts():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_run_for_real_and_leave_nothing(name):
-    threads = threading.active_count()
-    result = run_once(name)
-    assert threading.active_count() == threads
+    with no_new_thread():
+        result = run_once(name)
     units = {"ns", "B", "count", "1/s"}
-    assert all(one.unit in units and np.isfinite(one.samples).all() and one.min >= 0 for one in result.rows)
+    assert all(one.unit in units and np.isfinite(one.samples).all() for one in result.rows)
+    # Memory is a difference: where the kernel has taken pages away meanwhile it is below nothing.
+    assert all(one.min >= 0 for one in result.rows if one.unit != "B")
     variants = " ".join(result.rows.variants())
     assert "filar" in variants or "green" in variants
     assert "thread" in variants

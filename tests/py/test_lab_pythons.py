@@ -2,12 +2,12 @@
 
 import os
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
 
+from children import no_new_thread
 from filar import lab
 from filar.errors import FilarError
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Budget, Rows
@@ -209,9 +209,8 @@ def test_only_a_python_without_a_gil_is_taken_for_one(tmp_path, monkeypatch):
 
 
 def test_gil_runs_for_real_and_leaves_no_thread_or_process():
-    threads = threading.active_count()
-    result = run_once("gil")
-    assert threading.active_count() == threads
+    with no_new_thread():
+        result = run_once("gil")
     cores = len(os.sched_getaffinity(0))
     assert {variant(PYTHON_THREADS, 1), variant(NUMPY_THREADS, 2 * cores)} <= set(result.rows.variants())
     assert all(one.unit == "ns" and (one.samples > 0).all() for one in result.rows)
@@ -232,9 +231,8 @@ def test_python_interactive_runs_for_real_and_puts_the_switch_interval_back():
 
 
 def test_executors_run_for_real_and_leave_no_thread():
-    threads = threading.active_count()
-    result = run_once("python-executor")
-    assert threading.active_count() == threads
+    with no_new_thread():
+        result = run_once("python-executor")
     assert len(result.rows) == 7
     assert all(one.unit == "ns" and one.min > 0 for one in result.rows)
     assert all("<svg" in one.svg() for one in lab.find("python-executor").charts(result))

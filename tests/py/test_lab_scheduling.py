@@ -1,12 +1,11 @@
 """Slices, parallelism, order, shares: verdicts follow the rows; each experiment runs for real."""
 
 import os
-import threading
 
 import numpy as np
 import pytest
 
-from children import no_new_child
+from children import no_new_child, no_new_thread
 from filar import chart, lab
 from filar.lab import scheduling
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Rows, Series
@@ -227,13 +226,13 @@ VARIANTS = {
 
 
 def settings():
-    return os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0), threading.active_count()
+    return os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_runs_for_real_and_leaves_the_process_as_it_was(name):
     before = settings()
-    with no_new_child():
+    with no_new_child(), no_new_thread():
         result = run_once(name)
     assert VARIANTS[name] <= set(result.rows.variants()), result.notes
     assert all(np.isfinite(each.samples).all() and each.n for each in result.rows)
@@ -242,12 +241,7 @@ def test_runs_for_real_and_leaves_the_process_as_it_was(name):
     pictures = lab.find(name).charts(result)
     assert pictures
     assert all(isinstance(one, chart.Chart) and "<svg" in one.svg() for one in pictures)
-    assert before == (
-        os.sched_getaffinity(0),
-        os.getpriority(os.PRIO_PROCESS, 0),
-        os.getsid(0),
-        threading.active_count(),
-    )
+    assert settings() == before
 
 
 def test_every_thread_is_seen_by_the_kernel_here():

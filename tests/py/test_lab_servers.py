@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from agree import agree
 from filar import lab
 from filar.lab import httpserver
 from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Budget, Row, Rows, Way
@@ -242,8 +243,11 @@ def test_models_run():
 def test_blocking_runs():
     one = lab.find("server-blocking")
     result = run_until_served("server-blocking", [one.variant(model, WITH) for model in BLOCK_QUICK])
-    # Physics: what blocks one after the other for 2 ms cannot be more than 500 a second, the window's ends aside.
-    assert result.rows.find(one.variant(EVENTS, WITH), SERVED).max < 560
+    # Physics: what blocks one after the other for 2 ms cannot be more than 500 a second, and before the window each
+    # client may have been answered once without anybody having looked yet.
+    served = result.rows.find(one.variant(EVENTS, WITH), SERVED)
+    before = (served.params["connections"] + 1) * 1e9 / served.params["window_ns"]
+    assert served.max <= 500 + before
     assert result.charts()
 
 
@@ -263,32 +267,34 @@ def cpu_s(pid):
     return time.clock_gettime((~pid << 3) | 2)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_our_load_generator_costs_the_server_what_wrk_does():
     """By the server's CPU time for each request, which a busy machine changes least."""
-    ours, theirs = [], []
     server = HttpServer("threads", 1)
-    try:
-        server.await_port()
+
+    def ours():
         params = {"kind": 7, "port": server.port, "process": server.pid, "connections": 8, "window_ns": 200_000_000}
-        for _ in range(3):
+        each = None
+        while each is None:  # a window may pass without a turn for the server
             bench = Bench(quick=True, budget=Budget(1.0, 1, 1))
             outcome = bench.run([Way("ours", "serve-http", params)], pinned=False, warmup_rounds=0)
             assert not outcome.failures
             assert outcome.rows().find("ours", FAILED).max == 0
-            ours.append(outcome.rows().median("ours", CPU) * 1e-9)
-            before = cpu_s(server.pid)
-            told = subprocess.run(
-                ["wrk", "-t1", "-c8", "-d1s", f"http://127.0.0.1:{server.port}/work"],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=True,
-            ).stdout
+            each = outcome.rows().find("ours", CPU)
+        return each.median * 1e-9
+
+    def theirs():
+        before, requests = cpu_s(server.pid), 0
+        while requests == 0:
+            command = ["wrk", "-t1", "-c8", "-d1s", f"http://127.0.0.1:{server.port}/work"]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             requests = int(re.search(r"(\d+) requests in", told).group(1))
-            assert requests > 0
             assert "Non-2xx" not in told
-            theirs.append((cpu_s(server.pid) - before) / requests)
+        return (cpu_s(server.pid) - before) / requests
+
+    try:
+        server.await_port()
+        agree(ours, theirs, times=2.5, looks=(3, 9, 27))
     finally:
         server.close()
-    assert 0.4 < min(ours) / min(theirs) < 2.5

@@ -1,7 +1,9 @@
 """Native work: whose functions may be kernels, what is checked of them and of arrays, loops, reductions, ufuncs."""
 
+import array
 import ctypes
 import gc
+import mmap
 import os
 import shutil
 import signal
@@ -264,6 +266,38 @@ def test_arrays_stay_alive_while_they_are_used(pool, native):
     del future
     gc.collect()
     assert reference() is None
+
+
+def byte_of(memory, index):
+    return memoryview(memory).cast("B")[index]
+
+
+@pytest.mark.parametrize("how", ["loop", "call"])
+@pytest.mark.parametrize(
+    ("make", "take_away"),
+    [
+        (lambda: bytearray(16), bytearray.clear),
+        (lambda: array.array("q", [0, 0]), array.array.pop),
+        (lambda: mmap.mmap(-1, 4096), mmap.mmap.close),
+    ],
+    ids=["bytearray", "array", "mmap"],
+)
+def test_memory_that_a_kernel_uses_cannot_be_taken_away(pool, native, how, make, take_away):
+    """Whoever tries is told that it is in use; afterwards it is the owner's again."""
+    memory = make()
+    if how == "loop":
+        future = pool.submit(pool.parallel_for, native.begun, 1, ctx=memory)
+    else:
+        future = pool.submit_native(native.begun, 0, 1, memory)
+    while byte_of(memory, 8) == 0:
+        time.sleep(0)
+    with pytest.raises(BufferError):
+        take_away(memory)
+    memoryview(memory).cast("B")[0] = 1
+    assert future.result(60) is None
+    del future
+    gc.collect()
+    take_away(memory)
 
 
 def test_submit_native_runs_without_the_gil(native):

@@ -183,9 +183,9 @@ def test_an_even_loop_is_divided_evenly():
 
 
 def test_a_loop_whose_first_step_is_nothing_is_begun_alone():
-    """As in the queens' loop: its first step tells nothing, so 32 more are done before a helper is called."""
+    """As in the queens' loop: its first step tells nothing, so four more are done before a helper is called."""
     pieces = [strand(0), *[strand(10_000)] * 120]
-    assert gain(tree(loop(*pieces)), 2) == pytest.approx(120 / (32 + 88 / 2), rel=0.01)
+    assert gain(tree(loop(*pieces)), 2) == pytest.approx(120 / (4 + 116 / 2), rel=0.01)
 
 
 def test_equal_parts_of_an_uneven_loop_wait_for_the_longest():

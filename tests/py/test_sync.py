@@ -170,6 +170,31 @@ def test_wrong_arguments_of_acquire_are_named(kind):
     assert not lock.locked()
 
 
+def test_a_wait_for_nan_leaves_nobody_in_a_conditions_queue():
+    condition, inside, woken = filar.Condition(), [], []
+    with condition:
+        with pytest.raises(ValueError, match="NaN"):
+            condition.wait(float("nan"))
+        with pytest.raises(ValueError, match="NaN"):
+            condition.wait_for(lambda: False, float("nan"))
+
+    def waits():
+        with condition:
+            inside.append(True)
+            woken.append(condition.wait())
+
+    def notifies_one():
+        while True:
+            with condition:
+                if inside:
+                    condition.notify()
+                    return
+            time.sleep(0.001)
+
+    run_threads(waits, notifies_one)
+    assert woken == [True]
+
+
 def test_counts_out_of_range_are_refused_and_change_nothing():
     with pytest.raises(ValueError, match="semaphore initial value must be >= 0"):
         filar.Semaphore(-1)

@@ -78,6 +78,9 @@ class Order:
         return {**found, "fork": True, "warm": self.warm} if self.fork else found
 
 
+TURNS_MAX = 1 << 17
+
+
 def fitted(model: Model, order: Order, metric: str, target_ns: int) -> dict[str, Any]:
     """The arguments with which what is measured takes about `target_ns` here; a turn at least."""
     if not order.per:
@@ -88,8 +91,9 @@ def fitted(model: Model, order: Order, metric: str, target_ns: int) -> dict[str,
         found = model.ask(**order.arguments(**{order.per: turns}))
         taken, whole = found[metric] * order.operations * turns, time.perf_counter_ns() - begun
         # What is around the measurement (event loops, runtimes, tasks to begin with) may take the longest.
-        if taken >= target_ns / 4 or whole >= 8 * target_ns:
-            return order.arguments(**{order.per: max(turns // 4, min(1 << 17, int(turns * target_ns / taken)), 1)})
+        if taken >= target_ns / 4 or whole >= 8 * target_ns or turns >= TURNS_MAX:
+            fit = int(turns * target_ns / max(taken, 1))
+            return order.arguments(**{order.per: max(turns // 4, min(TURNS_MAX, fit), 1)})
         turns *= 4
 
 

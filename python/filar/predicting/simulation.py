@@ -34,7 +34,7 @@ _WORTH_NS = PIECE_MIN_NS / 2
 _ATOMS_MAX = 20_000
 # A loop of more steps than this for each thread is begun alone, in growing pieces, until one has told its time.
 _PROBED_STEPS = 32
-_PROBE_GROWTH = 32
+_PROBE_SECOND, _PROBE_GROWTH = 4, 32
 _TRUSTED_NS = 300.0
 _STATIC: int = 1
 _OPEN, _TAKEN, _DONE = range(3)
@@ -119,7 +119,7 @@ class _Loop:
             if ns >= _TRUSTED_NS and ns / piece * (total - done) > LOOP_SERIAL_NS:
                 # To the nearest atom.
                 return at if share > 0.5 else at - 1
-            piece *= _PROBE_GROWTH
+            piece = {1: _PROBE_SECOND, _PROBE_SECOND: _PROBE_GROWTH}.get(piece, piece * _PROBE_GROWTH)
         return self.atoms
 
     def _refill(self, place: int) -> bool:
