@@ -340,17 +340,19 @@ def test_an_exception_of_a_handler_ends_the_wait_and_takes_nothing(name):
         raise RungError
 
     def rung_while_waiting():
-        signal.setitimer(signal.ITIMER_REAL, 0.002)
+        ringer.start()
         wait()
 
-    previous = signal.signal(signal.SIGALRM, raise_it)
+    # SIGINT: it ends a wait also if it comes before the thread sleeps.
+    previous = signal.signal(signal.SIGINT, raise_it)
     try:
         for _ in range(5):
+            ringer = threading.Timer(0.002, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
             with pytest.raises(RungError):
                 rung_while_waiting()
+            ringer.join()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGINT, previous)
     works()
 
 
@@ -422,19 +424,19 @@ def test_a_handler_may_take_the_lock_that_it_interrupts_a_wait_for():
     def ring():
         # Held meanwhile: main waits for it, or soon will.  Nobody lets go before the handler has begun.
         time.sleep(0.01)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         rung.wait()
         time.sleep(0.01)
         lock.release()
 
-    previous = signal.signal(signal.SIGALRM, handler)
+    previous = signal.signal(signal.SIGINT, handler)
     ringer = threading.Thread(target=ring)
     try:
         ringer.start()
         with lock:
             taken.append("main")
     finally:
-        signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGINT, previous)
     ringer.join()
     assert taken == ["handler", "main"]
 
