@@ -30,6 +30,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "test_reset_internal_locks": "looks at the private `_cond` of threading.Event; ours: test_sync_process.py",
         "test_set_and_clear": "believes after a time that five threads wait; ours: test_sync_green.py",
     },
+    "SimpleQueue": {"test_simplequeue_sizeof": "counts the bytes of CPython's own structure (3.15)"},
     "Barrier": {
         "test_timeout": "believes that a thread that sleeps for longer comes later; ours: test_sync.py",
         "test_default_timeout": "likewise",
