@@ -246,7 +246,7 @@ bench-pool: $(BUILD)/release/libfilar.a $(VENV)/dev
 	$(VENV)/bin/python bench/peers/run.py --suite executor --build $(BUILD) $(BENCH_ARGS)
 	$(VENV)/bin/python tools/peer_figures.py
 
-## make readme     the figures of README.md from REPORT=file.json
+## make readme     the figures of README.md, docs/watching.md and docs/predicting.md from REPORT=file.json
 readme: $(VENV)/dev
 	$(VENV)/bin/python tools/readme_figures.py $(REPORT)
 

@@ -35,6 +35,11 @@ newest=$(awk 'END {print $2}' <<<"$needs")
 symbols=$(awk -v newest="$newest" '$2 == newest {print $1}' <<<"$needs")
 echo "package: meets $policy${newest:+, since it asks for $newest: $(wc -w <<<"$symbols") symbols such as $(grep -v '^_' <<<"$symbols" | head -n 3 | paste -sd ' ')}"
 
+"$python" tools/old_glibc.py "$out"/wheel/filar/_filar*.so || {
+	echo "package: a wheel for manylinux_2_28 cannot be built"
+	exit 1
+}
+
 for file in filar/py.typed filar/lab/schema.json filar/report/page.css; do
 	[ -f "$out/wheel/$file" ] || { echo "package: the wheel lacks $file"; exit 1; }
 done

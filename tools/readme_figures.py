@@ -1,8 +1,9 @@
-"""Puts the figures of a report into README.md: the table between the two marks, and the picture it shows.
+"""Puts the figures of a report into pages: README.md with the picture it shows, docs/watching.md, docs/predicting.md.
 
 Usage: python tools/readme_figures.py REPORT.json
 
-The table is never edited by hand: each line names the row of the report it comes from, and the host is the report's.
+The tables, between two marks, are never edited by hand: each line names the row of the report it comes from, and the
+host is the report's. A page whose experiment the report does not have stays as it is.
 """
 
 import re
@@ -11,8 +12,10 @@ from pathlib import Path
 
 from filar import lab
 from filar.chart import format_quantity
+from filar.lab import predictions, watched
+from marked import fill
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 PICTURE = "docs/thread-reuse.svg"
 # What the reader sees, experiment, variant, metric.
 LINES = (
@@ -62,19 +65,65 @@ def host_line(report: lab.Report) -> str:
     return f"{', '.join(words)}. The same work measured as A and as B: {check.get('reason', 'not run')}."
 
 
-def main(arguments: list[str]) -> int:
-    """Rewrites README.md and the picture from the report named."""
-    report = lab.load(arguments[1])
-    readme = ROOT / "README.md"
-    block = "\n".join(["<!-- figures: begin -->", *table(report), "", host_line(report), "<!-- figures: end -->"])
-    text, found = re.subn(
-        r"<!-- figures: begin -->.*<!-- figures: end -->", lambda _: block, readme.read_text(), flags=re.DOTALL
+def watching_table(found: lab.Result) -> list[str]:
+    """What watching costs, each operation with and without, and what that makes of a busy program."""
+    lines = ["| | nobody looks | a trace is taken | records |", "|---|---|---|---|"]
+    for what, words in (
+        (watched.RECORD, "a place where a record could be written"),
+        (watched.SWITCH, "switch between two green threads"),
+        (watched.SPAWN, "spawn and join"),
+        (watched.PARK, "park and wake"),
+    ):
+        off, on = (found.rows.find(watched.variant(what, traced), watched.PER_OPERATION) for traced in (False, True))
+        records = found.rows.median(watched.variant(what, True), watched.RECORDS) if what != watched.RECORD else 1
+        lines.append(f"| {words} | {interval_text(off)} | {interval_text(on)} | {records:.0f} |")
+    off, on = (
+        found.rows.median(watched.variant(watched.SWITCH, traced), watched.PER_OPERATION) for traced in (False, True)
     )
-    if not found:
-        sys.exit("README.md has no place for figures")
-    readme.write_text(text)
-    chosen = next(one for one in report.results if one.experiment == Path(PICTURE).stem)
-    (ROOT / PICTURE).write_text(chosen.plot().svg())
+    return [*lines, "", f"A program that switches a million times a second is slowed down by {(on - off) / 10:.1f} %."]
+
+
+def interval_text(row) -> str:
+    """ "8.36 ns (8.2 ns to 8.5 ns)"."""
+    mid, lo, hi = (format_quantity(one, row.unit) for one in (row.interval.mid, row.interval.lo, row.interval.hi))
+    return f"{mid} ({lo} to {hi})"
+
+
+def predicting_table(found: lab.Result) -> list[str]:
+    """Predicted and measured speedups on two workers, of the best and of typical rounds."""
+    lines = [
+        "| kernel | predicted | best round | off by | typical round (95 % interval) | off by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kernel, one in lab.find(predictions.NAME).judged(found.rows).items():
+        typical = f"{one.typical.mid:.2f} ({one.typical.lo:.2f} to {one.typical.hi:.2f})"
+        lines.append(
+            f"| {kernel} | {one.predicted:.2f} | {one.floor:.2f} | {one.error:+.1%} | {typical} "
+            f"| {one.typical_error:+.1%} |"
+        )
+    rounds = min((row.n for row in found.rows.of_metric(predictions.TIME)), default=0)
+    return [*lines, "", f"Of {rounds} rounds."]
+
+
+# Pages beside README.md: the experiment they show, and its table.
+PAGES = (
+    ("docs/watching.md", "trace-cost", watching_table),
+    ("docs/predicting.md", predictions.NAME, predicting_table),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrites the pages and the picture from the report named."""
+    report = lab.load(arguments[1])
+    results = {one.experiment: one for one in report.results}
+    fill(ROOT / "README.md", "figures", [*table(report), "", host_line(report)])
+    if Path(PICTURE).stem in results:
+        (ROOT / PICTURE).write_text(results[Path(PICTURE).stem].plot().svg())
+    for page, experiment, make in PAGES:
+        if experiment in results:
+            fill(ROOT / page, "figures", [*make(results[experiment]), "", host_line(report)])
+        else:
+            print(f"{page}: the report has no {experiment}, its figures stay", file=sys.stderr)
     return 0
 
 

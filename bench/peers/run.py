@@ -83,12 +83,15 @@ def parked_here(available_bytes: int | None) -> int:
 
 
 def programs_in(folder: Path, suite: Suite) -> dict[str, list[str]]:
-    """The lines that each built program knows."""
+    """The lines that each built program knows; one that cannot even say that is named and left out."""
     found = {}
     for name in suite.programs:
         path = folder / name
         if path.is_file() and os.access(path, os.X_OK):
-            found[name] = run_program(path, ["--lines"], {}).split()
+            try:
+                found[name] = run_program(path, ["--lines"], {}).split()
+            except (RuntimeError, OSError) as problem:
+                print(f"  {name}: {problem}; left out", file=sys.stderr)
     return found
 
 

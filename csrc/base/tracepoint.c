@@ -24,6 +24,7 @@
 #include "base/memory.h"
 #include "base/self.h"
 #include "base/status.h"
+#include "base/tid.h"
 
 #define SLOT_BUSY UINT64_MAX
 
@@ -201,7 +202,7 @@ static FILAR_NOINLINE struct trace_ring *take_ring(struct self *self)
 	}
 	if (ring != NULL) {
 		ring->retired = false;
-		ring->thread = gettid();
+		ring->thread = tid_self();
 		join_session_locked(ring);
 	}
 	self->trace_ring = ring;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/self.h"
+#include "base/tid.h"
 #include "green/green.h"
 
 _Static_assert(_Alignof(struct green) >= 1 << OWNER_FLAG_BITS, "the flags fit below the address");
@@ -16,9 +17,9 @@ static int32_t kernel_tid(void)
 	struct self *self = self_get_or_create();
 
 	if (self == NULL)
-		return gettid();
+		return tid_self();
 	if (FILAR_UNLIKELY(self->tid == 0))
-		self->tid = gettid();
+		self->tid = tid_self();
 	return self->tid;
 }
 

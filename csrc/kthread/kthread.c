@@ -33,6 +33,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "base/self.h"
+#include "base/tid.h"
 #include "base/tracepoint.h"
 #include "os/affinity.h"
 #include "os/calls.h"
@@ -361,7 +362,7 @@ static void *thread_main(void *pointer)
 	thread->self->kthread = thread;
 	call_prctl_set_name(thread->name);
 	pthread_cleanup_push(thread_end, thread);
-	set_and_wake(&thread->tid, (uint32_t)gettid());
+	set_and_wake(&thread->tid, (uint32_t)tid_self());
 	TRACE(TRACE_KTHREAD_START, thread->number, 0, affinity_current_cpu());
 	if (thread->plan == NULL || finish_start(thread))
 		thread->body(thread->argument);

@@ -17,6 +17,7 @@
 
 #include "base/atomic.h"
 #include "base/memory.h"
+#include "base/tid.h"
 #include "lab/child.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
@@ -266,7 +267,7 @@ static void *victim_main(void *pointer)
 	struct victim *victim = thread->victim;
 	uint32_t me = thread->me, other = !me;
 
-	store_relaxed(&victim->tid[me], gettid());
+	store_relaxed(&victim->tid[me], tid_self());
 	pthread_mutex_lock(&victim->locks[me]);
 	fetch_add_acq_rel(&victim->holding, 1);
 	while (load_acquire(&victim->holding) < THREADS)

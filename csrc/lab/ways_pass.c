@@ -8,11 +8,11 @@
  * item, ways_data.c hands over blocks of memory, between processes too.
  */
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/tid.h"
 #include "block/chan.h"
 #include "block/cond.h"
 #include "block/event.h"
@@ -284,7 +284,7 @@ static void take_nice_level(struct runner *runner)
 {
 	struct order *order = runner->order;
 	int nice = (int)(runner->place * NICE_WORST / (order->count - 1));
-	id_t self = (id_t)syscall(SYS_gettid); /* nice is a thread's on Linux */
+	id_t self = (id_t)tid_self(); /* nice is a thread's on Linux */
 
 	if (nice > 0 && call_setpriority(PRIO_PROCESS, self, nice) != 0)
 		fetch_add_relaxed(&order->refused, 1);

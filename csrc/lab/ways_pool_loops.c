@@ -17,6 +17,13 @@
 #include "pool/loop.h"
 #include "pool/task.h"
 
+/* A loop's caller takes part in it.  Of `threads` workers one would sit on the driver's CPU, and a
+ * loop that happens to wake this one gains nothing. */
+static int64_t helpers_of(int64_t threads)
+{
+	return threads > 1 ? threads - 1 : 1;
+}
+
 /* ---- what a step does ---- */
 
 enum work_kind { WORK_SPIN, WORK_SUM, WORK_KINDS };
@@ -265,6 +272,7 @@ static enum filar_status setup_loop(struct way_run *run)
 	const int64_t *params = run->params;
 	enum filar_status status = check_loop(params);
 	struct loop_state *state;
+	int64_t workers;
 
 	if (status != FILAR_OK)
 		return status;
@@ -282,10 +290,12 @@ static enum filar_status setup_loop(struct way_run *run)
 		status = crew_mask(&state->hog_cpus, params[LOOP_HOG_CPU]);
 	if (status == FILAR_OK)
 		status = acquire_data(state, params);
-	if (status == FILAR_OK && params[LOOP_SCHEDULE_PARAM] != BY_ONE)
-		status = lab_pool_open(
-			run, params[LOOP_THREADS], params[LOOP_PINNED] != 0, &state->pool);
-	return status;
+	if (status != FILAR_OK || params[LOOP_SCHEDULE_PARAM] == BY_ONE)
+		return status;
+	/* Whoever forks waits: that is done by workers alone. */
+	workers = params[LOOP_SCHEDULE_PARAM] == BY_FORKING ? params[LOOP_THREADS]
+							    : helpers_of(params[LOOP_THREADS]);
+	return lab_pool_open(run, workers, params[LOOP_PINNED] != 0, &state->pool);
 }
 
 /* What the loop left, against what one thread leaves, which is computed when it is first needed. */
@@ -487,7 +497,7 @@ static enum filar_status setup_frames(struct way_run *run)
 		film->from[i] = (uint8_t)random_mix(i);
 	film->serial_steps = serial_steps_for(film, params[FRAMES_SERIAL_PERMILLE]);
 	if (params[FRAMES_THREADS] > 0)
-		status = lab_pool_open(run, params[FRAMES_THREADS], true, &film->pool);
+		status = lab_pool_open(run, helpers_of(params[FRAMES_THREADS]), true, &film->pool);
 	return status;
 }
 
@@ -529,8 +539,8 @@ static enum filar_status sample_frames(struct way_run *run)
 const struct way ways_pool_loops[] = {
 	{ .name = "loop",
 		.summary =
-			"a loop; work 0 spin, 1 mandelbrot, 2 sum, 3 triad; shape of spin 0 even, 1 "
-			"rising, 2 heavy; schedule -1 alone, 0 adaptive, 1 static, 2 dynamic, 3 forks",
+			"a loop; work 0 spin, 1 sum; shape of spin 0 even, 1 rising, 2 heavy; schedule "
+			"-1 alone, 0 adaptive, 1 static, 2 dynamic, 3 forks",
 		.params = { { "work", WORK_SPIN }, { "shape", SHAPE_EVEN }, { "length", 1024 },
 			{ "steps", 1000000 }, { "threads", 2 }, { "schedule", BY_ADAPTIVE },
 			{ "grain", 0 }, { "pinned", 1 }, { "hog_cpu", -1 } },

@@ -58,7 +58,8 @@ enum {
 	CLOSED_SLEEP_NS,
 	CLOSED_WINDOW_NS,
 	CLOSED_BLOCKED,
-	CLOSED_SPARES
+	CLOSED_SPARES,
+	CLOSED_SETTLE_NS
 };
 
 struct client {
@@ -74,11 +75,20 @@ struct closed {
 	struct staff *staff;       /* W  driver */
 	struct client *clients;    /* I */
 	uint32_t count;            /* I */
+	int64_t begin_ns;          /* W  driver, before it submits: of the window */
 	_Atomic int64_t end_ns;    /* A  relaxed: of the window; 0: cancelled */
 	_Atomic int32_t refused;   /* A  relaxed: a status, if a submission failed */
 	struct gate blocked;       /* A  opened at the end of the window */
 	double *scratch;           /* W  driver */
 };
+
+static void count_answer(struct client *client, double late_ns)
+{
+	if (client->served < SAMPLES_EACH)
+		client->late_ns[client->served] = late_ns;
+	client->total_ns += late_ns;
+	client->served++;
+}
 
 static void serve_client(void *pointer)
 {
@@ -93,10 +103,8 @@ static void serve_client(void *pointer)
 	now = clock_now_ns();
 	if (now >= load_relaxed(&closed->end_ns))
 		return;
-	if (client->served < SAMPLES_EACH)
-		client->late_ns[client->served] = (double)(now - client->submitted_ns);
-	client->total_ns += (double)(now - client->submitted_ns);
-	client->served++;
+	if (now >= closed->begin_ns)
+		count_answer(client, (double)(now - client->submitted_ns));
 	client->submitted_ns = now;
 	status = staff_submit(closed->staff, serve_client, client);
 	if (status != FILAR_OK)
@@ -129,6 +137,8 @@ static enum filar_status check_closed(const int64_t *params)
 		status = param_check("window_ns", params[CLOSED_WINDOW_NS], 1, 60 * NS_PER_S);
 	if (status == FILAR_OK)
 		status = param_check("sleep_ns", params[CLOSED_SLEEP_NS], 0, NS_PER_S);
+	if (status == FILAR_OK)
+		status = param_check("settle_ns", params[CLOSED_SETTLE_NS], 0, NS_PER_S);
 	if (status == FILAR_OK)
 		status = param_check("steps", params[CLOSED_STEPS], 0, NS_PER_S);
 	return status == FILAR_OK
@@ -178,7 +188,8 @@ static enum filar_status send_all(struct closed *closed)
 
 	for (int64_t i = 0; status == FILAR_OK && i < closed->run->params[CLOSED_BLOCKED]; i++)
 		status = staff_submit(closed->staff, block, closed);
-	store_relaxed(&closed->end_ns, clock_now_ns() + closed->run->params[CLOSED_WINDOW_NS]);
+	closed->begin_ns = clock_now_ns() + closed->run->params[CLOSED_SETTLE_NS];
+	store_relaxed(&closed->end_ns, closed->begin_ns + closed->run->params[CLOSED_WINDOW_NS]);
 	for (uint32_t i = 0; status == FILAR_OK && i < closed->count; i++) {
 		struct client *client = &closed->clients[i];
 
@@ -403,10 +414,10 @@ const struct way ways_pool_serve[] = {
 	{ .name = "serve-closed",
 		.summary =
 			"clients that send the next request when the last is answered; a request "
-			"does steps of work and sleeps; kinds as in calls",
+			"does steps of work and sleeps; counted after settle_ns; kinds as in calls",
 		.params = { { "kind", STAFF_SHARED }, { "workers", 2 }, { "clients", 8 },
 			{ "steps", 0 }, { "sleep_ns", 0 }, { "window_ns", 50 * NS_PER_MS },
-			{ "blocked", 0 }, { "spares", 0 } },
+			{ "blocked", 0 }, { "spares", 0 }, { "settle_ns", 0 } },
 		.metrics = { { "served", "1/s" }, { "latency", "ns" }, { "latency p99", "ns" },
 			{ "rate x latency", "count" } },
 		.batch_max = 1,

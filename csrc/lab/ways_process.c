@@ -11,6 +11,7 @@
 
 #include "base/atomic.h"
 #include "base/memory.h"
+#include "base/tid.h"
 #include "kthread/raw.h"
 #include "lab/child.h"
 #include "lab/registry.h"
@@ -306,7 +307,7 @@ static void look_around(struct map_view *view)
 	view->facts[MAP_HEAP_ADDRESS] = (double)(uintptr_t)view->heap;
 	view->facts[MAP_STATIC_ADDRESS] = (double)(uintptr_t)&map_static;
 	view->facts[MAP_PID] = getpid();
-	view->facts[MAP_TID] = gettid();
+	view->facts[MAP_TID] = tid_self();
 }
 
 /* Ends only when all threads have looked: a thread that follows another gets its stack. */

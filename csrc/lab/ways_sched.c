@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/tid.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
 #include "lab/tasklist.h"
@@ -489,8 +490,7 @@ static void seen_body(struct crew_member *member)
 {
 	struct seen_state *state = member->crew->shared;
 
-	state->ids[member->number] =
-		(struct seen_ids){ (int32_t)syscall(SYS_gettid), (int32_t)getpid() };
+	state->ids[member->number] = (struct seen_ids){ tid_self(), (int32_t)getpid() };
 	tally_add(&state->reported);
 	gate_wait(&state->done);
 }

@@ -8,11 +8,11 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/tid.h"
 #include "lab/crew.h"
 #include "lab/registry.h"
 #include "os/calls.h"
@@ -186,7 +186,7 @@ static void calculate_until(struct interactive_state *state, int64_t deadline_ns
 static void calculator(struct interactive_state *state, int64_t deadline_ns)
 {
 	int64_t nice = state->run->params[INTERACTIVE_NICE];
-	id_t self = (id_t)syscall(SYS_gettid); /* nice is a thread's on Linux */
+	id_t self = (id_t)tid_self(); /* nice is a thread's on Linux */
 
 	if (affinity_set(0, &state->calculators) != FILAR_OK)
 		store_relaxed(&state->refused, FILAR_NO_CPU);

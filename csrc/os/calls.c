@@ -16,8 +16,9 @@
 
 #include "base/failpoint.h"
 
-/* The same number on every CPU; headers may be older. */
-#define EPOLL_PWAIT2 441
+/* The same numbers on every CPU; headers may be older. */
+#define PROCESS_MADVISE 440
+#define EPOLL_PWAIT2    441
 
 /* True when the failure point fired; errno is then what the test wants, or what the call would most
  * likely say. */
@@ -61,7 +62,7 @@ ssize_t call_process_madvise(int pidfd, const struct iovec *ranges, size_t count
 {
 	if (fails(FAILPOINT_MADVISE, ENOSYS))
 		return -1;
-	return syscall(SYS_process_madvise, pidfd, ranges, count, advice, 0);
+	return syscall(PROCESS_MADVISE, pidfd, ranges, count, advice, 0);
 }
 
 long call_futex(const void *word, int operation, uint32_t value, const struct timespec *timeout,

@@ -17,6 +17,8 @@ __all__ = [
     "break_lines",
     "cells",
     "clean",
+    "facts_html",
+    "facts_text",
     "fill",
     "html_table",
     "named_columns",
@@ -152,3 +154,18 @@ def _html_cell(name: str, content: object, column: Column) -> str:
     whole = ";white-space:nowrap" if column.right or len(text) <= _WHOLE_MAX else ""
     side = "right" if column.right else "left"
     return f'<{name} style="text-align:{side};{_CELL}{whole}">{escape(text)}</{name}>'
+
+
+# The width of the names in a list of facts.
+_NAME = 24
+
+
+def facts_text(facts: Iterable[tuple[str, str]]) -> str:
+    """Names and what is to be said of each, a line a fact."""
+    return "\n".join(f"{name:<{_NAME}}{value}" for name, value in facts)
+
+
+def facts_html(facts: Iterable[tuple[str, str]]) -> str:
+    """The same for a notebook."""
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts)
+    return f'<table style="text-align:left;border-collapse:collapse">{rows}</table>'

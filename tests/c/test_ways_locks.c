@@ -7,9 +7,6 @@
 #include "check.h"
 #include "filar.h"
 #include "once.h"
-#if FILAR_FAIL
-#include "fail.h"
-#endif
 
 #define VALUES_MAX 64
 
@@ -328,41 +325,20 @@ TEST(a_cpu_that_does_not_exist_is_named)
 }
 
 #if FILAR_FAIL
-static const char *failing_way;
-static int64_t failing_params[5];
-static size_t failing_count;
-
-/* The plan goes on when one of its ways fails, so the way's own status is what counts. */
-static int attempt(void)
-{
-	struct outcome outcome = { 0 };
-	int status = run_way(failing_way, 50, 1, &outcome, failing_params, failing_count);
-
-	return status != FILAR_OK ? status : outcome.status;
-}
-
-static void fail_all(const char *way, size_t count, const int64_t *params)
-{
-	failing_way = way;
-	failing_count = count;
-	memcpy(failing_params, params, count * sizeof *params);
-	CHECK_GE(fail_each(attempt), 3);
-}
-
 TEST(every_failure_of_the_outside_leaves_nothing_behind)
 {
-	fail_all("lock-mcs", 1, (int64_t[]){ 1 });
-	fail_all("lock-filar-green", 1, (int64_t[]){ 1 });
-	fail_all("lock-crawl", 2, (int64_t[]){ 3, 1000 });
-	fail_all("race-plain", 2, (int64_t[]){ 1000, 1 });
-	fail_all("race-torn", 2, (int64_t[]){ 1000, 1 });
-	fail_all("deadlock-trylock", 3, (int64_t[]){ 1, 0, 1 });
-	fail_all("deadlock-child", 2, (int64_t[]){ 1, 20000 });
+	FAIL_EACH("lock-mcs", 1);
+	FAIL_EACH("lock-filar-green", 1);
+	FAIL_EACH("lock-crawl", 3, 1000);
+	FAIL_EACH("race-plain", 1000, 1);
+	FAIL_EACH("race-torn", 1000, 1);
+	FAIL_EACH("deadlock-trylock", 1, 0, 1);
+	FAIL_EACH("deadlock-child", 1, 20000);
 	if (cpus_allowed() < 2)
 		return;
-	fail_all("lock-spin", 1, (int64_t[]){ 2 });
-	fail_all("lock-filar-green", 1, (int64_t[]){ 2 });
-	fail_all("line-sharing", 1, (int64_t[]){ 2 });
+	FAIL_EACH("lock-spin", 2);
+	FAIL_EACH("lock-filar-green", 2);
+	FAIL_EACH("line-sharing", 2);
 }
 #endif
 

@@ -169,6 +169,17 @@ TEST(a_pool_whose_only_worker_is_blocked_serves_nobody)
 	CHECK_EQ((int)once.values[0], 0);
 }
 
+TEST(answers_before_the_pool_has_settled_are_not_counted)
+{
+	/* One client whose answers are a millisecond apart at least: so many fit into the window.
+	 */
+	struct once once = RUN("serve-closed", 1, STAFF_SHARED, 1, 1, 0, NS_PER_MS, 5 * NS_PER_MS,
+		0, 0, 30 * NS_PER_MS);
+
+	CHECK_EQ(once.status, FILAR_OK);
+	CHECK(once.values[0] <= 6.0 * (double)NS_PER_S / (5.0 * (double)NS_PER_MS));
+}
+
 TEST(an_open_loop_counts_what_arrived)
 {
 	struct once once =
@@ -301,6 +312,7 @@ TEST(wrong_parameters_are_refused_by_name)
 		{ "call-latency", "idle_ns", { STAFF_SHARED, 2, -1 }, 3 },
 		{ "serve-closed", "pool", { STAFF_THREADS }, 1 },
 		{ "serve-closed", "blocked", { STAFF_SHARED, 2, 4, 0, 0, 1000, 3 }, 7 },
+		{ "serve-closed", "settle_ns", { STAFF_SHARED, 2, 4, 0, 0, 1000, 0, 0, -1 }, 9 },
 		{ "serve-open", "kind", { STAFF_ALONE }, 1 },
 		{ "serve-open", "per_s", { STAFF_SHARED, 2, 0 }, 3 },
 		{ "loop", "work", { 9 }, 1 },

@@ -97,8 +97,8 @@ def receive_all(sock):
 
 
 def wait_until_waiting(task):
-    """Until its thread sleeps or is parked in a wait for a file descriptor; a green thread only."""
-    while not ("parked" in task.green.state and "fd" in task.green.state):
+    """Until it is parked in a wait for a file descriptor; of a kernel thread nobody can tell: at once."""
+    while task.green is not None and not ("parked" in task.green.state and "fd" in task.green.state):
         filar.yield_()
 
 

@@ -1,8 +1,12 @@
 """One round of an experiment, for real: enough to see that it measures, too little to say anything of the machine."""
 
+import os
 import time
 
-from filar import lab
+import numpy as np
+
+from children import no_new_thread
+from filar import chart, lab
 from filar.lab.base import Budget
 from filar.lab.bench import Bench
 from filar.lab.result import Result
@@ -31,3 +35,20 @@ def run_once(name: str) -> Result:
         notes=measured.notes,
         elapsed_s=time.monotonic() - begun,
     )
+
+
+def check_once(name: str) -> Result:
+    """The same, checked for what all owe: rows with units, a reason, pictures, and the process as it was before."""
+    affinity = os.sched_getaffinity(0)
+    with no_new_thread():
+        result = run_once(name)
+    assert len(result.rows) > 0
+    for one in result.rows:
+        assert one.unit
+        assert np.isfinite(one.samples).all()
+    assert result.verdict.reason
+    pictures = lab.find(name).charts(result)
+    assert pictures
+    assert all(isinstance(one, chart.Chart) and "<svg" in one.svg() for one in pictures)
+    assert os.sched_getaffinity(0) == affinity
+    return result

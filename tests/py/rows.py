@@ -18,3 +18,11 @@ def row(
 def rows(metric: str, typical: Mapping[str, float], **options: Any) -> Rows:
     """One row for each variant."""
     return Rows(row(variant, metric, value, **options) for variant, value in typical.items())
+
+
+def against(made: Row, undecided: bool) -> Row:
+    """For a verdict that must stay open: the rounds of this row run the other way round, so that ratios spread."""
+    if not undecided:
+        return made
+    middle = float(np.median(made.samples))
+    return Row(made.variant, made.metric, made.unit, middle + 10 * (middle - made.samples), made.params)

@@ -185,6 +185,16 @@ def test_a_program_that_fails_is_left_out_and_the_run_goes_on(peers, built, caps
     assert "- G2, go: ended with 3: no stack" in (built / "out/peers.md").read_text()
 
 
+def test_a_program_that_cannot_say_its_lines_does_not_end_the_run(peers, built, capsys):
+    program(built, "go", "#!/bin/sh\necho no libgo >&2\nexit 127\n")
+    program(built, "boost-fiber", "#!/no/such/interpreter\n")
+    assert peers.main(words(built, "--rounds", "1", "--lines", "G2")) == 0
+    errors = capsys.readouterr().err
+    assert "go: ended with 127: no libgo; left out" in errors
+    assert "boost-fiber: " in errors
+    assert set(json.loads((built / "out/green+G2.json").read_text())["samples"]) == {"filar"}
+
+
 def test_without_our_program_the_reason_is_said_and_nothing_is_written(peers, tmp_path, capsys):
     assert peers.main(words(tmp_path)) == 1
     assert "make bench-green" in capsys.readouterr().err

@@ -18,7 +18,7 @@ import pytest
 
 from filar import chart
 from filar.chart import format_quantity, text_width
-from filar.chart.scale import Scale, fit, format_ticks, log_ticks, nice_ticks, thin
+from filar.chart.scale import Scale, fit, format_ticks, log_ticks, nice_ticks, thin, tick_text
 from filar.chart.text import shorten, wrap
 
 NAN, INF = math.nan, math.inf
@@ -707,3 +707,10 @@ def test_a_whisker_without_end_leaves_room_for_the_bars() -> None:
     assert "Whiskers are cut at 4×" in spoilt.svg()
     assert sound.figure().x.high >= 7
     assert "cut" not in sound.svg()
+
+
+def test_counts_that_an_axis_names_stay_whole():
+    assert [tick_text(value, "") for value in (1.0, 1024.0, 2e6, 0.5)] == ["1", "1,024", "2 M", "0.5"]
+    assert tick_text(1536.0, "B") == "1.5 KiB"
+    scale = fit("log2", [np.array([1.0, 1024.0])], unit="")
+    assert "1,024" in [label for _, label in scale.ticks()]

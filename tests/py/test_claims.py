@@ -55,3 +55,27 @@ def test_experiments_without_a_sentence_stand_at_the_end(name):
     page = claims.page({"host": "a host", "verdicts": {name: ["holds", "a | b"]}})
     assert f"| `{name}` |" in page.split("## Beyond the sentences")[1]
     assert "a \\| b" in page
+
+
+# The public names, as users say them to `filar run`: the catalogue, row by row, and what came to it.
+CATALOGUE = """
+kthread-create thread-reuse grain-size process-create thread-vs-process-switch kthread-switch green-switch
+switch-working-set time-slice fairness parallelism speedup video-frames crawl crawl-latency contention-crawl
+kthread-limit kthread-memory green-memory process-memory kthread-alive cpu-share n1-share nice-share pin-effect
+core-latency n1-blocking mn-blocking seen-by-kernel address-map sharing-cost lost-update mutex-cost deadlock heisenbug
+run-order process-isolation pool-blocking pool-size pool-queue server-models waiters interactive sleep-precision
+false-sharing runtime-size green-control self-check
+green-spawn green-scaling green-channel green-ring
+thread-per-task dispatcher task-overhead task-latency uneven-work pool-pinning noisy-neighbour gil
+process-vs-thread-work
+py-switch py-spawn py-memory py-channel py-blocking py-preemption async-models which-thread server-blocking
+server-slow-clients
+floors green-seen-by-kernel trace-cost loop-grain predicted-speedup python-interactive python-executor
+"""
+
+
+def test_every_row_of_the_catalogue_is_an_experiment():
+    names = CATALOGUE.split()
+    assert len(set(names)) == len(names)
+    ours = {name for name, one in lab.experiments().items() if type(one).__module__.startswith("filar.lab.")}
+    assert ours == set(names)

@@ -159,16 +159,18 @@ def test_one_that_blocks_is_judged_by_the_waits_and_the_work_of_the_others(wait,
 
 
 @pytest.mark.parametrize(
-    ("hog", "kernel", "preempted", "word"),
+    ("hog", "kernel", "preempted", "calm", "word"),
     [
-        (120 * MS, 38 * MS, None, HOLDS),
-        (120 * MS, 110 * MS, 40 * MS, HOLDS),
-        (120 * MS, 110 * MS, None, UNDECIDED),
-        (30 * MS, 38 * MS, None, FAILS),
+        (120 * MS, 38 * MS, None, 0.3 * MS, HOLDS),
+        (120 * MS, 110 * MS, 40 * MS, 0.3 * MS, HOLDS),
+        (120 * MS, 60 * MS, None, 0.3 * MS, UNDECIDED),
+        (120 * MS, 110 * MS, None, 0.3 * MS, FAILS),
+        (120 * MS, 110 * MS, None, 20 * MS, UNDECIDED),
+        (30 * MS, 38 * MS, None, 0.3 * MS, FAILS),
     ],
 )
-def test_one_that_never_yields_is_judged_beside_what_is_preempted(hog, kernel, preempted, word):
-    waits = {GREEN_ALL: 0.3 * MS, GREEN_HOG: hog, THREADS_HOG: kernel}
+def test_one_that_never_yields_is_judged_beside_what_is_preempted(hog, kernel, preempted, calm, word):
+    waits = {GREEN_ALL: calm, GREEN_HOG: hog, THREADS_HOG: kernel}
     if preempted is not None:
         waits[GREEN_PREEMPTED] = preempted
     assert lab.find("py-preemption").judge(gaps(waits)).word == word

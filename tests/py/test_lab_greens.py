@@ -1,16 +1,13 @@
 """Green threads: verdicts follow the rows; each experiment runs for real."""
 
-import os
-
 import numpy as np
 import pytest
 
-from children import no_new_thread
-from filar import chart, lab
+from filar import lab
 from filar.lab import green_waits, greens
 from filar.lab.base import CONDITIONAL, FAILS, FAMILIES, HOLDS, UNDECIDED, Rows, Series
 from filar.lab.bench import Bench
-from once import run_once
+from once import check_once, run_once
 from rows import row
 
 MS = 1_000_000
@@ -312,20 +309,9 @@ def test_the_family_is_listed_after_switching():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_for_real_and_leaves_nothing(name):
-    affinity = os.sched_getaffinity(0)
-    with no_new_thread():
-        result = run_once(name)
-    assert len(result.rows) > 0
-    for one in result.rows:
-        assert one.unit
-        assert np.isfinite(one.samples).all()
+    result = check_once(name)
     planned = {way.variant for way in lab.find(name).ways(Bench(quick=True, budget=lab.find(name).quick))}
     assert planned == set(result.rows.variants())
-    assert result.verdict.reason
-    pictures = lab.find(name).charts(result)
-    assert pictures
-    assert all(isinstance(one, chart.Chart) and "<svg" in one.svg() for one in pictures)
-    assert os.sched_getaffinity(0) == affinity
 
 
 def test_every_guard_of_a_parked_green_thread_refuses():

@@ -1,15 +1,11 @@
 """Handing items over, who decides the order, and the size of runtimes: verdicts follow the rows; each runs for real."""
 
-import os
-
-import numpy as np
 import pytest
 
-from children import no_new_thread
-from filar import FilarError, chart, lab
+from filar import FilarError, lab
 from filar.lab import green_passing, runtimes
 from filar.lab.base import FAILS, HOLDS, UNDECIDED, Rows
-from once import run_once
+from once import check_once, run_once
 from rows import row
 
 FILAR = "filar: threads, pool, green threads, lab"
@@ -116,18 +112,7 @@ def test_programs_that_fail_are_named():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_for_real_and_leaves_nothing(name):
-    affinity = os.sched_getaffinity(0)
-    with no_new_thread():
-        result = run_once(name)
-    assert len(result.rows) > 0
-    for one in result.rows:
-        assert one.unit
-        assert np.isfinite(one.samples).all()
-    assert result.verdict.reason
-    pictures = lab.find(name).charts(result)
-    assert pictures
-    assert all(isinstance(one, chart.Chart) and "<svg" in one.svg() for one in pictures)
-    assert os.sched_getaffinity(0) == affinity
+    check_once(name)
 
 
 def test_a_program_keeps_its_order_for_real():

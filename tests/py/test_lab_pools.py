@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from filar import lab
-from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Row, Rows
+from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Rows
 from filar.lab.pools import (
     ALONE,
     BLOCKED,
@@ -31,17 +31,9 @@ from filar.lab.pools import (
     erlang_wait,
 )
 from once import run_once
-from rows import row
+from rows import against, row
 
 MS, US = 1_000_000, 1_000
-
-
-def against(made, undecided):
-    """For a verdict that must stay open: the rounds of this row run the other way round, so that ratios spread."""
-    if not undecided:
-        return made
-    middle = np.median(made.samples)
-    return Row(made.variant, made.metric, made.unit, middle + 10 * (middle - made.samples), made.params)
 
 
 # ---- task-overhead ----

@@ -30,7 +30,7 @@ from filar.lab.speedups import (
     thread_counts,
 )
 from once import run_once
-from rows import row
+from rows import against, row
 
 MS = 1_000_000
 PARALLEL = (
@@ -51,14 +51,6 @@ def timed(variant, typical, metric=TIME, *, shaken=False, **params):
         return made
     samples = np.r_[made.samples[:1], made.samples[1:] * np.linspace(1.5, 4, made.n - 1)]
     return Row(variant, metric, "ns", samples, params)
-
-
-def against(made, undecided):
-    """For a verdict that must stay open: the rounds of this row run the other way round, so that ratios spread."""
-    if not undecided:
-        return made
-    middle = np.median(made.samples)
-    return Row(made.variant, made.metric, made.unit, middle + 10 * (middle - made.samples), made.params)
 
 
 # ---- speedup ----
@@ -211,6 +203,32 @@ def test_pinning_is_judged_by_what_free_workers_lose(computing, memory, word):
 
 
 @pytest.mark.parametrize(
+    ("slow", "fast", "word"),
+    [(40, 0, HOLDS), (25, 0, HOLDS), (0, 0, FAILS), (40, 40, UNDECIDED), (12, 0, UNDECIDED), (0, 60, FAILS)],
+)
+def test_rounds_that_the_kernel_spoils_count_though_the_median_does_not_see_them(slow, fast, word):
+    """Of 100 rounds so many take twice or half as long on free workers; the rest are all alike."""
+    factors = np.r_[np.full(slow, 2.0), np.full(fast, 0.5), np.ones(100 - slow - fast)]
+    these = []
+    for work in ("computing", "over an array"):
+        pinned = timed(f"{work}, {PINNED}", MS, cores=2, n=100)
+        free = Row(f"{work}, {FREE}", TIME, "ns", pinned.samples * factors, pinned.params)
+        these += [pinned, free]
+    verdict = lab.find("pool-pinning").judge(Rows(these))
+    assert verdict.word == word
+    assert f"{slow} %" in verdict.headline
+
+
+def test_a_gain_in_some_rounds_is_called_so():
+    pinned = timed(f"computing, {PINNED}", MS, cores=2, n=100)
+    free = Row(f"computing, {FREE}", TIME, "ns", pinned.samples * np.r_[np.full(45, 2.0), np.ones(55)], pinned.params)
+    array = [timed(f"over an array, {where}", MS, cores=2, n=100) for where in (PINNED, FREE)]
+    verdict = lab.find("pool-pinning").judge(Rows([pinned, free, *array]))
+    assert verdict.word == CONDITIONAL
+    assert verdict.condition == "it is computing, in some rounds"
+
+
+@pytest.mark.parametrize(
     ("static", "other", "word"),
     [(2.0, 1.35, CONDITIONAL), (1.35, 1.35, HOLDS), (2.5, 2.2, FAILS), (1.667, 1.667, UNDECIDED)],
 )
@@ -223,6 +241,16 @@ def test_a_neighbour_is_judged_by_its_share(static, other, word):
             these.append(timed(f"{name}, {where}, {QUIET}", 4 * MS, cores=2))
             these.append(against(timed(f"{name}, {where}, {HOG}", factor * 4 * MS, cores=2), word == UNDECIDED))
     assert one.judge(Rows(these)).word == word
+
+
+def test_the_condition_of_a_neighbour_names_the_placement_where_that_is_all():
+    one = lab.find("noisy-neighbour")
+    these = []
+    for name in one.schedules:
+        for where, factor in ((PINNED, 1.3), (FREE, 1.9)):
+            these.append(timed(f"{name}, {where}, {QUIET}", 4 * MS, cores=2))
+            these.append(timed(f"{name}, {where}, {HOG}", factor * 4 * MS, cores=2))
+    assert one.judge(Rows(these)).condition == "the workers are pinned"
 
 
 # ---- processes ----

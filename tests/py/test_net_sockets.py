@@ -198,9 +198,8 @@ def test_closing_ends_the_waits_of_others(mode):
         with theirs:
             for sock, wait in ((ours, lambda: ours.recv(1)), (listener, listener.accept)):
                 waiting = [nets.Task(wait) for _ in range(2)]
-                if mode != "kernel":
-                    for task in waiting:
-                        nets.wait_until_waiting(task)
+                for task in waiting:
+                    nets.wait_until_waiting(task)
                 sock.close()
                 for task in waiting:
                     with pytest.raises(OSError, match=r"Errno 9") as raised:
@@ -263,8 +262,7 @@ def test_a_number_that_was_closed_without_a_word_is_another_socket(mode):
         assert number in (one.fileno(), other.fileno())
         here, there = (one, other) if one.fileno() == number else (other, one)
         receiving = nets.Task(here.recv, 10)
-        if mode != "kernel":
-            nets.wait_until_waiting(receiving)
+        nets.wait_until_waiting(receiving)
         there.sendall(b"y")
         assert receiving.result() == b"y"
         here.close()
@@ -329,8 +327,7 @@ def test_a_reset_while_receiving(mode):
         ours, theirs = nets.pair()
         with ours:
             receiving = nets.Task(ours.recv, 1)
-            if mode != "kernel":
-                nets.wait_until_waiting(receiving)
+            nets.wait_until_waiting(receiving)
             nets.reset(theirs)
             with pytest.raises(ConnectionResetError):
                 receiving.result()
@@ -345,8 +342,7 @@ def test_a_reset_while_sending(mode):
         with ours:
             sending = nets.Task(ours.sendall, bytes(1 << 24))
             theirs.recv(1)
-            if mode != "kernel":
-                nets.wait_until_waiting(sending)
+            nets.wait_until_waiting(sending)
             nets.reset(theirs)
             with pytest.raises((ConnectionResetError, BrokenPipeError)) as raised:
                 sending.result()

@@ -387,7 +387,18 @@ def test_the_verdict_follows_the_error(predicted, word):
     if word == CONDITIONAL:
         assert CHOSEN[0] not in verdict.condition
         assert CHOSEN[1] in verdict.condition
-    assert "at most" in verdict.headline
+    assert "at best" in verdict.headline
+    assert "typically" in verdict.headline
+
+
+def test_best_and_typical_rounds_are_both_told():
+    verdict = EXPERIMENT.judge(judged_rows(SIX, shaken=CHOSEN[:2]))
+    assert verdict.word == CONDITIONAL
+    assert verdict.condition == f"the best rounds count, not the typical ones (of {CHOSEN[0]}, {CHOSEN[1]})"
+    assert "0% at best" in verdict.headline
+    assert "+100% typically" in verdict.headline
+    one = EXPERIMENT.judged(judged_rows(SIX, shaken=CHOSEN[:1]))[CHOSEN[0]]
+    assert (one.is_good, one.is_typical) == (True, False)
 
 
 def test_nothing_is_decided_without_enough():
@@ -401,7 +412,7 @@ def test_nothing_is_decided_without_enough():
     wrong = {CHOSEN[0]: 1.9 * 1.3}
     noisy = EXPERIMENT.judge(judged_rows(SIX, wrong, shaken=CHOSEN[:1]))
     assert noisy.word == UNDECIDED
-    assert "other programs" in noisy.reason
+    assert "a core each" in noisy.reason
 
 
 def points(*trees):

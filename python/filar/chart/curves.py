@@ -27,7 +27,7 @@ from .figure import (
     series_ink,
     series_marker,
 )
-from .scale import Kind, Scale, Tick, dropped_note, fit, format_quantity, thin
+from .scale import Kind, Scale, Tick, dropped_note, fit, format_quantity, thin, tick_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ QUARTERS = tuple((share, f"{share:g} %") for share in (0.0, 25.0, 50.0, 75.0, 10
 def _fixed(ticks: Sequence[float] | None, unit: str) -> tuple[Tick, ...] | None:
     if ticks is None:
         return None
-    return tuple((float(tick), format_quantity(float(tick), unit)) for tick in ticks)
+    return tuple((float(tick), tick_text(float(tick), unit)) for tick in ticks)
 
 
 def _with_ticks(scale: Scale, ticks: Sequence[float] | None) -> Scale:

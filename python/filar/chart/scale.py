@@ -112,6 +112,12 @@ def _display(unit: str) -> str:
     return "µs" if unit == "us" else unit
 
 
+def tick_text(value: float, unit: str) -> str:
+    """Write a value that an axis names for itself: a count stays whole, 1,024 threads are not 1,020."""
+    whole = not unit and value.is_integer() and abs(value) < 1e6
+    return format_quantity(value, unit, 9 if whole else 3)
+
+
 def format_ticks(values: Sequence[float], unit: str = "") -> list[str]:
     """Write the values of one linear axis with one common unit and as many decimals as the steps need.
 
@@ -227,7 +233,7 @@ class Scale:
             labels = format_ticks(values, self.unit)
         else:
             word = self.unit if self.unit in KNOWN_UNITS else ""
-            labels = [format_quantity(value, word) for value in values]
+            labels = [tick_text(value, word) for value in values]
         zero = [] if math.isnan(self.zero_at) else [(self.zero_at, "0")]
         return zero + list(zip(values, labels, strict=True))
 

@@ -98,9 +98,9 @@ def strip(series: Series, span_ns: float, first: str) -> chart.Gantt:
     )
 
 
-def waits_cdf(result: Result, title: str) -> chart.Cdf:
-    """Longest waits, one line a variant."""
-    rows = result.rows.of_metric(WAIT)
+def waits_cdf(result: Result, title: str, start: str = "") -> chart.Cdf:
+    """Longest waits, one line a variant, of those whose name begins with `start`."""
+    rows = [row for row in result.rows.of_metric(WAIT) if row.variant.startswith(start)]
     return chart.Cdf(
         series=[chart.Samples(row.variant, row.samples) for row in rows],
         unit=_NS,
@@ -369,7 +369,11 @@ class MnBlocking(_Gaps):
         share = dataclasses.replace(share, x_ticks=range(max(counts, default=0) + 1))
         telling = (self.variant(2, 1, False), self.variant(2, 2, False), self.variant(2, 2, True))
         strips = [strip(s, self.window_ms * MS, self.first) for s in result.series if s.name in telling]
-        return [share, *strips, waits_cdf(result, "How long the tasks that do not block waited")]
+        waits = [
+            waits_cdf(result, f"How long the tasks that do not block waited, {n} workers", f"{n} workers, ")
+            for n in counts
+        ]
+        return [share, *strips, *waits]
 
 
 # ---- fairness ----

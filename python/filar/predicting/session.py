@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from filar._lib import check, ffi, lib
+from filar._tables import facts_html, facts_text
 from filar.chart import Lines, Marked, Series, format_quantity
 from filar.errors import ForkedError, InvalidArgumentError, WrongStateError
 from filar.predicting.costs import Costs, measure_costs
@@ -201,7 +202,7 @@ class Prediction:
 
     def summary(self) -> str:
         """Some lines for a terminal."""
-        return "\n".join(f"{name:<24}{value}" for name, value in self._facts())
+        return facts_text(self._facts())
 
     def _facts(self) -> list[tuple[str, str]]:
         found, tree = self.totals, self.tree
@@ -233,9 +234,8 @@ class Prediction:
     def _repr_html_(self) -> str:
         if self._tree is None:
             return html.escape(repr(self))
-        rows = "".join(f"<tr><th>{html.escape(n)}</th><td>{html.escape(v)}</td></tr>" for n, v in self._facts())
         picture = self.plot()._repr_html_() if self.costs.complete else ""
-        return f'<table style="text-align:left;border-collapse:collapse">{rows}</table>\n{picture}'
+        return f"{facts_html(self._facts())}\n{picture}"
 
 
 def scaling_chart(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filar._lib import check, ffi, lib, now_ns
+from filar._tables import facts_html, facts_text
 from filar.chart import format_quantity
 from filar.errors import InvalidArgumentError, WrongStateError
 from filar.watching import kernel, perfetto, pictures
@@ -251,7 +252,7 @@ class Trace:
 
     def summary(self) -> str:
         """Some lines for a terminal."""
-        return "\n".join(f"{name:<24}{value}" for name, value in self._facts())
+        return facts_text(self._facts())
 
     def _facts(self) -> Sequence[tuple[str, str]]:
         found = self.statistics()
@@ -290,9 +291,7 @@ class Trace:
     def _repr_html_(self) -> str:
         if self._events is None:
             return html.escape(repr(self))
-        rows = "".join(f"<tr><th>{html.escape(n)}</th><td>{html.escape(v)}</td></tr>" for n, v in self._facts())
-        style = "text-align:left;border-collapse:collapse"
-        return f'<table style="{style}">{rows}</table>\n{self.plot()._repr_html_()}'
+        return f"{facts_html(self._facts())}\n{self.plot()._repr_html_()}"
 
 
 def _quantiles(found: TraceStatistics) -> str:
