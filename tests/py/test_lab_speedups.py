@@ -129,7 +129,13 @@ def film_rows(gain, cores=2, shaken=False):
 
 @pytest.mark.parametrize(
     ("gain", "shaken", "word"),
-    [(0.98, False, HOLDS), (0.7, False, FAILS), (0.7, True, UNDECIDED), (1.3, False, FAILS)],
+    [
+        (0.98, False, HOLDS),
+        (0.7, False, FAILS),
+        (0.7, True, UNDECIDED),
+        (1.3, False, FAILS),
+        (0.5, False, UNDECIDED),
+    ],
 )
 def test_a_film_is_judged_by_amdahls_law(gain, shaken, word):
     assert lab.find("video-frames").judge(film_rows(gain, shaken=shaken)).word == word

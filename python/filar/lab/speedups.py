@@ -456,6 +456,9 @@ class VideoFrames(Parallel):
             parts = [f"{floor:.2f} with {100 * s:.0f} %" for s, floor, _, _ in lock[1:]]
             reason += f"; the same share under a lock: {', '.join(parts)}"
         headline = f"{phase[0][1]:.2f} without a serial part, {phase[-1][1]:.2f} with {100 * phase[-1][0]:.0f} %"
+        if phase[0][1] < _POOR * cores:
+            why = "nothing was gained even without a serial part, the cores are not free"
+            return Verdict(UNDECIDED, f"{reason}; {why}", headline=headline)
         off = [abs(floor / law - 1) for _, floor, _, law in phase]
         if max(off) <= _LAW_HOLDS:
             return Verdict(HOLDS, f"{reason}; within {100 * max(off):.0f} % of the law", headline=headline)
