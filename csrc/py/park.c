@@ -4,6 +4,7 @@
 #include "py/park.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "green/waiter.h"
@@ -17,6 +18,8 @@ struct around {
 	PyThreadState *state; /* while it is let go of */
 	bool handles_signals;
 	bool stays;
+	uint32_t slices;       /* since it joined the queue */
+	uint32_t slices_stays; /* so many, and then it leaves to look */
 };
 
 static pthread_t main_thread;
@@ -69,6 +72,44 @@ static bool run_handlers(void)
 	return raised;
 }
 
+/* Whether a signal other than SIGINT may have a handler in Python.  Those that a fault raises do
+ * not wait to be looked at. */
+static bool signals_are_handled(void)
+{
+	static const int others[] = { SIGINT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+	struct sigaction action;
+
+	for (int number = 1; number < NSIG; number++) {
+		bool counts = true;
+
+		for (size_t i = 0; i < FILAR_COUNT_OF(others); i++)
+			counts = counts && number != others[i];
+		if (counts && sigaction(number, NULL, &action) == 0 &&
+			action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A slice has passed, and nothing says whether a signal came in the moment before the sleep, or to
+ * another thread: only SIGINT can be asked for.  Leaving the queue loses the place in it, so it is
+ * done only where there are handlers, and after twice as many slices each time: who would wait for
+ * W in the queue waits for less than 4 W.
+ */
+static bool leaves_to_look(struct around *self)
+{
+	if (PyOS_InterruptOccurred()) {
+		PyErr_SetInterrupt();
+		return true;
+	}
+	if (++self->slices < self->slices_stays || !signals_are_handled())
+		return false;
+	self->slices = 0;
+	self->slices_stays *= 2;
+	return true;
+}
+
 static bool look(struct wait_around *around, bool signalled)
 {
 	struct around *self = FILAR_CONTAINER_OF(around, struct around, around);
@@ -77,19 +118,15 @@ static bool look(struct wait_around *around, bool signalled)
 		return false;
 	if (self->stays)
 		return run_handlers();
-	if (signalled)
-		return true;
-	/* Only a slice has passed: leaving now would lose the place in the queue for nothing. */
-	if (!PyOS_InterruptOccurred())
-		return false;
-	PyErr_SetInterrupt();
-	return true;
+	return signalled || leaves_to_look(self);
 }
 
 static void around_init(struct around *self, bool stays)
 {
 	self->handles_signals = pthread_equal(pthread_self(), main_thread);
 	self->stays = stays;
+	self->slices = 0;
+	self->slices_stays = 1;
 	self->around = (struct wait_around){ .leave = leave,
 		.come_back = come_back,
 		.look = look,

@@ -10,7 +10,8 @@
  *
  * Signals (the main thread, the only one that runs handlers):
  *   leaving   a signal ends the wait, the handler runs, and it is asked for again.  For what is
- *             handed to one thread (locks, items): a handler may ask for the same thing.
+ *             handed to one thread (locks, items): a handler may ask for the same thing.  A
+ *             signal that interrupts no sleep is looked for now and then (park.c).
  *   staying   the handler runs while the thread is still in the queue.  For what is announced to
  *             those who wait (events, conditions): nothing is missed in between.
  *

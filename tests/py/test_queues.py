@@ -412,6 +412,29 @@ def _expect(found, wanted):
     assert found == wanted
 
 
+@pytest.mark.parametrize("name", WAITS.split())
+def test_a_signal_that_interrupts_no_sleep_is_looked_for(name):
+    """It came to another thread, or just before the main one slept: its handler runs, soon enough, all the same."""
+    wait, works = _waits()[name]
+    ringer = threading.Thread(target=signal.raise_signal, args=(signal.SIGALRM,))
+
+    def raise_it(_number, _frame):
+        raise RungError
+
+    def rung_while_waiting():
+        ringer.start()
+        wait()
+
+    previous = signal.signal(signal.SIGALRM, raise_it)
+    try:
+        with pytest.raises(RungError):
+            rung_while_waiting()
+        ringer.join()
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    works()
+
+
 def test_a_handler_may_take_the_lock_that_it_interrupts_a_wait_for():
     lock, taken, rung = filar.Lock(), [], threading.Event()
     lock.acquire()
