@@ -340,19 +340,17 @@ def test_an_exception_of_a_handler_ends_the_wait_and_takes_nothing(name):
         raise RungError
 
     def rung_while_waiting():
-        ringer.start()
+        signal.setitimer(signal.ITIMER_REAL, 0.002)
         wait()
 
-    # SIGINT: it ends a wait also if it comes before the thread sleeps.
-    previous = signal.signal(signal.SIGINT, raise_it)
+    previous = signal.signal(signal.SIGALRM, raise_it)
     try:
         for _ in range(5):
-            ringer = threading.Timer(0.002, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
             with pytest.raises(RungError):
                 rung_while_waiting()
-            ringer.join()
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
     works()
 
 
@@ -416,15 +414,23 @@ def _expect(found, wanted):
 def test_a_signal_that_interrupts_no_sleep_is_looked_for(name):
     """It came to another thread, or just before the main one slept: its handler runs, soon enough, all the same."""
     wait, works = _waits()[name]
-    ringer = threading.Thread(target=signal.raise_signal, args=(signal.SIGALRM,))
+    gate = threading.Lock()
 
     def raise_it(_number, _frame):
         raise RungError
 
+    def ring():
+        with gate:
+            signal.raise_signal(signal.SIGALRM)
+
     def rung_while_waiting():
-        ringer.start()
+        # One call of C: the handler runs after it, and in no other code of the standard library.
+        gate.release()
         wait()
 
+    gate.acquire()
+    ringer = threading.Thread(target=ring)
+    ringer.start()
     previous = signal.signal(signal.SIGALRM, raise_it)
     try:
         with pytest.raises(RungError):
@@ -447,19 +453,19 @@ def test_a_handler_may_take_the_lock_that_it_interrupts_a_wait_for():
     def ring():
         # Held meanwhile: main waits for it, or soon will.  Nobody lets go before the handler has begun.
         time.sleep(0.01)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
         rung.wait()
         time.sleep(0.01)
         lock.release()
 
-    previous = signal.signal(signal.SIGINT, handler)
+    previous = signal.signal(signal.SIGALRM, handler)
     ringer = threading.Thread(target=ring)
     try:
         ringer.start()
         with lock:
             taken.append("main")
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGALRM, previous)
     ringer.join()
     assert taken == ["handler", "main"]
 
