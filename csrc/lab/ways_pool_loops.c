@@ -17,13 +17,6 @@
 #include "pool/loop.h"
 #include "pool/task.h"
 
-/* A loop's caller takes part in it.  Of `threads` workers one would sit on the driver's CPU, and a
- * loop that happens to wake this one gains nothing. */
-static int64_t helpers_of(int64_t threads)
-{
-	return threads > 1 ? threads - 1 : 1;
-}
-
 /* ---- what a step does ---- */
 
 enum work_kind { WORK_SPIN, WORK_SUM, WORK_KINDS };
@@ -272,7 +265,6 @@ static enum filar_status setup_loop(struct way_run *run)
 	const int64_t *params = run->params;
 	enum filar_status status = check_loop(params);
 	struct loop_state *state;
-	int64_t workers;
 
 	if (status != FILAR_OK)
 		return status;
@@ -290,12 +282,10 @@ static enum filar_status setup_loop(struct way_run *run)
 		status = crew_mask(&state->hog_cpus, params[LOOP_HOG_CPU]);
 	if (status == FILAR_OK)
 		status = acquire_data(state, params);
-	if (status != FILAR_OK || params[LOOP_SCHEDULE_PARAM] == BY_ONE)
-		return status;
-	/* Whoever forks waits: that is done by workers alone. */
-	workers = params[LOOP_SCHEDULE_PARAM] == BY_FORKING ? params[LOOP_THREADS]
-							    : helpers_of(params[LOOP_THREADS]);
-	return lab_pool_open(run, workers, params[LOOP_PINNED] != 0, &state->pool);
+	if (status == FILAR_OK && params[LOOP_SCHEDULE_PARAM] != BY_ONE)
+		status = lab_pool_open(
+			run, params[LOOP_THREADS], params[LOOP_PINNED] != 0, &state->pool);
+	return status;
 }
 
 /* What the loop left, against what one thread leaves, which is computed when it is first needed. */
@@ -497,7 +487,7 @@ static enum filar_status setup_frames(struct way_run *run)
 		film->from[i] = (uint8_t)random_mix(i);
 	film->serial_steps = serial_steps_for(film, params[FRAMES_SERIAL_PERMILLE]);
 	if (params[FRAMES_THREADS] > 0)
-		status = lab_pool_open(run, helpers_of(params[FRAMES_THREADS]), true, &film->pool);
+		status = lab_pool_open(run, params[FRAMES_THREADS], true, &film->pool);
 	return status;
 }
 
