@@ -179,6 +179,8 @@ def begun(loop: aio.LoopThread, when_cancelled: Callable[[], None]) -> Any:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             when_cancelled()
+            for _ in range(10):  # its clean-up takes the loop some turns
+                await asyncio.sleep(0)
             raise
 
     outcome = loop.submit(waits())
@@ -374,6 +376,7 @@ def test_what_cannot_be_begun_says_so() -> None:
         loop.loop.set_task_factory(factory)
         with pytest.raises(OSError, match="no tasks here"):
             loop.run(double(1))
+        loop.loop.set_task_factory(None)
 
 
 def test_a_coroutine_may_wait_for_green_threads_that_wait_for_coroutines() -> None:
