@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 
 #include "check.h"
 #include "fail.h"
@@ -183,6 +184,16 @@ __attribute__((unused)) static pid_t some_child(void)
 	}
 	closedir(folder);
 	return found;
+}
+
+/* Starts the plan, and sends a signal to a process that its way has made. */
+__attribute__((unused)) static void once_start_and_hit(struct plan *plan, int signal)
+{
+	pid_t child;
+
+	CHECK_EQ(plan_start(plan), FILAR_OK);
+	WAIT_UNTIL((child = some_child()) != 0);
+	CHECK_EQ(kill(child, signal), 0);
 }
 
 /* The plan's status, or else that of its one way; destroys the plan. */

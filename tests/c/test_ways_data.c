@@ -80,11 +80,8 @@ static void lose_peer(int signal, int expected)
 		int64_t params[] = { ONE_CORE, 1, 1 << 22 };
 		int fds = fds_open();
 		struct plan *plan = once_plan(names[i], params, 3, 1u << 30, 1, first_cpu());
-		pid_t child;
 
-		CHECK_EQ(plan_start(plan), FILAR_OK);
-		WAIT_UNTIL((child = some_child()) != 0);
-		CHECK_EQ(kill(child, signal), 0);
+		once_start_and_hit(plan, signal);
 		if (expected == FILAR_CANCELLED)
 			plan_cancel(plan);
 		CHECK_EQ(end_of(plan), expected);

@@ -374,16 +374,13 @@ static void lose_server(int signal, int expected)
 	int fds = fds_open();
 	const char *detail;
 	struct plan *plan;
-	pid_t child;
 
 	if (!SERVER_MAY_START)
 		return;
 	setting.window_ns = 60 * NS_PER_S;
 	plan = once_plan("serve-http", (const int64_t *)&setting, sizeof setting / sizeof(int64_t),
 		1, 1, -1);
-	CHECK_EQ(plan_start(plan), FILAR_OK);
-	WAIT_UNTIL((child = some_child()) != 0);
-	CHECK_EQ(kill(child, signal), 0);
+	once_start_and_hit(plan, signal);
 	if (expected == FILAR_CANCELLED)
 		plan_cancel(plan);
 	CHECK_EQ(once_wait(plan, &detail), expected);

@@ -126,11 +126,8 @@ TEST(a_killed_peer_fails_the_way_and_nothing_else)
 		int64_t params[] = { ONE_CORE, 1 };
 		int fds = fds_open();
 		struct plan *plan = once_plan(media[i], params, 2, 1u << 30, 1, first_cpu());
-		pid_t child;
 
-		CHECK_EQ(plan_start(plan), FILAR_OK);
-		WAIT_UNTIL((child = some_child()) != 0);
-		CHECK_EQ(kill(child, SIGKILL), 0);
+		once_start_and_hit(plan, SIGKILL);
 		CHECK_EQ(end_of(plan), FILAR_SYSTEM);
 		check_nothing_left(fds, 0);
 	}
@@ -173,11 +170,8 @@ TEST(cancelling_ends_a_sample_whose_peer_is_stopped)
 		int64_t params[] = { ONE_CORE, 1 };
 		int fds = fds_open();
 		struct plan *plan = once_plan(media[i], params, 2, 1u << 30, 1, first_cpu());
-		pid_t child;
 
-		CHECK_EQ(plan_start(plan), FILAR_OK);
-		WAIT_UNTIL((child = some_child()) != 0);
-		CHECK_EQ(kill(child, SIGSTOP), 0);
+		once_start_and_hit(plan, SIGSTOP);
 		plan_cancel(plan);
 		CHECK_EQ(end_of(plan), FILAR_CANCELLED);
 		check_nothing_left(fds, 0);
