@@ -214,6 +214,7 @@ TEST(every_kind_of_server_answers)
 TEST(slow_clients_starve_a_pool_by_connection_and_no_dispatcher)
 {
 	struct setting setting = usual;
+	int fds = fds_open();
 	struct once once;
 
 	if (!SERVER_MAY_START)
@@ -229,7 +230,7 @@ TEST(slow_clients_starve_a_pool_by_connection_and_no_dispatcher)
 	setting.patience_ns = 20 * NS_PER_S;
 	setting.kind = SERVER_POOL;
 	check_served(setting);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 TEST(a_limit_of_descriptors_is_named)
@@ -266,6 +267,7 @@ TEST(a_server_elsewhere_that_is_not_there_is_trouble_of_the_way)
 TEST(parameters_out_of_range_are_refused)
 {
 	struct setting setting = usual;
+	int fds = fds_open();
 
 	setting.slow = setting.connections;
 	CHECK_EQ(run(setting).status, FILAR_INVALID);
@@ -275,7 +277,7 @@ TEST(parameters_out_of_range_are_refused)
 	setting = usual;
 	setting.connections = 0;
 	CHECK_EQ(run(setting).status, FILAR_INVALID);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 /* A server elsewhere, in a process of the test's own. */
@@ -406,8 +408,10 @@ static int attempt_serving(void)
 
 TEST(every_failure_of_a_server_is_a_status)
 {
+	int fds = fds_open();
+
 	fail_each(attempt_serving);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 #endif
 
