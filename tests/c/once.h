@@ -10,10 +10,10 @@
 #include <signal.h>
 
 #include "check.h"
+#include "cpus.h"
 #include "fail.h"
 #include "filar.h"
 #include "lab/plan.h"
-#include "os/affinity.h"
 #include "os/clock.h"
 
 struct once {
@@ -133,23 +133,6 @@ __attribute__((unused)) static int shared_mappings(void)
 __attribute__((unused)) static bool no_child_left(void)
 {
 	return waitpid(-1, NULL, WNOHANG | __WALL) < 0 && errno == ECHILD;
-}
-
-/* The second CPU of this process, or -1. */
-__attribute__((unused)) static int32_t second_cpu(void)
-{
-	struct cpu_mask mask;
-
-	CHECK_EQ(affinity_get(0, &mask), FILAR_OK);
-	return cpu_mask_next(&mask, cpu_mask_next(&mask, 0) + 1);
-}
-
-__attribute__((unused)) static int32_t first_cpu(void)
-{
-	struct cpu_mask mask;
-
-	CHECK_EQ(affinity_get(0, &mask), FILAR_OK);
-	return cpu_mask_next(&mask, 0);
 }
 
 __attribute__((unused)) static void check_nothing_left(int fds, int mappings)
