@@ -213,7 +213,7 @@ __attribute__((unused)) static int failing_attempt(void)
 /* Runs the way, driven from that CPU (-1: any), with its 1st, 2nd, ... step failing, and looks each
  * time for what it left behind; how many steps can fail. */
 __attribute__((unused)) static uint64_t fail_way_each_on(
-	int32_t cpu, const char *name, const int64_t *params, size_t param_count, uint32_t batch)
+	const char *name, const int64_t *params, size_t param_count, uint32_t batch, int32_t cpu)
 {
 	failing.name = name;
 	failing.params = params;
@@ -228,14 +228,14 @@ __attribute__((unused)) static uint64_t fail_way_each_on(
 __attribute__((unused)) static uint64_t fail_way_each(
 	const char *name, const int64_t *params, size_t param_count, uint32_t batch)
 {
-	return fail_way_each_on(first_cpu(), name, params, param_count, batch);
+	return fail_way_each_on(name, params, param_count, batch, first_cpu());
 }
 
 /* On any, a batch of three; some step can fail. */
 #define FAIL_EACH(way, ...)                                                                        \
 	do {                                                                                       \
 		const int64_t params[] = { __VA_ARGS__ };                                          \
-		CHECK(fail_way_each_on(-1, way, params, FILAR_COUNT_OF(params), 3) > 0);           \
+		CHECK(fail_way_each_on(way, params, FILAR_COUNT_OF(params), 3, -1) > 0);           \
 	} while (0)
 #endif
 

@@ -282,7 +282,6 @@ TEST(parameters_out_of_range_are_refused)
 
 /* A server elsewhere, in a process of the test's own. */
 struct own_server {
-	int listener;
 	uint16_t port;
 	pid_t process;
 };
@@ -303,17 +302,18 @@ static struct own_server start_own_server(int answers)
 {
 	struct server_address address = loopback_address(0);
 	struct sockaddr_in *inet = (struct sockaddr_in *)&address.storage;
-	struct own_server own = { .listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct own_server own;
 
-	CHECK_EQ(bind(own.listener, (struct sockaddr *)&address.storage, address.bytes), 0);
-	CHECK_EQ(listen(own.listener, 8), 0);
-	CHECK_EQ(getsockname(own.listener, (struct sockaddr *)&address.storage, &address.bytes), 0);
+	CHECK_EQ(bind(listener, (struct sockaddr *)&address.storage, address.bytes), 0);
+	CHECK_EQ(listen(listener, 8), 0);
+	CHECK_EQ(getsockname(listener, (struct sockaddr *)&address.storage, &address.bytes), 0);
 	own.port = ntohs(inet->sin_port);
 	own.process = fork();
 	if (own.process == 0)
-		answer_and_die(own.listener, answers);
+		answer_and_die(listener, answers);
 	CHECK(own.process > 0);
-	CHECK_EQ(close(own.listener), 0);
+	CHECK_EQ(close(listener), 0);
 	return own;
 }
 
