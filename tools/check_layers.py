@@ -1,7 +1,7 @@
 """Checks the direction of includes: a file may include only its own layer and those below.
 
 The layers stand in one list each, bottom first; names on one line are on one level and do not
-include each other. DESIGN and ARCHITECTURE.md, "Layers", show the same lists.
+include each other. They are those of the tree, and ARCHITECTURE.md, "Layers", shows the same lists.
 """
 
 import re
@@ -19,7 +19,6 @@ C_LAYERS = [
     "block",
     "io",
     "pool",
-    "trace",
     "kernels",
     "lab",
     "api",
@@ -28,7 +27,7 @@ C_LAYERS = [
 PYTHON_LAYERS = [
     "errors _budget _ffi_build _machine _tables",
     "_lib",
-    "clock native topology threads sync waiting",
+    "native topology threads sync waiting",
     "green",
     "aio net",
     "limits kernels pool queue channel",
@@ -63,9 +62,25 @@ def complain_about(source: str, source_layer: str, target_layer: str, layers: li
     return None
 
 
+def check_names(layers: list[str], there: set[str], root: Path) -> list[str]:
+    """Complaints about layers that are no folder or module of the tree, and about those of the tree in no list."""
+    listed = {name for names in layers for name in names.split()}
+    return [f"tools/check_layers.py: {root} has no {name}" for name in sorted(listed - there)] + [
+        f"{root}: {name} is in no list (tools/check_layers.py)" for name in sorted(there - listed)
+    ]
+
+
+def check_shown(layers: list[str], page: Path) -> list[str]:
+    """A complaint if the page does not show these layers in a line."""
+    shown = " | ".join(layers)
+    return [] if f"\n{shown} " in page.read_text() else [f"{page}: does not show the layers as {shown}"]
+
+
 def check_c(root: Path) -> list[str]:
     """Complaints about csrc/."""
-    complaints = []
+    complaints: list[str | None] = []
+    there = {path.parent.name for path in root.glob("*/*.[chS]")} - {"include"}
+    complaints += check_names(C_LAYERS, there, root)
     for path in sorted(root.glob("*/*.[chS]")):
         layer = path.parent.name
         if layer == "include":
@@ -85,15 +100,24 @@ def python_layer(path: Path, root: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
+def python_targets(text: str) -> list[str]:
+    """The layers that a Python file imports from: `from filar.x import y`, `import filar.x`, `from filar import x`."""
+    modules = re.findall(r"^\s*(?:from|import)\s+filar\.(\w+)", text, re.MULTILINE)
+    names = re.findall(r"^\s*from\s+filar\s+import\s+(\([^)]*\)|.*)$", text, re.MULTILINE)
+    # What else has a name in the package comes from its __init__.py, which is imported before anything of it.
+    known = [name for line in names for name in re.findall(r"\w+", line) if level_of(PYTHON_LAYERS, name) is not None]
+    return [target for target in (*modules, *known) if target != "_filar"]
+
+
 def check_python(root: Path) -> list[str]:
     """Complaints about python/filar/."""
-    complaints = []
+    complaints: list[str | None] = []
+    complaints += check_names(PYTHON_LAYERS, {python_layer(path, root) for path in root.rglob("*.py")}, root)
     for path in sorted(root.rglob("*.py")):
         layer = python_layer(path, root)
         text = path.read_text()
-        for target in re.findall(r"^\s*(?:from|import)\s+filar\.(\w+)", text, re.MULTILINE):
-            if target not in ("_filar",):
-                complaints.append(complain_about(str(path), layer, target, PYTHON_LAYERS))
+        for target in python_targets(text):
+            complaints.append(complain_about(str(path), layer, target, PYTHON_LAYERS))
         if layer != "_lib" and re.search(r"filar\._filar", text) and layer != "_ffi_build":
             complaints.append(f"{path}: only _lib.py imports the extension module")
     return [complaint for complaint in complaints if complaint]
@@ -103,6 +127,7 @@ def main(arguments: list[str]) -> int:
     """Checks the tree given, or the one this file stands in."""
     root = Path(arguments[1]) if len(arguments) > 1 else Path(__file__).parent.parent
     complaints = check_c(root / "csrc") + check_python(root / "python" / "filar")
+    complaints += [one for layers in (C_LAYERS, PYTHON_LAYERS) for one in check_shown(layers, root / "ARCHITECTURE.md")]
     print("\n".join(complaints) or "layers: every include points down")
     return 1 if complaints else 0
 

@@ -200,15 +200,22 @@ static void g10()
 
 /* ---- G14 ---- */
 
+static void g14_burst()
+{
+	std::vector<fibers::fiber> all;
+
+	for (int i = 0; i < PEER_BURST; i++)
+		all.emplace_back(fibers::launch::dispatch, [] {});
+	for (auto &one : all)
+		one.join();
+}
+
 static void g14()
 {
 	on_two_workers([] {
-		std::vector<fibers::fiber> all;
-
-		for (int i = 0; i < PEER_BURST; i++)
-			all.emplace_back(fibers::launch::dispatch, [] {});
-		for (auto &one : all)
-			one.join();
+		g14_burst();
+		peer_know_threads();
+		g14_burst();
 		peer_report_idle_burn("G14");
 	});
 }

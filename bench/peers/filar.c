@@ -650,6 +650,9 @@ static void g14(void)
 	runtime = start(2, NULL);
 	spawn(&ref, burst, NULL);
 	join(ref);
+	peer_know_threads();
+	spawn(&ref, burst, NULL);
+	join(ref);
 	peer_report_idle_burn("G14");
 	stop(runtime);
 }

@@ -13,6 +13,7 @@
 #ifndef PEER_H
 #define PEER_H
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,8 @@ enum {
 	PEER_SKYNET = 1000000,
 	PEER_PARKED = 1000000, /* unless the environment says PEER_PARKED */
 	PEER_SPIN_MS = 300,
-	PEER_BURST = 100000
+	PEER_BURST = 100000,
+	PEER_THREADS_MAX = 64
 };
 
 static inline double peer_clock_ns(clockid_t clock)
@@ -120,12 +122,38 @@ static inline void peer_sleep_us(long us)
 		continue;
 }
 
+static clockid_t peer_thread_clocks[PEER_THREADS_MAX];
+static int peer_thread_count;
+
+/*
+ * The threads that there are now. The clock of the process has, of a thread that runs on another
+ * CPU, only what it had taken at its last tick, up to 4 ms ago; to read the thread's own clock
+ * brings it up to date. So what a burst has taken is not taken for what is burnt after it.
+ */
+static inline void peer_know_threads(void)
+{
+	DIR *folder = opendir("/proc/self/task");
+	struct dirent *entry;
+
+	peer_thread_count = 0;
+	while (folder != NULL && (entry = readdir(folder)) != NULL)
+		if (atol(entry->d_name) > 0 && peer_thread_count < PEER_THREADS_MAX)
+			/* As pthread_getcpuclockid() makes it: the kernel's CPUCLOCK_SCHED of a
+			 * thread. */
+			peer_thread_clocks[peer_thread_count++] =
+				(clockid_t)(~(unsigned)atol(entry->d_name) << 3 | 6);
+	if (folder != NULL)
+		closedir(folder);
+}
+
 /* CPU time of all threads but the one that calls; its own clock is read on both sides, since right
    after a sleep the hypervisor may take the CPU away in between. */
 static inline double peer_others_ns(void)
 {
 	double before, all, after;
 
+	for (int i = 0; i < peer_thread_count; i++)
+		(void)peer_clock_ns(peer_thread_clocks[i]);
 	do {
 		before = peer_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 		all = peer_cpu_ns();
@@ -145,7 +173,8 @@ static inline double peer_burnt_beside_ns(long sleep_us)
 	return peer_others_ns() - start_ns;
 }
 
-/* What is taken though there is nothing to do: right after a burst, and later. */
+/* What is taken though there is nothing to do: right after a burst, and later.  Of threads known
+   before the burst. */
 static inline void peer_report_idle_burn(const char *line)
 {
 	double soon_ns = peer_burnt_beside_ns(100000), later_ns = peer_burnt_beside_ns(300000);

@@ -25,7 +25,8 @@ enum {
 	POOL_FIB = 27,
 	POOL_FIB_FORKS = 832039, /* inner nodes of fib(27) */
 	POOL_ROUND_TRIPS = 20000,
-	POOL_WAKES = 120,
+	POOL_WAKES_FIRST = 5, /* of a new pool: where its thread runs is not settled */
+	POOL_WAKES = 400,
 	POOL_WAKE_PAUSE_US = 5000,
 	POOL_LOOPS = 3000,    /* P4 */
 	POOL_SHORT = 1000,    /* steps of P4 */
@@ -184,24 +185,33 @@ static int pool_compare(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
+/* From 5 ms of silence, ns. */
+static double pool_wake_ns(void)
+{
+	double sent_ns;
+
+	pool_peer->submit(pool_count, NULL);
+	pool_peer->wait();
+	peer_sleep_us(POOL_WAKE_PAUSE_US);
+	sent_ns = peer_now_ns();
+	pool_peer->submit(pool_stamp, NULL);
+	/* The submitter must not help, nor hold the CPU: it looks again in a while. */
+	peer_sleep_us(1000);
+	pool_peer->wait();
+	return pool_began_ns - sent_ns;
+}
+
 static void pool_p7(void)
 {
 	static double delays[POOL_WAKES];
 
 	pool_peer->start(1, true);
-	for (int i = 0; i < POOL_WAKES; i++) {
-		double sent_ns;
-
-		pool_peer->submit(pool_count, NULL);
-		pool_peer->wait();
-		peer_sleep_us(POOL_WAKE_PAUSE_US);
-		sent_ns = peer_now_ns();
-		pool_peer->submit(pool_stamp, NULL);
-		/* The submitter must not help, nor hold the CPU: it looks again in a while. */
-		peer_sleep_us(1000);
-		pool_peer->wait();
-		delays[i] = pool_began_ns - sent_ns;
-	}
+	for (int i = 0; i < POOL_WAKES_FIRST; i++)
+		delays[i] = pool_wake_ns();
+	qsort(delays, POOL_WAKES_FIRST, sizeof delays[0], pool_compare);
+	peer_value("P7", "wake_first", delays[POOL_WAKES_FIRST / 2] / 1e3, "us");
+	for (int i = 0; i < POOL_WAKES; i++)
+		delays[i] = pool_wake_ns();
 	pool_peer->stop();
 	qsort(delays, POOL_WAKES, sizeof delays[0], pool_compare);
 	peer_value("P7", "wake_p50", delays[POOL_WAKES / 2] / 1e3, "us");
@@ -345,9 +355,8 @@ static void pool_p9(void)
 
 /* ---- P10: CPU time after a burst ---- */
 
-static void pool_p10(void)
+static void pool_burst(void)
 {
-	pool_peer->start(2, pool_peer->submit != NULL);
 	if (pool_peer->submit != NULL) {
 		pool_producer((void *)(intptr_t)20000);
 		pool_peer->wait();
@@ -355,6 +364,14 @@ static void pool_p10(void)
 		for (int i = 0; i < 200; i++)
 			pool_peer->loop(POOL_LOOP_STATIC, POOL_LONG / 10, pool_trivial, NULL);
 	}
+}
+
+static void pool_p10(void)
+{
+	pool_peer->start(2, pool_peer->submit != NULL);
+	pool_burst();
+	peer_know_threads();
+	pool_burst();
 	peer_report_idle_burn("P10");
 	pool_peer->stop();
 }

@@ -72,19 +72,29 @@ static bool run_handlers(void)
 	return raised;
 }
 
-/* Whether a signal other than SIGINT may have a handler in Python.  Those that a fault raises do
- * not wait to be looked at. */
+/* Those that a fault raises do not wait to be looked at, and SIGINT can be asked for. */
+static bool waits_to_be_looked_at(int signal)
+{
+	switch (signal) {
+	case SIGINT:
+	case SIGSEGV:
+	case SIGBUS:
+	case SIGFPE:
+	case SIGILL:
+	case SIGABRT:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Whether a signal other than SIGINT may have a handler in Python. */
 static bool signals_are_handled(void)
 {
-	static const int others[] = { SIGINT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
 	struct sigaction action;
 
-	for (int number = 1; number < NSIG; number++) {
-		bool counts = true;
-
-		for (size_t i = 0; i < FILAR_COUNT_OF(others); i++)
-			counts = counts && number != others[i];
-		if (counts && sigaction(number, NULL, &action) == 0 &&
+	for (int signal = 1; signal < NSIG; signal++) {
+		if (waits_to_be_looked_at(signal) && sigaction(signal, NULL, &action) == 0 &&
 			action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)
 			return true;
 	}

@@ -178,10 +178,8 @@ static void poll_source(struct worker *worker, enum idle_poll when)
 
 static bool somebody_waits(struct scheduler *scheduler)
 {
-	struct idle_source *source = load_acquire(&scheduler->idle.source);
-
-	return deadlines_earliest(&scheduler->deadlines) != INT64_MAX ||
-	       (source != NULL && load_relaxed(&source->wanted) > 0);
+	return deadlines_earliest(&scheduler->deadlines) != DEADLINE_NEVER ||
+	       idle_source_is_wanted(&scheduler->idle);
 }
 
 /*

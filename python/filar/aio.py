@@ -67,16 +67,85 @@ def wrap(thing: Any, *, loop: asyncio.AbstractEventLoop | None = None) -> "async
 # ---- from a green thread -------------------------------------------------------------------------------------------
 
 
+class _Outcome(Future[Any]):
+    """What comes of a coroutine in a LoopThread. `cancel()` reaches one that runs, where a plain Future refuses.
+
+    All but `cancel()` is called in the loop's thread. `_task` is None until the coroutine has begun.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
+        super().__init__()
+        self._loop, self._coroutine = loop, coroutine
+        self._task: asyncio.Task[Any] | None = None
+
+    def cancel(self) -> bool:
+        """Of one that runs: asks it; it is done when the coroutine has ended. False: it was done, or the loop is."""
+        if super().cancel():
+            self._coroutine.close()  # it has not begun, and will not
+            return True
+        if self.done():
+            return False
+        try:
+            self._loop.call_soon_threadsafe(self._cancel_task)
+        except RuntimeError:  # closed: whoever closed it completes us
+            return False
+        return True
+
+    def _cancel_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def begin(self) -> None:
+        """PENDING -> RUNNING, with a task whose end is ours; nothing if it was cancelled."""
+        if not self.set_running_or_notify_cancel():
+            return
+        try:
+            self._task = self._loop.create_task(self._coroutine)
+        except BaseException as error:  # the loop's task factory may be anybody's
+            self._coroutine.close()
+            self.set_exception(error)
+        else:
+            self._task.add_done_callback(self._hand_on)
+
+    def abandon(self) -> None:
+        """The loop is closed, or will not begin it any more: whatever had become of it, this is its end."""
+        if self._task is None:
+            self._coroutine.close()
+            if not self.set_running_or_notify_cancel():
+                return
+        if self._task is not None and self._task.done():
+            self._hand_on(self._task)
+        else:
+            self.set_exception(asyncio.CancelledError())
+
+    def _hand_on(self, task: "asyncio.Task[Any]") -> None:
+        if task.cancelled():
+            self.set_exception(asyncio.CancelledError())
+        elif (failure := task.exception()) is not None:
+            self.set_exception(failure)
+        else:
+            self.set_result(task.result())
+
+
 class LoopThread:
     """An event loop on a kernel thread of its own; a context manager that ends it.
 
     From any thread but its own: `submit()` starts a coroutine, `run()` waits for one.
+
+    Always: an outcome that is not done is in `_unfinished`. It is put there before it is handed to the loop, and the
+    loop's thread looks there after it has closed the loop: so either submit() hears that the loop is closed, or the
+    outcome is found.
     """
 
     def __init__(self, name: str = "filar-loop") -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._unfinished: set[_Outcome] = set()  # changed by single operations
+        # For the loop's thread alone. What is cancelled may still need others for its clean-up; they in turn may not.
+        self._stopped = self._refuses = False
+        self._number: int | None = None  # of the loop's thread, while it runs: later it may be another one's
+        self._joining = threading.RLock()  # two that join a thread at once may trip over each other before Python 3.13
         self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -85,25 +154,60 @@ class LoopThread:
         return self._loop
 
     def _serve(self) -> None:
+        self._number = threading.get_ident()
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
         finally:
-            tasks = asyncio.all_tasks(self._loop)
-            for task in tasks:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
+            self._stopped = True
+            try:
+                self._cancel_tasks()
+                self._refuses = True
+                self._cancel_tasks()  # those that have begun meanwhile
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            finally:  # also when one of them leaves by SystemExit
+                self._loop.close()
+                for outcome in self._unfinished.copy():
+                    outcome.abandon()
+                self._number = None
+
+    def _cancel_tasks(self) -> None:
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+    def _begin(self, outcome: _Outcome) -> None:
+        """In the loop's thread."""
+        if self._refuses:
+            outcome.abandon()
+        else:
+            outcome.begin()
+
+    def _stop(self) -> None:
+        """In the loop's thread. A second close() must not stop it while it waits for what the first has cancelled."""
+        if not self._stopped:
+            self._loop.stop()
 
     def submit(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
-        """Starts a coroutine in the loop, in a copy of the caller's context. Does not block."""
-        if self._loop.is_closed() or self._pid != os.getpid():
+        """Starts a coroutine in the loop, in a copy of the caller's context. Does not block.
+
+        What it returns is done for certain: at the latest when the loop is closed, with asyncio.CancelledError.
+        WrongStateError: the loop is closed already.
+        """
+        if not asyncio.iscoroutine(coroutine):
+            raise TypeError(f"a coroutine is needed, not {type(coroutine).__name__}")
+        if self._pid != os.getpid():
             coroutine.close()
-            raise WrongStateError("the loop is closed")
-        outcome: Future[Any] = Future()
-        context = contextvars.copy_context()
-        self._loop.call_soon_threadsafe(_start, self._loop, coroutine, outcome, context=context)
+            raise WrongStateError("the loop's thread is in the parent process")
+        outcome = _Outcome(self._loop, coroutine)
+        outcome.add_done_callback(self._unfinished.discard)
+        self._unfinished.add(outcome)
+        try:
+            self._loop.call_soon_threadsafe(self._begin, outcome, context=contextvars.copy_context())
+        except RuntimeError:
+            outcome.cancel()
+            raise WrongStateError("the loop is closed") from None
         return outcome
 
     def run(self, coroutine: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
@@ -111,7 +215,7 @@ class LoopThread:
 
         If the wait ends early (DeadlineError, the green thread is cancelled, Ctrl-C), the coroutine is cancelled.
         """
-        if threading.get_ident() == self._thread.ident:
+        if threading.get_ident() == self._number:
             coroutine.close()
             raise WrongStateError("run() inside its own loop would wait for itself: await the coroutine")
         outcome = self.submit(coroutine)
@@ -122,9 +226,14 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Cancels what runs in the loop, waits for its end, and ends the kernel thread. Blocks."""
-        if not self._loop.is_closed() and self._pid == os.getpid():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        """Cancels what runs in the loop, waits for its end, and ends the kernel thread. Blocks; harmless again."""
+        if self._pid != os.getpid():
+            return
+        if threading.get_ident() == self._number:
+            raise WrongStateError("close() inside its own loop would wait for itself")
+        with contextlib.suppress(RuntimeError):  # closed, by another close() or a coroutine that left by SystemExit
+            self._loop.call_soon_threadsafe(self._stop)
+        with self._joining:
             self._thread.join()
 
     def __enter__(self) -> Self:
@@ -134,39 +243,6 @@ class LoopThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _start(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], outcome: "Future[Any]") -> None:
-    """In the loop's thread: a task whose end is the outcome, and the other way round."""
-    if not outcome.set_running_or_notify_cancel():
-        coroutine.close()
-        return
-    task = loop.create_task(coroutine)
-    cancels = _Cancels(loop, task)
-    outcome.cancel = cancels.cancel  # type: ignore[method-assign]
-    task.add_done_callback(lambda done: _hand_on(done, outcome))
-
-
-class _Cancels:
-    """What `cancel()` of a running outcome does: a Future of concurrent.futures refuses once it runs."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> None:
-        self._loop, self._task = loop, task
-
-    def cancel(self) -> bool:
-        if self._task.done():
-            return False
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        return True
-
-
-def _hand_on(task: "asyncio.Task[Any]", outcome: "Future[Any]") -> None:
-    if task.cancelled():
-        outcome.set_exception(asyncio.CancelledError())
-    elif (failure := task.exception()) is not None:
-        outcome.set_exception(failure)
-    else:
-        outcome.set_result(task.result())
 
 
 _shared: LoopThread | None = None

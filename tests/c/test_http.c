@@ -283,6 +283,14 @@ TEST(what_is_wrong_or_too_large_is_refused_and_closed)
 	stop();
 }
 
+static void check_only_one_timed_out(int fd)
+{
+	close(fd);
+	WAIT_UNTIL(stats().connections == 0);
+	CHECK_EQ(stats().timed_out, 1);
+	stop();
+}
+
 /* One limit at a time: whoever is slow to say something is silent until then. */
 TEST(a_client_that_dribbles_is_told_and_cut_off)
 {
@@ -295,10 +303,7 @@ TEST(a_client_that_dribbles_is_told_and_cut_off)
 	slow = connect_client();
 	say(slow, "GET / HT");
 	CHECK(starts_with(hear(slow, NULL), "HTTP/1.1 408 "));
-	close(slow);
-	WAIT_UNTIL(stats().connections == 0);
-	CHECK_EQ(stats().timed_out, 1);
-	stop();
+	check_only_one_timed_out(slow);
 }
 
 TEST(a_client_that_says_nothing_is_cut_off)
@@ -311,10 +316,7 @@ TEST(a_client_that_says_nothing_is_cut_off)
 	start(&options);
 	silent = connect_client();
 	CHECK_EQ(hear(silent, NULL)[0], '\0');
-	close(silent);
-	WAIT_UNTIL(stats().connections == 0);
-	CHECK_EQ(stats().timed_out, 1);
-	stop();
+	check_only_one_timed_out(silent);
 }
 
 TEST(a_client_that_breaks_off_leaves_nothing)

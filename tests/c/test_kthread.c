@@ -4,7 +4,6 @@
  * The tests look at a thread from outside, with what the kernel itself says (sched_getaffinity,
  * getpriority, /proc/self/task).  Those on permission drop root in their own process first.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +17,7 @@
 #include "filar.h"
 #include "os/clock.h"
 #include "os/futex.h"
+#include "tasks.h"
 
 #define ALLOWED_MAX     64
 #define NO_SUCH_CPU     8000
@@ -100,43 +100,6 @@ static void end(struct gate *gate, filar_kthread *thread)
 	join_and_release(thread);
 }
 
-static bool is_task(int32_t tid)
-{
-	char path[64];
-
-	snprintf(path, sizeof path, "/proc/self/task/%d", tid);
-	return access(path, F_OK) == 0;
-}
-
-static void create_and_wait_until_it_is_gone(void)
-{
-	filar_kthread *thread = create(NULL, body_nothing, NULL);
-	int32_t tid = filar_kthread_tid(thread);
-
-	join_and_release(thread);
-	/* A thread that was joined may stand in /proc for a moment longer. */
-	WAIT_UNTIL(!is_task(tid));
-}
-
-static int task_count(void)
-{
-	static bool counted_before;
-	DIR *directory;
-	int count = 0;
-
-	/* TSan starts a thread of its own beside the first one. */
-	if (FILAR_TSAN && !counted_before) {
-		counted_before = true;
-		create_and_wait_until_it_is_gone();
-	}
-	directory = opendir("/proc/self/task");
-	CHECK(directory != NULL);
-	while (readdir(directory) != NULL)
-		count++;
-	closedir(directory);
-	return count - 2;
-}
-
 /* Nothing was created: the status, a sentence with `part`, no handle, no body, no more threads. */
 static void check_refused(const filar_kthread_options *options, int status, const char *part)
 {
@@ -148,7 +111,6 @@ static void check_refused(const filar_kthread_options *options, int status, cons
 	CHECK_TEXT_HAS(filar_status_detail(), part);
 	CHECK(thread == NULL);
 	CHECK_EQ(load_acquire(&ran), 0);
-	/* A thread that was joined may stand in /proc for a moment longer. */
 	WAIT_UNTIL(task_count() <= tasks);
 }
 

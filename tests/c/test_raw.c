@@ -11,6 +11,7 @@
 #include "filar.h"
 #include "kthread/raw.h"
 #include "os/clock.h"
+#include "tasks.h"
 
 #define STACK_BYTES 16384u
 
@@ -51,12 +52,11 @@ TEST(a_raw_thread_that_only_exits_writes_nothing)
 
 TEST(a_raw_thread_waits_until_it_is_let_go_and_is_a_task_of_this_process)
 {
-	char *stack = map_memory(STACK_BYTES, MAP_PRIVATE), path[64];
+	char *stack = map_memory(STACK_BYTES, MAP_PRIVATE);
 	struct raw_thread thread;
 
 	CHECK_EQ(raw_thread_start(&thread, stack, STACK_BYTES, RAW_WAIT), FILAR_OK);
-	snprintf(path, sizeof path, "/proc/self/task/%u", atomic_load(&thread.tid));
-	CHECK_EQ(access(path, F_OK), 0);
+	CHECK(task_is_there((int32_t)atomic_load(&thread.tid)));
 	CHECK_EQ(raw_thread_wait_until(&thread, clock_now_ns() + NS_PER_MS), FILAR_TIMED_OUT);
 	raw_thread_let_go(&thread);
 	CHECK_EQ(raw_thread_wait_until(&thread, DEADLINE_NEVER), FILAR_OK);

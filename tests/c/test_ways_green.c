@@ -2,11 +2,9 @@
  * test_ways_green.c - every way about green threads runs, on green and on kernel threads, and
  * leaves nothing behind: not when it works, not when the plan is cancelled, not when calls fail.
  */
-#include <pthread.h>
-
-#include "base/tid.h"
 #include "fail.h"
 #include "once.h"
+#include "tasks.h"
 
 #define MS NS_PER_MS
 
@@ -27,40 +25,6 @@ static void check_time(const struct once *once)
 	CHECK(once->values[0] > 0);
 }
 
-/* Entries of /proc/self/task.  One that was joined may stand there for a moment yet. */
-static int tasks_alive(void)
-{
-	DIR *folder = opendir("/proc/self/task");
-	struct dirent *entry;
-	int count = 0;
-
-	while ((entry = readdir(folder)) != NULL)
-		count += entry->d_name[0] != '.';
-	closedir(folder);
-	return count;
-}
-
-static void *say_tid(void *tid)
-{
-	*(int32_t *)tid = tid_self();
-	return NULL;
-}
-
-/* What is there when no thread of ours is: the main thread, and those that a sanitizer starts
- * with the first one. */
-static int tasks_at_rest(void)
-{
-	pthread_t thread;
-	char path[64];
-	int32_t tid;
-
-	CHECK_EQ(pthread_create(&thread, NULL, say_tid, &tid), 0);
-	CHECK_EQ(pthread_join(thread, NULL), 0);
-	snprintf(path, sizeof path, "/proc/self/task/%d", tid);
-	WAIT_UNTIL(access(path, F_OK) != 0);
-	return tasks_alive();
-}
-
 TEST(a_bare_context_is_switched)
 {
 	struct once once = once_run("green-context", NULL, 0, 50, first_cpu());
@@ -71,7 +35,7 @@ TEST(a_bare_context_is_switched)
 
 TEST(yields_are_counted)
 {
-	int at_rest = tasks_at_rest();
+	int tasks = task_count();
 	struct once once = RUN("green-yield", 300, 30);
 
 	check_time(&once);
@@ -82,7 +46,7 @@ TEST(yields_are_counted)
 		once.status, FILAR_OK); /* on a busy machine a yield may switch to nobody of ours */
 	once = RUN("kthread-yield", 20, 3, 1, second_cpu());
 	CHECK_EQ(once.status, FILAR_OK);
-	WAIT_UNTIL(tasks_alive() == at_rest);
+	WAIT_UNTIL(task_count() == tasks);
 }
 
 TEST(green_threads_are_created_and_joined)
@@ -284,19 +248,19 @@ TEST(cancelling_ends_a_long_sample)
 		{ "n1-share", { 3, 0, 10 * NS_PER_S }, 3 },
 		{ "n1-share", { 3, 1, 10 * NS_PER_S }, 3 },
 	};
-	int at_rest = tasks_at_rest();
+	int tasks = task_count();
 
 	for (size_t i = 0; i < FILAR_COUNT_OF(longs); i++) {
 		struct plan *plan = once_plan(longs[i].name, longs[i].params, longs[i].count,
 			1u << 30, ONCE_FOR_EVER, first_cpu());
 
-		WAIT_UNTIL(tasks_alive() == at_rest);
+		WAIT_UNTIL(task_count() == tasks);
 		CHECK_EQ(plan_start(plan), FILAR_OK);
-		WAIT_UNTIL(tasks_alive() > at_rest + 1);
+		WAIT_UNTIL(task_count() > tasks + 1);
 		plan_cancel(plan);
 		CHECK_EQ(end_of(plan), FILAR_CANCELLED);
 	}
-	WAIT_UNTIL(tasks_alive() == at_rest);
+	WAIT_UNTIL(task_count() == tasks);
 }
 
 /* ---- the n-th failure ---- */

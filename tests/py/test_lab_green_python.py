@@ -18,6 +18,7 @@ from filar.lab.green_python import (
     REAL,
     THREADS_ONE_CPU,
     THREADS_SIMPLE,
+    TURNS_MAX,
     Order,
     at_once,
     fitted,
@@ -328,6 +329,7 @@ def test_an_order_is_fitted_to_the_time_it_should_take(each_ns, target_ns, turns
         """A model whose operations take what they are said to take."""
 
         def ask(self, do, **order):
+            assert order["turns"] <= TURNS_MAX
             return {SWITCH: each_ns}
 
     order = Order("generator", "floor", "switch", per="turns", operations=2)

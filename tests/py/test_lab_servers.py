@@ -7,13 +7,15 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
 from agree import agree
-from filar import lab
-from filar.lab import httpserver
-from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Budget, Row, Rows, Way
+from filar import DeadlineError, lab
+from filar.lab import httpserver, servers
+from filar.lab.base import CONDITIONAL, FAILS, HOLDS, UNDECIDED, Budget, Measured, Row, Rows, Way
 from filar.lab.bench import Bench
 from filar.lab.servers import (
     ALONE,
@@ -223,6 +225,31 @@ def run_until_served(name, variants):
         if served == set(variants):
             return result
     raise AssertionError(f"nobody was served by {set(variants) - served}")
+
+
+@pytest.mark.parametrize(("late", "measured"), [(0, None), (1, 1), (2, 2)])
+def test_what_was_measured_before_the_deadline_is_kept(monkeypatch, late, measured):
+    plans = []
+
+    def run_ways(bench, ways, **options):
+        plans.append(ways)
+        if len(plans) > late:
+            raise DeadlineError("the time limit passed")
+        return Measured(rows=Rows([row(f"plan {len(plans)}", SERVED, 1.0)]))
+
+    monkeypatch.setattr(servers, "run_ways", run_ways)
+    monkeypatch.setattr(servers, "http_servers", lambda models, notes: nullcontext({}))
+    monkeypatch.setattr(servers, "descriptors", lambda: nullcontext(1 << 20))
+    bench = SimpleNamespace(quick=False, budget=Budget(seconds=1.0), safety=SimpleNamespace(threads=lambda n: n))
+    one = lab.find("server-models")
+    if measured is None:
+        with pytest.raises(DeadlineError):
+            one.measure(bench)
+        return
+    found = one.measure(bench)
+    assert [each.variant for each in found.rows] == [f"plan {n + 1}" for n in range(measured)]
+    late_parts = ["A connection for each request", "10,000 clients"][late - 1 :]
+    assert found.notes[1:] == [f"{part}: not measured, the time limit passed." for part in late_parts]
 
 
 def test_models_run():

@@ -168,6 +168,10 @@ def test_equal_parts_are_judged_on_even_and_uneven_work(static, other, shaken, w
     assert lab.find("uneven-work").judge(uneven_rows(static, other, shaken=shaken)).word == word
 
 
+def test_more_cores_than_a_loop_has_threads_are_not_asked_for():
+    assert lab.find("uneven-work").judge(uneven_rows((61, 60, 60), 62, cores=128)).word == HOLDS
+
+
 # ---- loop-grain ----
 
 

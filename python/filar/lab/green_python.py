@@ -78,6 +78,7 @@ class Order:
         return {**found, "fork": True, "warm": self.warm} if self.fork else found
 
 
+# What costs next to nothing in a turn would otherwise be asked for more and more of them.
 TURNS_MAX = 1 << 17
 
 
@@ -94,7 +95,7 @@ def fitted(model: Model, order: Order, metric: str, target_ns: int) -> dict[str,
         if taken >= target_ns / 4 or whole >= 8 * target_ns or turns >= TURNS_MAX:
             fit = int(turns * target_ns / max(taken, 1))
             return order.arguments(**{order.per: max(turns // 4, min(TURNS_MAX, fit), 1)})
-        turns *= 4
+        turns = min(4 * turns, TURNS_MAX)
 
 
 def tasks_of(

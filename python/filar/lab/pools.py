@@ -30,7 +30,7 @@ from filar.lab.base import (
 from filar.lab.bench import Bench, PlanOutcome
 from filar.lab.greens import enough, times, words
 from filar.lab.result import Result
-from filar.lab.stats import N_MIN, Interval
+from filar.lab.stats import N_MIN, NOTHING, Interval
 
 FAMILY = "Pools"
 POOLS = "Lecture notes on thread pools"
@@ -500,7 +500,7 @@ class PoolSize(Experiment):
             if late is not None and late.median < float(row.params["window_ns"]) / 10:
                 shares.append(row.median / float(row.params["clients"]))
         if not shares:
-            return Interval(math.nan, math.nan, math.nan, 0)
+            return NOTHING
         return Interval(float(np.median(shares)), min(shares), max(shares), len(shares))
 
     def charts(self, result: Result) -> list[Any]:

@@ -6,7 +6,6 @@ way `serve-http`), a closed loop on one kernel thread; every server is a process
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +38,7 @@ from filar.lab.bench import Bench
 from filar.lab.interpreters import Helper
 from filar.lab.pools import grouped_bars, per_s
 from filar.lab.result import Result
-from filar.lab.stats import N_MIN, Interval
+from filar.lab.stats import N_MIN, NOTHING, Interval
 
 FAMILY = "Servers"
 THREADS_NOTES = "Lecture notes on threads"
@@ -247,26 +246,27 @@ class ServerModels(Experiment):
         with descriptors() as clients_max, http_servers(MODELS, notes) as servers:
             counts = [n for n in (self.counts_quick if bench.quick else self.counts_full) if n <= clients_max]
             window = 12 * MS if bench.quick else 60 * MS
-            parts = [
-                partial(self.part, bench, servers, MODELS, counts, window, share=0.75),
-                partial(
-                    run_ways, bench, [self.each(model, window) for model in EACH], seconds=bench.budget.seconds / 4
-                ),
-            ]
+            each = [self.each(model, window) for model in EACH]
+            parts = {
+                "A few clients": partial(self.part, bench, servers, MODELS, counts, window, share=0.75),
+                "A connection for each request": partial(run_ways, bench, each, seconds=bench.budget.seconds / 4),
+            }
             if not bench.quick and self.many <= clients_max:
                 some = (THREADS, POOL, EVENTS, GREEN, PY_GREEN, ASYNCIO)
-                parts.append(partial(self.part, bench, servers, some, [self.many], 400 * MS, share=1.0, rounds_max=3))
+                parts[f"{self.many:,} clients"] = partial(
+                    self.part, bench, servers, some, [self.many], 400 * MS, share=1.0, rounds_max=3
+                )
             elif not bench.quick:
                 notes.append(f"{self.many:,} clients: not measured, at most {clients_max:,} file descriptors are left.")
-            for number, part in enumerate(parts):
+            for what, part in parts.items():
                 try:
                     found = part()
                 except DeadlineError as error:
-                    if number == 0:
+                    if not measured.rows:
                         raise
                     # What there is already must not be lost for what there was no time for.
-                    notes.append(f"Part {number + 1} of {len(parts)}: not measured, {error}.")
-                    break
+                    notes.append(f"{what}: not measured, {error}.")
+                    continue
                 measured.rows += found.rows
                 notes += found.notes
         return measured
@@ -466,7 +466,7 @@ class ServerBlocking(_TwoLoads):
         """How many requests were blocked at once, by Little's law."""
         row = rows.find(self.variant(model, WITH), SERVED)
         if row is None or row.n < N_MIN:
-            return Interval(math.nan, math.nan, math.nan, 0)
+            return NOTHING
         factor = BLOCK_US / 1e6
         one = row.interval
         return Interval(one.mid * factor, one.lo * factor, one.hi * factor, one.n)
@@ -544,7 +544,7 @@ class ServerSlowClients(_TwoLoads):
         """The share of requests that is still served among slow clients; 0 is a value here, so no ratio of pairs."""
         among, alone = (rows.find(self.variant(model, what), SERVED) for what in (AMONG, ALONE))
         if among is None or alone is None or not alone.median > 0:
-            return Interval(math.nan, math.nan, math.nan, 0)
+            return NOTHING
         one = among.interval
         return Interval(one.mid / alone.median, one.lo / alone.median, one.hi / alone.median, min(one.n, alone.n))
 

@@ -35,7 +35,7 @@ from filar.lab.fits import Scaling, amdahl, percent, scaling
 from filar.lab.places import MIB
 from filar.lab.pools import ns
 from filar.lab.result import Result
-from filar.lab.stats import N_MIN, Interval, paired_ratio, ratio_of_mins, share_interval
+from filar.lab.stats import N_MIN, NOTHING, Interval, paired_ratio, ratio_of_mins, share_interval
 
 FAMILY = "Speedup"
 NOTES = "Lecture notes on using threads"
@@ -50,6 +50,7 @@ NOISE = 0.05
 SHARED_CORES = f"best and typical rounds differ by more than {NOISE:.0%}: the threads had not always a core each"
 # In which share of all cores' worth a speedup counts as full, and below which as not worth it.
 _FULL, _POOR = 0.8, 0.6
+_TOO_LITTLE = f"less than {_POOR:.0%} of the cores' worth is gained"
 
 SPIN, SUM = 0, 1
 EVEN, RISING, HEAVY = 0, 1, 2
@@ -66,7 +67,7 @@ def speedup(rows: Rows, alone: str, divided: str, metric: str = TIME) -> tuple[f
     """Ratio of the best times, and what is typical: work that is the same each time is only ever disturbed."""
     one, many = rows.find(alone, metric), rows.find(divided, metric)
     if one is None or many is None:
-        return math.nan, Interval(math.nan, math.nan, math.nan, 0)
+        return math.nan, NOTHING
     return ratio_of_mins(one.samples, many.samples), rows.ratio(alone, divided, metric)
 
 
@@ -101,6 +102,11 @@ class Parallel(Experiment):
     def cores(rows: Iterable[Row]) -> int:
         """CPUs of the process that measured; 0 where nothing was."""
         return max((int(row.params.get("cores", 0)) for row in rows), default=0)
+
+    @staticmethod
+    def threads(cores: int) -> int:
+        """Of a divided loop on a machine of so many CPUs."""
+        return min(cores, 64)
 
     def charts(self, result: Result) -> list[Any]:
         """Each experiment draws its own."""
@@ -408,7 +414,7 @@ class VideoFrames(Parallel):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Every share and kind, alone and on all cores."""
-        cores = min(len(bench.cpus), 64)
+        cores = self.threads(len(bench.cpus))
         # Phases are of one frame; under a lock each thread has a frame of its own.
         frames = {PHASE: 4, LOCK: max(4, cores)}
         return [
@@ -431,15 +437,15 @@ class VideoFrames(Parallel):
 
     def points(self, rows: Rows, kind: str) -> list[tuple[float, float, Interval, float]]:
         """For each share: measured serial share, speedup (floor and typical), what Amdahl's law says."""
-        cores = self.cores(rows)
+        cores = self.threads(self.cores(rows))
         free = rows.floor(self.variant(kind, 0, 0), FRAME)
         found = []
         for permille in SERIAL_PERMILLE:
-            alone, divided = (self.variant(kind, permille, n) for n in (0, min(cores, 64)))
+            alone, divided = (self.variant(kind, permille, n) for n in (0, cores))
             floor, typical = speedup(rows, alone, divided, FRAME)
             share = max(0.0, 1 - free / rows.floor(alone, FRAME))
             if typical.n and math.isfinite(share):
-                found.append((share, floor, typical, float(amdahl(min(cores, 64), share))))
+                found.append((share, floor, typical, float(amdahl(cores, share))))
         return found
 
     def judge(self, rows: Rows) -> Verdict:
@@ -456,8 +462,8 @@ class VideoFrames(Parallel):
             parts = [f"{floor:.2f} with {100 * s:.0f} %" for s, floor, _, _ in lock[1:]]
             reason += f"; the same share under a lock: {', '.join(parts)}"
         headline = f"{phase[0][1]:.2f} without a serial part, {phase[-1][1]:.2f} with {100 * phase[-1][0]:.0f} %"
-        if phase[0][1] < _POOR * cores:
-            why = "nothing was gained even without a serial part, the cores are not free"
+        if phase[0][1] < _POOR * self.threads(cores):
+            why = f"{_TOO_LITTLE} even without a serial part, the cores are not free"
             return Verdict(UNDECIDED, f"{reason}; {why}", headline=headline)
         off = [abs(floor / law - 1) for _, floor, _, law in phase]
         if max(off) <= _LAW_HOLDS:
@@ -470,16 +476,16 @@ class VideoFrames(Parallel):
 
     def charts(self, result: Result) -> list[Any]:
         """Speedup over the serial share: phase, lock, law."""
-        cores = min(self.cores(result.rows), 64)
+        cores = self.threads(self.cores(result.rows))
         shares = np.linspace(0, 0.55, 60)
         lines = []
-        for kind, label in ((PHASE, "a phase"), (LOCK, "under a lock")):
+        for kind in (PHASE, LOCK):
             points = self.points(result.rows, kind)
             if points:
                 at = np.array([100 * share for share, *_ in points])
                 lines += [
-                    chart.Series(f"{label}, {_BEST}", at, np.array([floor for _, floor, *_ in points])),
-                    _typical(f"{label}, {_ROUND}", at, [one for *_, one, _ in points], _REACH * cores),
+                    chart.Series(f"{kind}, {_BEST}", at, np.array([floor for _, floor, *_ in points])),
+                    _typical(f"{kind}, {_ROUND}", at, [one for *_, one, _ in points], _REACH * cores),
                 ]
         laws = []
         if cores:
@@ -528,7 +534,7 @@ class UnevenWork(Parallel):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Every shape alone and by every schedule."""
-        threads = min(len(bench.cpus), 64)
+        threads = self.threads(len(bench.cpus))
         found = []
         for shape, params in SHAPES.items():
             found.append(Way(f"{shape}, {ALONE}", "loop", {**_LOOP, **params, "schedule": BY_ONE}, batch=1))
@@ -556,7 +562,7 @@ class UnevenWork(Parallel):
 
     def judge(self, rows: Rows) -> Verdict:
         """Equal parts on even and on uneven work, against the best other way."""
-        cores = self.cores(rows)
+        cores = self.threads(self.cores(rows))
         if cores < 2:
             return Verdict(UNDECIDED, NOT_MEASURED)
         found = self.speedups(rows)
@@ -572,7 +578,7 @@ class UnevenWork(Parallel):
         uneven = [shape for shape in SHAPES if shape != "even"]
         headline = f"equal parts: {', '.join(f'{shape} {static[shape]:.2f}' for shape in SHAPES)}"
         if best["even"] < _POOR * cores:
-            return Verdict(UNDECIDED, f"{reason}: no way gained on even work, the cores are not free", "", headline)
+            return Verdict(UNDECIDED, f"{reason}: {_TOO_LITTLE} on even work, the cores are not free", "", headline)
         loses = [shape for shape in uneven if static[shape] < 0.9 * best[shape]]
         if not loses and static["even"] >= _FULL * cores:
             return Verdict(HOLDS, reason, headline=headline)
@@ -585,7 +591,7 @@ class UnevenWork(Parallel):
     def charts(self, result: Result) -> list[Any]:
         """Speedup, a group each shape, a bar each way."""
         found = self.speedups(result.rows)
-        nothing = (math.nan, Interval(math.nan, math.nan, math.nan, 0))
+        nothing = (math.nan, NOTHING)
         return [
             chart.Bars(
                 groups=list(SHAPES),
@@ -594,7 +600,7 @@ class UnevenWork(Parallel):
                     for name in SCHEDULES
                 ],
                 unit="ratio",
-                title=f"Speedup on {self.cores(result.rows)} threads by way of dividing",
+                title=f"Speedup on {self.threads(self.cores(result.rows))} threads by way of dividing",
                 x_label="times as fast as one thread (ratio of the best times)",
                 n=pictures.samples_note(result.rows),
             )
@@ -630,7 +636,7 @@ class LoopGrain(Parallel):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Every grain, the partitioner's own, and one thread."""
-        params = {"work": SPIN, "length": GRAIN_LENGTH, "steps": _GRAIN_STEPS, "threads": min(len(bench.cpus), 64)}
+        params = {"work": SPIN, "length": GRAIN_LENGTH, "steps": _GRAIN_STEPS, "threads": self.threads(len(bench.cpus))}
         grains = GRAINS if bench.quick else sorted({*GRAINS, 2, 5, 20, 50, 200, 500, 2000})
         return [
             Way(ALONE, "loop", {**params, "schedule": BY_ONE}, batch=1),
@@ -784,7 +790,7 @@ class PoolPinning(Parallel):
 
     def works(self, bench: Bench) -> dict[str, dict[str, int]]:
         """What the loops do."""
-        threads = min(len(bench.cpus), 64)
+        threads = self.threads(len(bench.cpus))
         return {
             "computing": {"work": SPIN, "length": 1024, "steps": 2_000_000 * threads, "threads": threads},
             "over an array": {"work": SUM, "length": 65_536 * threads, "threads": threads},
@@ -883,7 +889,7 @@ class NoisyNeighbour(Parallel):
 
     def ways(self, bench: Bench) -> list[Way]:
         """Every way of dividing, pinned and free, with and without the hog."""
-        threads = min(len(bench.cpus), 64)
+        threads = self.threads(len(bench.cpus))
         hog = bench.other_cpu if bench.other_cpu is not None else bench.cpu
         return [
             Way(
@@ -946,11 +952,10 @@ class NoisyNeighbour(Parallel):
     def charts(self, result: Result) -> list[Any]:
         """How many times as long with the neighbour."""
         slow = self.slowdowns(result.rows)
-        nothing = Interval(math.nan, math.nan, math.nan, 0)
         cores = self.cores(result.rows)
 
         def column(where: str, value: str) -> list[float]:
-            return [float(getattr(slow.get((name, where), nothing), value)) for name in self.schedules]
+            return [float(getattr(slow.get((name, where), NOTHING), value)) for name in self.schedules]
 
         share = f"; the neighbour's share alone would make it {cores / (cores - 0.5):.2f}" if cores else ""
         return [
@@ -989,8 +994,9 @@ class ProcessVsThreadWork(Parallel):
         "Lecture notes on threads and processes",
     )
     method = (
-        "Every word of a block of 1 MiB is mixed 1 to 256 times; the second half is done by another thread, by a "
-        "process that shares the memory, or by a process that is sent its half through a socket and sends it back. "
+        f"Every word of a block of {BLOCK_BYTES // MIB} MiB is mixed 1 to {PASSES_FULL[-1]} times; the second half is "
+        "done by another thread, by a process that shares the memory, or by a process that is sent its half through a "
+        "socket and sends it back. "
         "The other party exists already and sleeps; all run in every round, in shuffled order, each on its own CPU. "
         "Speedups are ratios of the best times to those of one thread; every result is checked."
     )
@@ -1079,6 +1085,6 @@ class ProcessVsThreadWork(Parallel):
                 y_label="times as fast as one thread",
                 marked=[chart.Marked(1.0, "one thread", axis="y")],
                 n=pictures.samples_note(result.rows),
-                note="Ratios of the best times; the table has the typical ones",
+                note="Ratios of the best times",
             )
         ]

@@ -119,7 +119,8 @@ class _Loop:
             if ns >= _TRUSTED_NS and ns / piece * (total - done) > LOOP_SERIAL_NS:
                 # To the nearest atom.
                 return at if share > 0.5 else at - 1
-            piece = {1: _PROBE_SECOND, _PROBE_SECOND: _PROBE_GROWTH}.get(piece, piece * _PROBE_GROWTH)
+            # 1, 4, 32, 1,024, ...: as longer_piece() of csrc/pool/loop.c.
+            piece = next((size for size in (_PROBE_SECOND, _PROBE_GROWTH) if piece < size), piece * _PROBE_GROWTH)
         return self.atoms
 
     def _refill(self, place: int) -> bool:
