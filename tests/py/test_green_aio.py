@@ -122,8 +122,11 @@ def test_a_loop_thread_ends_with_its_block() -> None:
         forgotten = loop.submit(asyncio.sleep(60))
     assert forgotten.done()
     assert not any(thread.name == "own" for thread in threading.enumerate())
+    late = double(1)
     with pytest.raises(filar.WrongStateError):
-        loop.submit(double(1))
+        loop.submit(late)
+    assert inspect.getcoroutinestate(late) == inspect.CORO_CLOSED
+    loop.close()
 
 
 def test_a_loop_thread_does_not_wait_for_itself() -> None:
@@ -250,7 +253,10 @@ def test_what_is_cancelled_may_need_the_loop_for_its_clean_up() -> None:
         try:
             await asyncio.sleep(3600)
         finally:
-            await aio.wrap(loop.submit(refused()))
+            try:
+                await aio.wrap(loop.submit(refused()))
+            except asyncio.CancelledError:
+                came.append("refused")
 
     async def refused() -> None:
         came.append("never")
@@ -270,8 +276,8 @@ def test_what_is_cancelled_may_need_the_loop_for_its_clean_up() -> None:
     loop.submit(cleans_up())
     assert begins.wait(60)
     loop.close()
-    four, word, lingering = came
-    assert (four, word) == (4, "begun")
+    four, begun_late, lingering, told = came
+    assert (four, begun_late, told) == (4, "begun", "refused")
     assert isinstance(lingering.exception(), asyncio.CancelledError)
 
 

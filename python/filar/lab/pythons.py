@@ -236,7 +236,7 @@ class Gil(Experiment):
             return Verdict(
                 UNDECIDED, f"{reason}: not even native code got faster, other programs use the cores", "", headline
             )
-        # Beside a busy program up to half of the rounds are slow: the lower end need not help, only not be of no help.
+        # Up to half of the rounds may be slow beside a busy program: the lower end need only be above what is no help.
         if python.hi < _NO_HELP <= native.lo and native.mid >= _HELPS:
             return Verdict(CONDITIONAL, reason, "the threads run code that needs no GIL", headline)
         return Verdict(UNDECIDED, f"{reason}: neither clearly faster nor clearly not", headline=headline)
