@@ -1,11 +1,11 @@
 /*
  * create_join.c - an independent measurement of pthread_create + pthread_join, for test_agreement.py.
  *
- *     create_join [CREATOR_CPU CHILD_CPU] ROUNDS
+ *     create_join [CREATOR_CPU CHILD_CPU] BATCH ROUNDS
  *
  * No header of filar.  Without CPUs plain attributes and no pinning; with them the creator is
  * pinned to the first and the child, by its attributes, to the second.  Prints the median, over
- * rounds, of ns per create+join in batches of twenty.
+ * rounds, of ns per create+join in a batch of so many.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-#define BATCH 20
 
 static pthread_attr_t attributes;
 
@@ -40,11 +38,11 @@ static double now_ns(void)
 	return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
-static double one_batch(void)
+static double one_batch(int batch)
 {
 	double start = now_ns();
 
-	for (int i = 0; i < BATCH; i++) {
+	for (int i = 0; i < batch; i++) {
 		pthread_t thread;
 
 		if (pthread_create(&thread, &attributes, nothing, NULL) != 0) {
@@ -53,7 +51,7 @@ static double one_batch(void)
 		}
 		pthread_join(thread, NULL);
 	}
-	return (now_ns() - start) / BATCH;
+	return (now_ns() - start) / batch;
 }
 
 static int by_size(const void *left, const void *right)
@@ -65,15 +63,16 @@ static int by_size(const void *left, const void *right)
 
 int main(int argc, char **argv)
 {
-	int rounds = argc == 2 || argc == 4 ? atoi(argv[argc - 1]) : 0;
+	int pinned = argc == 5, batch = argc == 3 || pinned ? atoi(argv[argc - 2]) : 0;
+	int rounds = batch > 0 ? atoi(argv[argc - 1]) : 0;
 	double *times = calloc(rounds > 0 ? (size_t)rounds : 1, sizeof *times);
 
 	if (rounds < 1 || times == NULL) {
-		fprintf(stderr, "usage: create_join [CREATOR_CPU CHILD_CPU] ROUNDS\n");
+		fprintf(stderr, "usage: create_join [CREATOR_CPU CHILD_CPU] BATCH ROUNDS\n");
 		return 1;
 	}
 	pthread_attr_init(&attributes);
-	if (argc == 4) {
+	if (pinned) {
 		cpu_set_t creator = only(atoi(argv[1])), child = only(atoi(argv[2]));
 
 		if (sched_setaffinity(0, sizeof creator, &creator) != 0) {
@@ -82,9 +81,9 @@ int main(int argc, char **argv)
 		}
 		pthread_attr_setaffinity_np(&attributes, sizeof child, &child);
 	}
-	one_batch();
+	one_batch(batch);
 	for (int i = 0; i < rounds; i++)
-		times[i] = one_batch();
+		times[i] = one_batch(batch);
 	qsort(times, (size_t)rounds, sizeof *times, by_size);
 	printf("%.1f\n", times[rounds / 2]);
 	free(times);

@@ -1,11 +1,11 @@
 /*
  * mutex_alone.c - an independent measurement of an uncontended pthread mutex, for test_agreement.py.
  *
- *     mutex_alone CPU ROUNDS
+ *     mutex_alone CPU BATCH ROUNDS
  *
  * One thread, pinned: lock, add one to a counter, unlock, in a process that has a second thread (a
  * single-threaded one may skip the atomic instruction).  No header of filar.  Prints the median,
- * over rounds, of ns per operation in batches of 5,000.
+ * over rounds, of ns per operation in a batch of so many.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -14,8 +14,6 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-
-#define BATCH 5000
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static volatile long counter;
@@ -35,16 +33,16 @@ static double now_ns(void)
 	return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
-static double one_batch(void)
+static double one_batch(int batch)
 {
 	double start = now_ns();
 
-	for (int i = 0; i < BATCH; i++) {
+	for (int i = 0; i < batch; i++) {
 		pthread_mutex_lock(&mutex);
 		counter = counter + 1;
 		pthread_mutex_unlock(&mutex);
 	}
-	return (now_ns() - start) / BATCH;
+	return (now_ns() - start) / batch;
 }
 
 static int by_size(const void *left, const void *right)
@@ -56,7 +54,7 @@ static int by_size(const void *left, const void *right)
 
 int main(int argc, char **argv)
 {
-	int rounds = argc == 3 ? atoi(argv[2]) : 0;
+	int batch = argc == 4 ? atoi(argv[2]) : 0, rounds = batch > 0 ? atoi(argv[3]) : 0;
 	double *times = rounds > 0 ? calloc((size_t)rounds, sizeof *times) : NULL;
 	pthread_t thread;
 	cpu_set_t set;
@@ -70,11 +68,11 @@ int main(int argc, char **argv)
 		perror("mutex_alone");
 		return 1;
 	}
-	one_batch();
+	one_batch(batch);
 	for (int i = 0; i < rounds; i++)
-		times[i] = one_batch();
+		times[i] = one_batch(batch);
 	qsort(times, (size_t)rounds, sizeof *times, by_size);
 	printf("%.2f\n", times[rounds / 2]);
 	free(times);
-	return counter == (long)(rounds + 1) * BATCH ? 0 : 1;
+	return counter == (long)(rounds + 1) * batch ? 0 : 1;
 }

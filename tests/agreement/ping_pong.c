@@ -1,10 +1,13 @@
 /*
  * ping_pong.c - an independent measurement of switching between two threads, for test_agreement.py.
  *
- *     ping_pong futex|pipe CPU CPU ROUNDS
+ *     ping_pong futex|pipe CPU CPU BATCH ROUNDS
  *
  * Two threads, each pinned to its CPU, wake each other in turn.  No header of filar.  Prints the
- * median, over rounds, of ns one way (half a round trip) in batches of 100 round trips.
+ * median, over rounds, of ns one way (half a round trip) in a batch of so many round trips.
+ *
+ * On one CPU it pauses between batches, where the lab does other things: beside another program a
+ * batch that begins then takes a fifth longer than one in the middle of a time slice.
  */
 #define _GNU_SOURCE
 #include <linux/futex.h>
@@ -18,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BATCH 100
+#define PAUSE_US 2000
 
 static atomic_int turn; /* 0: the main thread's, 1: the other's */
 static int there[2], back[2];
@@ -85,15 +88,15 @@ static double now_ns(void)
 	return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
-static double one_batch(void)
+static double one_batch(int batch)
 {
 	double start = now_ns();
 
-	for (int i = 0; i < BATCH; i++) {
+	for (int i = 0; i < batch; i++) {
 		give(1, there[1]);
 		take(0, back[0]);
 	}
-	return (now_ns() - start) / BATCH / 2;
+	return (now_ns() - start) / batch / 2;
 }
 
 static int by_size(const void *left, const void *right)
@@ -105,7 +108,7 @@ static int by_size(const void *left, const void *right)
 
 int main(int argc, char **argv)
 {
-	int rounds = argc == 5 ? atoi(argv[4]) : 0;
+	int batch = argc == 6 ? atoi(argv[4]) : 0, rounds = batch > 0 ? atoi(argv[5]) : 0;
 	double *times = rounds > 0 ? calloc((size_t)rounds, sizeof *times) : NULL;
 	pthread_t thread;
 
@@ -116,13 +119,16 @@ int main(int argc, char **argv)
 	cpus[1] = atoi(argv[3]);
 	if (pipe(there) != 0 || pipe(back) != 0)
 		fail("pipe");
-	turns_of_other = (long)(rounds + 1) * BATCH;
+	turns_of_other = (long)(rounds + 1) * batch;
 	pin(cpus[0]);
 	if (pthread_create(&thread, NULL, other, NULL) != 0)
 		fail("pthread_create");
-	one_batch();
-	for (int i = 0; i < rounds; i++)
-		times[i] = one_batch();
+	one_batch(batch);
+	for (int i = 0; i < rounds; i++) {
+		if (cpus[0] == cpus[1])
+			usleep(PAUSE_US);
+		times[i] = one_batch(batch);
+	}
 	pthread_join(thread, NULL);
 	qsort(times, (size_t)rounds, sizeof *times, by_size);
 	printf("%.1f\n", times[rounds / 2]);

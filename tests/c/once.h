@@ -7,12 +7,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 
 #include "check.h"
+#include "cpus.h"
 #include "fail.h"
 #include "filar.h"
 #include "lab/plan.h"
-#include "os/affinity.h"
 #include "os/clock.h"
 
 struct once {
@@ -134,23 +135,6 @@ __attribute__((unused)) static bool no_child_left(void)
 	return waitpid(-1, NULL, WNOHANG | __WALL) < 0 && errno == ECHILD;
 }
 
-/* The second CPU of this process, or -1. */
-__attribute__((unused)) static int32_t second_cpu(void)
-{
-	struct cpu_mask mask;
-
-	CHECK_EQ(affinity_get(0, &mask), FILAR_OK);
-	return cpu_mask_next(&mask, cpu_mask_next(&mask, 0) + 1);
-}
-
-__attribute__((unused)) static int32_t first_cpu(void)
-{
-	struct cpu_mask mask;
-
-	CHECK_EQ(affinity_get(0, &mask), FILAR_OK);
-	return cpu_mask_next(&mask, 0);
-}
-
 __attribute__((unused)) static void check_nothing_left(int fds, int mappings)
 {
 	CHECK_EQ(fds_open(), fds);
@@ -183,6 +167,16 @@ __attribute__((unused)) static pid_t some_child(void)
 	}
 	closedir(folder);
 	return found;
+}
+
+/* Starts the plan, and sends a signal to a process that its way has made. */
+__attribute__((unused)) static void once_start_and_hit(struct plan *plan, int signal)
+{
+	pid_t child;
+
+	CHECK_EQ(plan_start(plan), FILAR_OK);
+	WAIT_UNTIL((child = some_child()) != 0);
+	CHECK_EQ(kill(child, signal), 0);
 }
 
 /* The plan's status, or else that of its one way; destroys the plan. */
@@ -219,7 +213,7 @@ __attribute__((unused)) static int failing_attempt(void)
 /* Runs the way, driven from that CPU (-1: any), with its 1st, 2nd, ... step failing, and looks each
  * time for what it left behind; how many steps can fail. */
 __attribute__((unused)) static uint64_t fail_way_each_on(
-	int32_t cpu, const char *name, const int64_t *params, size_t param_count, uint32_t batch)
+	const char *name, const int64_t *params, size_t param_count, uint32_t batch, int32_t cpu)
 {
 	failing.name = name;
 	failing.params = params;
@@ -234,14 +228,14 @@ __attribute__((unused)) static uint64_t fail_way_each_on(
 __attribute__((unused)) static uint64_t fail_way_each(
 	const char *name, const int64_t *params, size_t param_count, uint32_t batch)
 {
-	return fail_way_each_on(first_cpu(), name, params, param_count, batch);
+	return fail_way_each_on(name, params, param_count, batch, first_cpu());
 }
 
 /* On any, a batch of three; some step can fail. */
 #define FAIL_EACH(way, ...)                                                                        \
 	do {                                                                                       \
 		const int64_t params[] = { __VA_ARGS__ };                                          \
-		CHECK(fail_way_each_on(-1, way, params, FILAR_COUNT_OF(params), 3) > 0);           \
+		CHECK(fail_way_each_on(way, params, FILAR_COUNT_OF(params), 3, -1) > 0);           \
 	} while (0)
 #endif
 

@@ -46,7 +46,8 @@ __attribute__((unused)) static int stress_thread_count(void)
 	return cpus < 1 ? 6 : cpus > 10 ? STRESS_THREADS_MAX / 2 : (int)cpus * 3;
 }
 
-/* Call in loops: true until the time of this part is over. */
+/* Call in loops: true until the time of this part is over, which may be before it has begun.  Where
+ * something must have happened it stands at the loop's end. */
 __attribute__((unused)) static bool stress_goes_on(void)
 {
 	return clock_now_ns() < stress_end_ns;

@@ -4,6 +4,7 @@
  * Where the woken one then runs is the kernel's business, and no test's.
  */
 #include "check.h"
+#include "cpus.h"
 #include "fail.h"
 #include "filar.h"
 #include "os/affinity.h"
@@ -62,15 +63,11 @@ static void set_cpus_of(uint32_t worker, const struct cpu_mask *mask)
 	CHECK_EQ(affinity_set(load_relaxed(&pool->scheduler.workers[worker].tid), mask), FILAR_OK);
 }
 
-/* The first two CPUs of the process; false: it has only one. */
-static bool two_cpus(int32_t *cpus)
+static void check_cpus_of(uint32_t worker, const struct cpu_mask *expected)
 {
-	struct cpu_mask mask;
+	struct cpu_mask mask = cpus_of(worker);
 
-	CHECK_EQ(affinity_get(0, &mask), FILAR_OK);
-	cpus[0] = cpu_mask_next(&mask, 0);
-	cpus[1] = cpu_mask_next(&mask, cpus[0] + 1);
-	return cpus[1] >= 0;
+	CHECK(memcmp(mask.bits, expected->bits, sizeof mask.bits) == 0);
 }
 
 /* ---- what calls for company ---- */
@@ -119,20 +116,16 @@ static void fork_from_rest(void)
 static void check_cpus_are_put_back(void (*from_rest)(void))
 {
 	struct cpu_mask before[WORKERS];
-	int32_t cpus[WORKERS];
 
 	start(WORKER_PIN_NONE, NULL);
 	for (uint32_t i = 0; i < WORKERS; i++)
 		before[i] = cpus_of(i);
 	do
 		from_rest();
-	while (two_cpus(cpus) && asides() == 0);
+	while (second_cpu() >= 0 && asides() == 0);
 	WAIT_UNTIL(all_sleep());
-	for (uint32_t i = 0; i < WORKERS; i++) {
-		struct cpu_mask after = cpus_of(i);
-
-		CHECK(memcmp(&before[i], &after, sizeof after) == 0);
-	}
+	for (uint32_t i = 0; i < WORKERS; i++)
+		check_cpus_of(i, &before[i]);
 	stop();
 }
 
@@ -149,32 +142,28 @@ TEST(a_fork_wakes_a_thief_aside_whose_cpus_are_then_as_they_were)
 /* The CPUs that somebody has given a worker meanwhile are those that count. */
 TEST(a_worker_with_one_cpu_is_woken_there)
 {
-	int32_t cpus[WORKERS];
+	int32_t cpu = first_cpu();
 	struct cpu_mask one;
 
 	start(WORKER_PIN_NONE, NULL);
-	(void)two_cpus(cpus);
-	CHECK_EQ(cpu_mask_from_list(&one, cpus, 1), FILAR_OK);
+	CHECK_EQ(cpu_mask_from_list(&one, &cpu, 1), FILAR_OK);
 	for (uint32_t i = 0; i < WORKERS; i++)
 		set_cpus_of(i, &one);
 	for (int i = 0; i < 20; i++)
 		loop_from_rest();
 	CHECK_EQ(asides(), 0);
 	WAIT_UNTIL(all_sleep());
-	for (uint32_t i = 0; i < WORKERS; i++) {
-		struct cpu_mask after = cpus_of(i);
-
-		CHECK(memcmp(after.bits, one.bits, sizeof one.bits) == 0);
-	}
+	for (uint32_t i = 0; i < WORKERS; i++)
+		check_cpus_of(i, &one);
 	stop();
 }
 
 TEST(of_pinned_workers_one_on_another_cpu_is_woken)
 {
-	int32_t cpus[WORKERS];
+	int32_t cpus[WORKERS] = { first_cpu(), second_cpu() };
 	uint64_t before;
 
-	if (!two_cpus(cpus))
+	if (cpus[1] < 0)
 		return;
 	start(WORKER_PIN_LIST, cpus);
 	CHECK_EQ(affinity_pin_self(cpus[0]), FILAR_OK);
@@ -188,10 +177,7 @@ TEST(of_pinned_workers_one_on_another_cpu_is_woken)
 
 TEST(on_one_cpu_nobody_is_woken_aside)
 {
-	int32_t cpus[WORKERS];
-
-	(void)two_cpus(cpus);
-	CHECK_EQ(affinity_pin_self(cpus[0]), FILAR_OK);
+	CHECK_EQ(affinity_pin_self(first_cpu()), FILAR_OK);
 	start(WORKER_PIN_NONE, NULL);
 	for (int i = 0; i < 20; i++)
 		loop_from_rest();

@@ -262,7 +262,7 @@ TEST(with_one_worker_yield_goes_round_in_order)
 	stop();
 }
 
-enum { YIELDS = FILAR_TSAN ? 10 : 100 }; /* each takes it some microseconds */
+enum { YIELDS = FILAR_TSAN ? 10 : 100 }; /* ThreadSanitizer takes microseconds for each */
 
 static void yield_and_count(void *argument)
 {

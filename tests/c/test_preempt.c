@@ -373,7 +373,7 @@ static _Atomic uint64_t sent, received;
 static void use_everything(void *argument)
 {
 	struct random random;
-	uint32_t what = 0;
+	uint32_t what = 0; /* first what is counted: there may be time for no more */
 
 	random_init(&random, random_mix(check_seed() + (uint64_t)(uintptr_t)argument));
 	do {
@@ -522,57 +522,57 @@ TEST(preemption_says_that_it_is_not_supported_here)
 
 /* ---- anybody's signal ---- */
 
-static _Atomic uint32_t alarms;
+#define SIGNAL_RING SIGUSR1 /* SIGALRM is the time limit of the test */
+static _Atomic uint32_t rings;
 
-static void on_alarm(int signal)
+static void on_ring(int signal)
 {
 	char on_stack[512];
 
 	(void)signal;
 	memset(on_stack, 0x5a, sizeof on_stack);
 	FILAR_KEEP(on_stack);
-	fetch_add_relaxed(&alarms, 1);
+	fetch_add_relaxed(&rings, 1);
 }
 
-/* Not SIGALRM: that is the time limit of the test. */
-static void mask_alarm(int how)
+static void mask_ring(int how)
 {
-	sigset_t alarm_only;
+	sigset_t ring_only;
 
-	sigemptyset(&alarm_only);
-	sigaddset(&alarm_only, SIGUSR1);
-	CHECK_EQ(pthread_sigmask(how, &alarm_only, NULL), 0);
+	sigemptyset(&ring_only);
+	sigaddset(&ring_only, SIGNAL_RING);
+	CHECK_EQ(pthread_sigmask(how, &ring_only, NULL), 0);
 }
 
-static void let_alarms_in(void *argument)
-{
-	(void)argument;
-	mask_alarm(SIG_UNBLOCK);
-}
-
-static void switch_until_alarmed(void *argument)
+static void let_rings_in(void *argument)
 {
 	(void)argument;
-	while (load_relaxed(&alarms) < 300)
+	mask_ring(SIG_UNBLOCK);
+}
+
+static void switch_until_rung(void *argument)
+{
+	(void)argument;
+	while (load_relaxed(&rings) < 300)
 		green_yield();
 }
 
 /* A handler of somebody else's, a thousand times a second, on whatever stack the worker stands. */
 TEST(a_signal_in_the_middle_of_a_switch_does_no_harm)
 {
-	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGNAL_RING };
 	struct itimerspec often = { { 0, NS_PER_MS }, { 0, NS_PER_MS } };
 	filar_green greens[4];
 	timer_t timer;
 
 	start(1, 0);
-	mask_alarm(SIG_BLOCK); /* only the worker takes them */
-	CHECK(signal(SIGUSR1, on_alarm) != SIG_ERR);
-	join(spawn(let_alarms_in, NULL, false));
+	mask_ring(SIG_BLOCK); /* only the worker takes them */
+	CHECK(signal(SIGNAL_RING, on_ring) != SIG_ERR);
+	join(spawn(let_rings_in, NULL, false));
 	CHECK_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
 	CHECK_EQ(timer_settime(timer, 0, &often, NULL), 0);
 	for (int i = 0; i < 4; i++)
-		greens[i] = spawn(switch_until_alarmed, NULL, false);
+		greens[i] = spawn(switch_until_rung, NULL, false);
 	for (int i = 0; i < 4; i++)
 		join(greens[i]);
 	timer_delete(timer);

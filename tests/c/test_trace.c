@@ -492,9 +492,7 @@ TEST(a_green_threads_life_is_told_in_order_with_who_spawned_and_who_woke_it)
 	CHECK_EQ(filar_event_destroy(pair.event), FILAR_OK);
 }
 
-/* Until one of its sleeps was one: if the deadline has passed before it comes to sleep, it does
- * not.
- */
+/* Until one of its sleeps was one: there is none if the deadline has passed on the way there. */
 static void sleep_until_told(void *pointer)
 {
 	_Atomic bool *told = pointer;

@@ -118,12 +118,12 @@ TEST(processes_are_created_by_each_call_and_reaped)
 
 		check_positive(&once, 1);
 	}
-	CHECK(no_child_left());
-	CHECK_EQ(fds_open(), fds);
+	check_nothing_left(fds, 0);
 }
 
 TEST(a_crash_ends_all_threads_of_its_process_and_no_other_process)
 {
+	int fds = fds_open();
 	struct once threads = run("isolation", 0, 0, 0, 1),
 		    processes = run("isolation", 1, 0, 0, 1);
 
@@ -131,7 +131,7 @@ TEST(a_crash_ends_all_threads_of_its_process_and_no_other_process)
 	CHECK(threads.values[0] == 0);
 	CHECK_EQ(processes.status, FILAR_OK);
 	CHECK(processes.values[0] == 7);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 TEST(a_thread_writes_where_the_driver_looks_and_a_child_does_not)

@@ -53,23 +53,25 @@ TEST(both_share_on_two_cores)
 TEST(the_work_alone_needs_no_peer)
 {
 	int64_t params[] = { ONE_CORE, 0, 65536 };
+	int fds = fds_open();
 	struct once once = once_run("data-alone", params, 3, 10, first_cpu());
 
 	CHECK_EQ(once.status, FILAR_OK);
 	CHECK(once.values[0] > 0);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 TEST(absurd_blocks_are_refused)
 {
 	static const int64_t absurd[] = { 0, -8, 7, 12, INT64_MAX - 7, (1 << 26) + 8 };
+	int fds = fds_open();
 
 	for (size_t i = 0; i < FILAR_COUNT_OF(absurd); i++) {
 		int64_t params[] = { ONE_CORE, 0, absurd[i] };
 
 		CHECK_EQ(once_run("data-pipe", params, 3, 1, -1).status, FILAR_INVALID);
 	}
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 /* The interleaving hunted: the driver sleeps in the middle of a block, in a full pipe or in a
@@ -80,11 +82,8 @@ static void lose_peer(int signal, int expected)
 		int64_t params[] = { ONE_CORE, 1, 1 << 22 };
 		int fds = fds_open();
 		struct plan *plan = once_plan(names[i], params, 3, 1u << 30, 1, first_cpu());
-		pid_t child;
 
-		CHECK_EQ(plan_start(plan), FILAR_OK);
-		WAIT_UNTIL((child = some_child()) != 0);
-		CHECK_EQ(kill(child, signal), 0);
+		once_start_and_hit(plan, signal);
 		if (expected == FILAR_CANCELLED)
 			plan_cancel(plan);
 		CHECK_EQ(end_of(plan), expected);
@@ -106,13 +105,14 @@ TEST(cancelling_ends_a_long_sample_of_threads)
 {
 	for (size_t i = 0; i < FILAR_COUNT_OF(names); i++) {
 		int64_t params[] = { ONE_CORE, 0, 1 << 22 };
+		int fds = fds_open();
 		struct plan *plan = once_plan(names[i], params, 3, 1u << 30, 1, first_cpu());
 
 		CHECK_EQ(plan_start(plan), FILAR_OK);
 		WAIT_UNTIL(shared_mappings() > 0);
 		plan_cancel(plan);
 		CHECK_EQ(end_of(plan), FILAR_CANCELLED);
-		check_nothing_left(fds_open(), 0);
+		check_nothing_left(fds, 0);
 	}
 }
 

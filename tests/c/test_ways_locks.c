@@ -221,11 +221,8 @@ TEST(a_child_that_is_killed_before_its_time_fails_the_way)
 {
 	const int64_t params[] = { 60000, 60000 };
 	struct plan *plan = once_plan("deadlock-child", params, 2, 1, 1, -1);
-	pid_t child;
 
-	CHECK_EQ(plan_start(plan), FILAR_OK);
-	WAIT_UNTIL((child = some_child()) != 0);
-	CHECK_EQ(kill(child, SIGKILL), 0);
+	once_start_and_hit(plan, SIGKILL);
 	CHECK_EQ(end_of(plan), FILAR_SYSTEM);
 	CHECK(no_child_left());
 }

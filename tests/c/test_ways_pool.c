@@ -171,8 +171,7 @@ TEST(a_pool_whose_only_worker_is_blocked_serves_nobody)
 
 TEST(answers_before_the_pool_has_settled_are_not_counted)
 {
-	/* One client whose answers are a millisecond apart at least: so many fit into the window.
-	 */
+	/* One client, whose answers are a millisecond apart at least: six fit into the window. */
 	struct once once = RUN("serve-closed", 1, STAFF_SHARED, 1, 1, 0, NS_PER_MS, 5 * NS_PER_MS,
 		0, 0, 30 * NS_PER_MS);
 
@@ -288,11 +287,8 @@ TEST(a_killed_party_fails_the_way_and_nothing_else)
 		struct plan *plan =
 			once_plan("share-work", params, 4, 3, ONCE_FOR_EVER, first_cpu());
 		const char *detail;
-		pid_t child;
 
-		CHECK_EQ(plan_start(plan), FILAR_OK);
-		WAIT_UNTIL((child = some_child()) != 0);
-		CHECK_EQ(kill(child, SIGKILL), 0);
+		once_start_and_hit(plan, SIGKILL);
 		CHECK_EQ(once_wait(plan, &detail), FILAR_SYSTEM);
 		CHECK_TEXT_HAS(detail, "the second process died");
 		plan_destroy(plan);

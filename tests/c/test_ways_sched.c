@@ -253,13 +253,9 @@ TEST(control_groups_are_used_or_refused_with_the_reason)
 TEST(a_party_that_is_killed_fails_the_way_and_the_other_is_ended)
 {
 	const int64_t params[] = { 2, 0, 0, 0, -1, 30000 * MS };
-	struct plan *plan;
-	pid_t child;
+	struct plan *plan = once_plan("share", params, 6, 3, 1, -1);
 
-	CHECK_EQ(once_create(&plan, "share", params, 6, 3, 1, -1), FILAR_OK);
-	CHECK_EQ(plan_start(plan), FILAR_OK);
-	WAIT_UNTIL((child = some_child()) != 0);
-	CHECK_EQ(kill(child, SIGKILL), 0);
+	once_start_and_hit(plan, SIGKILL);
 	CHECK_EQ(end_of(plan), FILAR_SYSTEM);
 	CHECK(no_child_left());
 }
@@ -297,10 +293,9 @@ TEST(a_cpu_that_does_not_exist_is_named)
 
 static void check_cancel(const char *name, const int64_t *params, size_t count)
 {
+	struct plan *plan = once_plan(name, params, count, 3, ONCE_FOR_EVER, -1);
 	filar_plan_progress progress = { 0 };
-	struct plan *plan;
 
-	CHECK_EQ(once_create(&plan, name, params, count, 3, ONCE_FOR_EVER, -1), FILAR_OK);
 	CHECK_EQ(plan_start(plan), FILAR_OK);
 	WAIT_UNTIL((plan_read_progress(plan, &progress), progress.phase == 3));
 	plan_cancel(plan);

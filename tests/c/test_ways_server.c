@@ -214,6 +214,7 @@ TEST(every_kind_of_server_answers)
 TEST(slow_clients_starve_a_pool_by_connection_and_no_dispatcher)
 {
 	struct setting setting = usual;
+	int fds = fds_open();
 	struct once once;
 
 	if (!SERVER_MAY_START)
@@ -229,7 +230,7 @@ TEST(slow_clients_starve_a_pool_by_connection_and_no_dispatcher)
 	setting.patience_ns = 20 * NS_PER_S;
 	setting.kind = SERVER_POOL;
 	check_served(setting);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 TEST(a_limit_of_descriptors_is_named)
@@ -266,6 +267,7 @@ TEST(a_server_elsewhere_that_is_not_there_is_trouble_of_the_way)
 TEST(parameters_out_of_range_are_refused)
 {
 	struct setting setting = usual;
+	int fds = fds_open();
 
 	setting.slow = setting.connections;
 	CHECK_EQ(run(setting).status, FILAR_INVALID);
@@ -275,12 +277,11 @@ TEST(parameters_out_of_range_are_refused)
 	setting = usual;
 	setting.connections = 0;
 	CHECK_EQ(run(setting).status, FILAR_INVALID);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 /* A server elsewhere, in a process of the test's own. */
 struct own_server {
-	int listener;
 	uint16_t port;
 	pid_t process;
 };
@@ -301,17 +302,18 @@ static struct own_server start_own_server(int answers)
 {
 	struct server_address address = loopback_address(0);
 	struct sockaddr_in *inet = (struct sockaddr_in *)&address.storage;
-	struct own_server own = { .listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct own_server own;
 
-	CHECK_EQ(bind(own.listener, (struct sockaddr *)&address.storage, address.bytes), 0);
-	CHECK_EQ(listen(own.listener, 8), 0);
-	CHECK_EQ(getsockname(own.listener, (struct sockaddr *)&address.storage, &address.bytes), 0);
+	CHECK_EQ(bind(listener, (struct sockaddr *)&address.storage, address.bytes), 0);
+	CHECK_EQ(listen(listener, 8), 0);
+	CHECK_EQ(getsockname(listener, (struct sockaddr *)&address.storage, &address.bytes), 0);
 	own.port = ntohs(inet->sin_port);
 	own.process = fork();
 	if (own.process == 0)
-		answer_and_die(own.listener, answers);
+		answer_and_die(listener, answers);
 	CHECK(own.process > 0);
-	CHECK_EQ(close(own.listener), 0);
+	CHECK_EQ(close(listener), 0);
 	return own;
 }
 
@@ -374,16 +376,13 @@ static void lose_server(int signal, int expected)
 	int fds = fds_open();
 	const char *detail;
 	struct plan *plan;
-	pid_t child;
 
 	if (!SERVER_MAY_START)
 		return;
 	setting.window_ns = 60 * NS_PER_S;
 	plan = once_plan("serve-http", (const int64_t *)&setting, sizeof setting / sizeof(int64_t),
 		1, 1, -1);
-	CHECK_EQ(plan_start(plan), FILAR_OK);
-	WAIT_UNTIL((child = some_child()) != 0);
-	CHECK_EQ(kill(child, signal), 0);
+	once_start_and_hit(plan, signal);
 	if (expected == FILAR_CANCELLED)
 		plan_cancel(plan);
 	CHECK_EQ(once_wait(plan, &detail), expected);
@@ -409,8 +408,10 @@ static int attempt_serving(void)
 
 TEST(every_failure_of_a_server_is_a_status)
 {
+	int fds = fds_open();
+
 	fail_each(attempt_serving);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 #endif
 

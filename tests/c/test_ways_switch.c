@@ -73,6 +73,8 @@ TEST(processes_hand_over)
 
 TEST(yields_are_counted)
 {
+	int fds = fds_open();
+
 	for (int64_t process = 0; process <= 1; process++) {
 		int64_t params[] = { ONE_CORE, process };
 		struct once once = once_run("switch-yield", params, 2, 50, first_cpu());
@@ -81,7 +83,7 @@ TEST(yields_are_counted)
 		CHECK(once.values[2] >= 0);
 		CHECK(isnan(once.values[0]) == (once.values[2] < 0.9));
 	}
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 TEST(a_context_is_swapped)
@@ -95,6 +97,8 @@ TEST(a_context_is_swapped)
 
 TEST(the_same_work_is_measured_with_and_without_a_switch)
 {
+	int fds = fds_open();
+
 	for (int64_t process = 0; process <= 1; process++) {
 		int64_t params[] = { ONE_CORE, process, 0, 5000, 64 };
 		struct once once = once_run("switch-touch", params, 5, 10, first_cpu());
@@ -103,7 +107,7 @@ TEST(the_same_work_is_measured_with_and_without_a_switch)
 		for (int part = 0; part < 4; part++)
 			CHECK(isfinite(once.values[part]) && once.values[part] > 0);
 	}
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 TEST(absurd_parameters_are_refused_with_a_sentence)
@@ -111,11 +115,12 @@ TEST(absurd_parameters_are_refused_with_a_sentence)
 	int64_t too_much[] = { ONE_CORE, 0, 0, INT64_MAX, 64 },
 		no_step[] = { ONE_CORE, 0, 0, 64, 0 };
 	int64_t no_cpu[] = { CPUS_MAX - 1 };
+	int fds = fds_open();
 
 	CHECK_EQ(once_run("switch-futex", too_much, 5, 1, -1).status, FILAR_INVALID);
 	CHECK_EQ(once_run("switch-futex", no_step, 5, 1, -1).status, FILAR_INVALID);
 	CHECK_EQ(once_run("switch-pipe", no_cpu, 1, 1, -1).status, FILAR_NO_CPU);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 /* ---- trouble in the middle of a sample ---- */
@@ -126,11 +131,8 @@ TEST(a_killed_peer_fails_the_way_and_nothing_else)
 		int64_t params[] = { ONE_CORE, 1 };
 		int fds = fds_open();
 		struct plan *plan = once_plan(media[i], params, 2, 1u << 30, 1, first_cpu());
-		pid_t child;
 
-		CHECK_EQ(plan_start(plan), FILAR_OK);
-		WAIT_UNTIL((child = some_child()) != 0);
-		CHECK_EQ(kill(child, SIGKILL), 0);
+		once_start_and_hit(plan, SIGKILL);
 		CHECK_EQ(end_of(plan), FILAR_SYSTEM);
 		check_nothing_left(fds, 0);
 	}
@@ -139,12 +141,13 @@ TEST(a_killed_peer_fails_the_way_and_nothing_else)
 TEST(a_process_that_ignores_its_children_loses_none_of_ours_to_others)
 {
 	int64_t params[] = { ONE_CORE, 1 };
+	int fds = fds_open();
 	struct once once;
 
 	CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR); /* children are reaped by nobody */
 	once = once_run("switch-pipe", params, 2, 10, first_cpu());
 	check_times(&once);
-	check_nothing_left(fds_open(), 0);
+	check_nothing_left(fds, 0);
 }
 
 TEST(a_peer_holds_no_descriptor_but_its_own)
@@ -159,8 +162,7 @@ TEST(a_peer_holds_no_descriptor_but_its_own)
 	CHECK_EQ(plan_start(plan), FILAR_OK);
 	WAIT_UNTIL(some_child() != 0);
 	CHECK_EQ(close(fds[1]), 0);
-	/* The end of the pipe comes as soon as the child has closed its copy, long before it dies.
-	 */
+	/* The end of the pipe comes when the child closes its copy, long before it dies. */
 	CHECK_EQ(read(fds[0], &byte, 1), 0);
 	CHECK(some_child() != 0);
 	plan_cancel(plan);
@@ -173,11 +175,8 @@ TEST(cancelling_ends_a_sample_whose_peer_is_stopped)
 		int64_t params[] = { ONE_CORE, 1 };
 		int fds = fds_open();
 		struct plan *plan = once_plan(media[i], params, 2, 1u << 30, 1, first_cpu());
-		pid_t child;
 
-		CHECK_EQ(plan_start(plan), FILAR_OK);
-		WAIT_UNTIL((child = some_child()) != 0);
-		CHECK_EQ(kill(child, SIGSTOP), 0);
+		once_start_and_hit(plan, SIGSTOP);
 		plan_cancel(plan);
 		CHECK_EQ(end_of(plan), FILAR_CANCELLED);
 		check_nothing_left(fds, 0);
@@ -191,13 +190,13 @@ TEST(cancelling_ends_a_long_sample_of_threads)
 
 	for (size_t i = 0; i < FILAR_COUNT_OF(names); i++) {
 		struct plan *plan = once_plan(names[i], NULL, 0, 1u << 30, 1, first_cpu());
-		int mappings = shared_mappings();
+		int fds = fds_open(), mappings = shared_mappings();
 
 		CHECK_EQ(plan_start(plan), FILAR_OK);
 		WAIT_UNTIL(shared_mappings() > mappings);
 		plan_cancel(plan);
 		CHECK_EQ(end_of(plan), FILAR_CANCELLED);
-		check_nothing_left(fds_open(), mappings);
+		check_nothing_left(fds, mappings);
 	}
 }
 

@@ -2,8 +2,13 @@
 
 import contextlib
 import signal
+import sys
+from pathlib import Path
 
 import pytest
+
+# Programs of the tree, not of the package, are tested, too. Last: none stands before a library of its name.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
 with contextlib.suppress(ImportError):
     from hypothesis import HealthCheck, settings

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import textwrap
 
+# Less than a test may take, so that what hangs is named here. Only a hang reaches it.
+SECONDS_MAX = 280
 # This interpreter; where it needs a launcher, that.
 PYTHON = os.environ.get("FILAR_PYTHON", sys.executable)
 
 
-def run_program(source: str, *, seconds: float = 280) -> "subprocess.CompletedProcess[str]":
-    """Runs Python source in a fresh interpreter, for less than a test may take: only a hang reaches that."""
+def run_program(source: str, *, seconds: float = SECONDS_MAX) -> "subprocess.CompletedProcess[str]":
+    """Runs Python source in a fresh interpreter."""
     return subprocess.run(
         [PYTHON, "-X", "faulthandler", "-c", textwrap.dedent(source)],
         capture_output=True,

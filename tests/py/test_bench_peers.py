@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "bench/peers"
-sys.path += [str(PEERS), str(ROOT / "tools")]
+sys.path.append(str(PEERS))
 
 import peer_page  # noqa: E402
 from peer_goals import BY_NAME, GOALS, LINES, SUITES, Goal, suite_of  # noqa: E402

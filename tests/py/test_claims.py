@@ -1,20 +1,17 @@
 """The table of claims: complete, about experiments that exist, and current."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
+import claims
 from filar import lab
 from filar.lab.base import HOLDS
 from filar.lab.theory import DOCUMENTS, SENTENCES
 from synthetic import report, result
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tools"))
-
-import claims  # noqa: E402 - a program of the tree, not of the package
 
 
 def test_every_sentence_has_an_experiment_or_a_reason():

@@ -17,7 +17,6 @@ from synthetic import result
 ROOT = Path(__file__).resolve().parents[2]
 BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARTS = ("## What do you expect?", "**What the verdict means.**", "## Try it", "## Next")
-sys.path.append(str(ROOT / "tools"))
 
 
 def read(path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from programs import SECONDS_MAX
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([DOCS / "tutorial.md", DOCS / "networking.md", *DOCS.glob("how-to/*.md")])
@@ -24,7 +26,7 @@ def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str
         [sys.executable, *map(str, command)],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=SECONDS_MAX,
         env={**os.environ, **environment},
     )
 

@@ -1,11 +1,11 @@
 """Figures that programs write into pages: each page has its place, and shows what a report says."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
+import readme_figures
 from filar.lab import predictions, watched
 from filar.lab.base import HOLDS, Rows
 from filar.lab.predictions import SUBTRACTED, WORK, PredictedSpeedup
@@ -14,15 +14,13 @@ from rows import row
 from synthetic import report, result
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tools"))
-
-import readme_figures  # noqa: E402 - a program of the tree, not of the package
+PAGES = ("README.md", "docs/watching.md", "docs/predicting.md")
 
 
 @pytest.fixture
 def pages(tmp_path, monkeypatch):
     """A copy of the pages, for the programs to write."""
-    for page in ("README.md", "docs/watching.md", "docs/predicting.md"):
+    for page in PAGES:
         (tmp_path / page).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / page, tmp_path / page)
     monkeypatch.setattr(readme_figures, "ROOT", tmp_path)
@@ -55,7 +53,7 @@ def written(pages, results, tmp_path):
     saved = tmp_path / "report.json"
     report(results).save(saved)
     assert readme_figures.main(["", str(saved)]) == 0
-    return {page: (pages / page).read_text() for page in ("README.md", "docs/watching.md", "docs/predicting.md")}
+    return {page: (pages / page).read_text() for page in PAGES}
 
 
 def test_pages_show_what_the_report_says(pages, tmp_path):

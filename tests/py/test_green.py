@@ -27,6 +27,7 @@ import filar
 import filar.aio
 from filar.green import NativeGreenThread, _NoCollections
 from programs import PYTHON, run_program
+from states import parked, wait_until, wait_until_parked
 
 WORKERS = [1, 2, 4]
 
@@ -35,17 +36,6 @@ WORKERS = [1, 2, 4]
 def workers(request: pytest.FixtureRequest) -> int:
     """On one carrier, and on several."""
     return int(request.param)
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Waits for a state, from a green or kernel thread; the test's time limit is the only limit."""
-    while not condition():
-        filar.sleep(0.001)
-
-
-def parked(green: Any) -> bool:
-    """Whether it waits."""
-    return bool(green.state.startswith("parked"))
 
 
 # ---- run, spawn, join ---------------------------------------------------------------------------------------------
@@ -302,7 +292,7 @@ def test_names_and_states_are_for_people() -> None:
         child = filar.spawn(filar.sleep, None)
         assert child.state == "not started"
         child.name = "sleeper"
-        until(lambda: parked(child))
+        wait_until_parked(child)
         assert repr(child) == "<GreenThread sleeper parked (sleep)>"
         child.cancel()
         with pytest.raises(filar.JoinCancelledError):
@@ -362,7 +352,7 @@ def test_thousands_wait_at_once(workers: int) -> None:
 
     def main() -> int:
         children = [filar.spawn(filar.sleep, None) for _ in range(count)]
-        until(lambda: all(parked(child) for child in children))
+        wait_until_parked(*children)
         for child in children:
             child.cancel()
         return sum(isinstance(child.exception(), filar.CancelledError) for child in children)
@@ -452,7 +442,7 @@ def test_cancel_ends_a_wait_and_finally_runs(workers: int) -> None:
 
     def main() -> None:
         child = filar.spawn(body)
-        until(lambda: parked(child))
+        wait_until_parked(child)
         assert child.cancel()
         with pytest.raises(filar.JoinCancelledError):
             child.join()
@@ -519,7 +509,7 @@ def test_a_cancelled_green_thread_can_finish_what_it_must() -> None:
 
     def main() -> None:
         child = filar.spawn(body)
-        until(lambda: parked(child))
+        wait_until_parked(child)
         child.cancel()
         assert child.result() == "cleaned up"
         assert not child.cancelled()
@@ -538,7 +528,7 @@ def test_run_cancels_what_main_leaves_behind(workers: int) -> None:
 
     def main() -> None:
         children = [filar.spawn(body) for _ in range(10)]
-        until(lambda: all(parked(child) for child in children))
+        wait_until_parked(*children)
 
     filar.run(main, workers=workers)
     assert len(ended) == 10
@@ -597,7 +587,7 @@ def test_cancel_from_outside_is_not_taken_for_a_timeout() -> None:
 
     def main() -> None:
         child = filar.spawn(body)
-        until(lambda: parked(child))
+        wait_until_parked(child)
         child.cancel()
         assert isinstance(child.exception(), filar.CancelledError)
 
@@ -667,7 +657,7 @@ def test_a_failure_cancels_the_siblings_and_the_block(workers: int) -> None:
         with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
             with filar.TaskGroup() as group:
                 siblings = [group.spawn(sibling) for _ in range(5)]
-                until(lambda: len(started) == 5)
+                wait_until(lambda: len(started) == 5)
                 group.spawn(lambda: 1 / 0)
                 filar.sleep(None)
         assert [type(e) for e in caught.value.exceptions] == [ZeroDivisionError]
@@ -714,7 +704,7 @@ def test_a_group_cancelled_from_outside_cancels_its_children(workers: int) -> No
 
     def main() -> None:
         child = filar.spawn(body)
-        until(lambda: len(children) == 3 and parked(child))
+        wait_until(lambda: len(children) == 3 and parked(child))
         child.cancel()
         assert isinstance(child.exception(), filar.CancelledError)
         assert all(one.cancelled() for one in children)
@@ -791,7 +781,7 @@ def test_blocking_leaves_the_worker_free() -> None:
     def main() -> int:
         release = threading.Event()
         child = filar.spawn(filar.blocking, release.wait)
-        until(lambda: parked(child))
+        wait_until_parked(child)
         ticks = [filar.yield_() for _ in range(100)]
         release.set()
         assert child.result() is True
@@ -819,7 +809,7 @@ def test_a_cancelled_green_thread_leaves_its_blocking_call_behind() -> None:
     def main() -> None:
         release = threading.Event()
         child = filar.spawn(filar.blocking, release.wait)
-        until(lambda: parked(child))
+        wait_until_parked(child)
         child.cancel()
         assert isinstance(child.exception(), filar.CancelledError)
         release.set()
@@ -928,7 +918,7 @@ def test_a_spare_runs_what_stands_behind_one_that_blocks() -> None:
         runtime.spawn(released.set)
         assert blocked.result()
         # It is counted by the watcher, which may come to that after the spare has done its work.
-        until(lambda: runtime.statistics().spares_started == 1)
+        wait_until(lambda: runtime.statistics().spares_started == 1)
         found = runtime.statistics()
         assert found.workers_stuck >= 1
         assert found.workers_relieved >= found.workers_stuck
@@ -1101,7 +1091,7 @@ def test_a_runtime_names_what_keeps_it_from_ending(monkeypatch: pytest.MonkeyPat
     runtime = filar.GreenRuntime()
     flag = filar.Event()
     green = runtime.start(flag.wait, name="leaked")
-    until(lambda: parked(green))
+    wait_until_parked(green)
     told: list[str] = []
 
     def warn(message: str, *args: Any, **kwargs: Any) -> None:
@@ -1126,7 +1116,7 @@ def test_a_dump_shows_what_each_waits_for_and_its_stack() -> None:
     def main() -> None:
         child = filar.spawn(waits_here)
         child.name = "waiter"
-        until(lambda: parked(child))
+        wait_until_parked(child)
         filar.dump(text)
 
     filar.run(main)
@@ -1145,7 +1135,7 @@ def test_statistics_count() -> None:
     gate = filar.Event()
     with filar.GreenRuntime(2) as runtime:
         children = [runtime.spawn(gate.wait) for _ in range(10)]
-        until(lambda: all(parked(child) for child in children))
+        wait_until_parked(*children)
         gate.set()
         for child in children:
             child.join()
@@ -1433,7 +1423,7 @@ def test_signals_reach_the_main_thread_while_green_threads_compute() -> None:
 
         def compute() -> None:
             os.kill(os.getpid(), signal.SIGUSR1)
-            until(lambda: got)
+            wait_until(lambda: got)
 
         filar.run(compute)
     finally:

@@ -11,6 +11,7 @@ import pytest
 
 import filar
 from filar import aio
+from states import wait_until
 
 
 async def double(x: int) -> int:

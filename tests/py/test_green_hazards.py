@@ -35,6 +35,7 @@ import filar
 import random_mix
 from filar._lib import ffi, lib
 from programs import run_program
+from states import wait_until_parked
 
 PY = sys.version_info
 
@@ -151,8 +152,7 @@ def test_h11_thread_states_are_made_and_deleted_in_thousands(workers: int) -> No
     def main() -> None:
         for _ in range(3):  # more than a carrier keeps
             children = [filar.spawn(filar.sleep, None) for _ in range(2500)]
-            while not all(child.state.startswith("parked") for child in children):
-                filar.sleep(0.001)
+            wait_until_parked(*children)
             for child in children:
                 child.cancel()
             for child in children:
@@ -507,8 +507,7 @@ def test_h18_each_parked_green_thread_shows_its_frame(workers: int) -> None:
 
     def main() -> None:
         children = [filar.spawn(calls) for _ in range(20)]
-        while not all(child.state.startswith("parked") for child in children):
-            filar.sleep(0.001)
+        wait_until_parked(*children)
         for child in children:
             assert child.frame.f_code.co_name == "waits"
             assert child.frame.f_back.f_code.co_name == "calls"
@@ -522,8 +521,7 @@ def test_faulthandler_walks_all_of_them(tmp_path: Path) -> None:
 
     def main() -> None:
         child = filar.spawn(waits_here)
-        while not child.state.startswith("parked"):
-            filar.sleep(0.001)
+        wait_until_parked(child)
         with open(tmp_path / "stacks", "w") as file:
             faulthandler.dump_traceback(file, all_threads=True)
 
@@ -632,8 +630,7 @@ def test_collections_see_what_parked_green_threads_hold(workers: int) -> None:
 
     def main() -> list[bool]:
         children = [filar.spawn(body, i) for i in range(30)]
-        while not all(child.state.startswith("parked") for child in children):
-            filar.sleep(0.001)
+        wait_until_parked(*children)
         gc.collect()
         gate.set()
         return [child.result() for child in children]

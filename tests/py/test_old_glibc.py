@@ -1,10 +1,5 @@
 """What a library asks of glibc that an older one lacks."""
 
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
-
 import old_glibc
 
 HAD = [("sem_wait", (2, 34)), ("sem_wait", (2, 2, 5)), ("gettid", (2, 30)), ("log", (2, 29)), ("log", (2, 2, 5))]

@@ -5,7 +5,6 @@ import contextvars
 import gc
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import filar
+from children import no_new_thread
 from filar.pool import (
     BrokenThreadPool,
     Future,
@@ -26,16 +26,8 @@ from filar.pool import (
     check_cancelled,
     is_cancelled,
 )
-from programs import PYTHON
-
-
-def wait_until(condition, what="the state"):
-    """States, not times: the limit is for a test that hangs."""
-    for _ in range(6000):
-        if condition():
-            return
-        time.sleep(0.005)
-    pytest.fail(f"waited in vain for {what}")
+from programs import run_program
+from states import wait_until
 
 
 class Gate:
@@ -61,10 +53,6 @@ def gate():
 def pool():
     with ThreadPoolExecutor(2) as pool:
         yield pool
-
-
-def run_script(text, **options):
-    return subprocess.run([PYTHON, "-c", text], capture_output=True, text=True, timeout=60, **options)
 
 
 # ---- what it is ------------------------------------------------------------------------------------------------
@@ -222,10 +210,9 @@ def test_submitting_from_workers_and_pools_in_pools(pool):
 
 
 def test_many_pools_leave_nothing():
-    before = threading.active_count()
-    for _ in range(100_000):
-        ThreadPoolExecutor(3)
-    assert threading.active_count() <= before
+    with no_new_thread():
+        for _ in range(100_000):
+            ThreadPoolExecutor(3)
 
 
 def test_dropped_pools_end_their_threads():
@@ -755,14 +742,14 @@ pool = filar.ThreadPoolExecutor(1, daemon={daemon})
 pool.submit(print, "begun", flush=True).result()
 pool.submit(lambda: (time.sleep({seconds}), print("end", flush=True)))
 """
-    daemon = run_script(script.format(daemon=True, seconds=1000))
+    daemon = run_program(script.format(daemon=True, seconds=1000))
     assert (daemon.stdout, daemon.stderr, daemon.returncode) == ("begun\n", "", 0)
-    other = run_script(script.format(daemon=False, seconds=0.2))
+    other = run_program(script.format(daemon=False, seconds=0.2))
     assert (other.stdout, other.stderr, other.returncode) == ("begun\nend\n", "", 0)
 
 
 def test_submit_after_the_interpreter_began_to_exit_is_refused():
-    result = run_script("""
+    result = run_program("""
 import atexit, filar
 pool = filar.ThreadPoolExecutor(1)
 @atexit.register
@@ -838,7 +825,7 @@ def test_resize_adds_and_removes_workers():
         pool.resize(3)
         assert sorted(future.result(60) for future in waiting) == [0, 1, 2]
         pool.resize(1)
-        wait_until(lambda: pool.statistics().threads == 1, "the workers to end")
+        wait_until(lambda: pool.statistics().threads == 1)
         assert [pool.submit(int).result() for _ in range(10)] == [0] * 10
         assert pool._max_workers == 1
         for bad in (0, -1):
@@ -900,7 +887,7 @@ def test_shutdown_twice_and_from_a_worker(pool):
     ],
 )
 def test_ctrl_c_ends_every_wait(blocking):
-    result = run_script(f"""
+    result = run_program(f"""
 import filar, os, signal, threading, time
 from concurrent import futures
 signal.signal(signal.SIGINT, signal.default_int_handler)

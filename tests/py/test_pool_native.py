@@ -19,6 +19,7 @@ import pytest
 import filar
 from filar.native import Kernel, NativePool
 from filar.pool import ThreadPoolExecutor
+from states import wait_until
 
 SOURCE = """
 #include <stdint.h>
@@ -498,8 +499,7 @@ def test_many_native_pools_leave_no_thread(native):
         NativePool(2).parallel_for(native.twice, array.size, 100, np.ones_like(array), schedule="dynamic")
     gc.collect()
     # A thread that has been joined is on this list until the kernel has put it away.
-    while len(os.listdir("/proc/self/task")) > before:
-        time.sleep(0.001)
+    wait_until(lambda: len(os.listdir("/proc/self/task")) <= before)
 
 
 def test_loops_from_many_threads_and_from_workers(native):

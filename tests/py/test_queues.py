@@ -13,7 +13,8 @@ import weakref
 import pytest
 
 import filar
-from test_sync import run_threads, wait_until
+from states import wait_until
+from test_sync import run_threads
 
 QUEUES = [filar.Queue, filar.LifoQueue, filar.PriorityQueue, filar.SimpleQueue]
 BOUNDED = QUEUES[:3]

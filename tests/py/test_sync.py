@@ -15,6 +15,7 @@ import pytest
 import filar
 import filar.queue
 import filar.sync
+from states import wait_until
 
 LOCKS = [filar.Lock, filar.RLock]
 MADE = {
@@ -53,12 +54,6 @@ def run_threads(*bodies):
         thread.join()
     if failures:
         raise failures[0]
-
-
-def wait_until(condition):
-    """Waits for a state, not for a time."""
-    while not condition():
-        time.sleep(0.001)
 
 
 # ---- examples ----

@@ -10,6 +10,7 @@ import time
 import pytest
 
 import filar
+from states import wait_until_parked
 from test_sync import run_threads
 
 WORKERS = [1, 2]
@@ -17,11 +18,6 @@ WORKERS = [1, 2]
 
 def on_green(workers, body, *args):
     return filar.run(body, *args, workers=workers)
-
-
-def wait_until_parked(green):
-    while "parked" not in green.state:
-        filar.yield_()
 
 
 class Thing:
@@ -133,8 +129,7 @@ def test_a_wait_leaves_the_worker_to_others():
             with_condition,
         ]
         greens = [filar.spawn(lambda wait=wait: done.append(wait())) for wait in waits]
-        for green in greens:
-            wait_until_parked(green)
+        wait_until_parked(*greens)
         assert done == []
         event.set()
         latch.count_down()
@@ -328,8 +323,7 @@ def test_an_event_that_is_cleared_at_once_has_woken_all(workers):
     def main():
         event, woken = filar.Event(), []
         greens = [filar.spawn(lambda: woken.append(event.wait())) for _ in range(5)]
-        for green in greens:
-            wait_until_parked(green)
+        wait_until_parked(*greens)
         event.set()
         event.clear()
         for green in greens:

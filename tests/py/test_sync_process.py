@@ -11,7 +11,8 @@ import pytest
 
 import filar
 from programs import PYTHON
-from test_sync import run_threads, wait_until
+from states import wait_until
+from test_sync import run_threads
 
 WAITS = {
     "Lock": "lock = filar.Lock(); lock.acquire(); wait = lock.acquire",

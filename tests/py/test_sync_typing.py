@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from programs import SECONDS_MAX
+
 USE = """
 import threading
 from collections.abc import Callable
@@ -40,7 +42,12 @@ def test_types_are_right_and_mistakes_are_found(tmp_path):
     package = Path(__file__).parents[2] / "python"
     program = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(tmp_path), "use.py"]
     ended = subprocess.run(
-        program, cwd=tmp_path, env={"MYPYPATH": str(package), "PATH": ""}, capture_output=True, text=True, timeout=280
+        program,
+        cwd=tmp_path,
+        env={"MYPYPATH": str(package), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
     )
     found = [line for line in ended.stdout.splitlines() if line.startswith("use.py")]
     mistakes = [str(number) for number, line in enumerate(USE.splitlines(), 1) if line.endswith("# mistake")]

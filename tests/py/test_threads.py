@@ -18,7 +18,7 @@ import threading
 import time
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +26,20 @@ import cffi
 import numpy as np
 import pytest
 
+from children import no_new_thread
 from filar import errors, threads
 from filar._lib import lib
 from filar.threads import KernelThread
+from programs import SECONDS_MAX, run_program
+from states import wait_until
 
-SECONDS_MAX = 60
 ALLOWED = sorted(os.sched_getaffinity(0))
 NO_SUCH_CPU = 8000
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Waits for a state; the test's own time limit is the only clock."""
-    while not condition():
-        time.sleep(0.001)
-
-
 def in_python(script: str, *, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Runs a script in a fresh interpreter of this kind; bounded."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_MAX,
-    )
+    """Runs a script in a fresh interpreter, which must end so."""
+    done = run_program(script)
     assert done.returncode == expect, (done.returncode, done.stdout, done.stderr)
     return done
 
@@ -142,11 +133,10 @@ def test_current_is_the_object_and_threading_shows_a_stand_in_of_the_right_name(
 
 
 def test_threading_forgets_the_stand_ins():
-    before = threading.active_count()
-    for _ in range(50):
-        with KernelThread(threading.current_thread):
-            pass
-    assert threading.active_count() <= before
+    with no_new_thread():
+        for _ in range(50):
+            with KernelThread(threading.current_thread):
+                pass
 
 
 def test_repr_says_its_state(gate):

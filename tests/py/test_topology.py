@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from filar._machine import cpu_list, parse_cpu_list, size
 from filar.errors import InvalidArgumentError
 from filar.topology import Topology, topology
 from machines import dual_socket, single, write
+from programs import run_program
 
 
 @pytest.fixture
@@ -37,8 +36,8 @@ def test_affinity_of_the_process_is_counted_in() -> None:
         "import os; cpu = min(os.sched_getaffinity(0)); os.sched_setaffinity(0, {cpu})\n"
         "from filar.topology import topology; t = topology(); print(t.allowed == (cpu,), t.usable_cpus)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["True", "1"]
+    done = run_program(code)
+    assert done.stdout.split() == ["True", "1"], done.stderr
 
 
 def test_packages_cores_and_siblings(sockets: Topology) -> None:

@@ -6,7 +6,6 @@ import select
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from typing import Any
 import pytest
 
 import filar
+from programs import run_program
+from states import wait_until, wait_until_parked
 
 EVENTS = [select.POLLIN, select.POLLOUT, select.POLLIN | select.POLLOUT]
 
@@ -88,8 +89,7 @@ def test_other_green_threads_run_meanwhile(pair: Pair) -> None:
 
     def main() -> bytes:
         waiting = filar.spawn(reader)
-        while "parked" not in waiting.state:
-            filar.yield_()
+        wait_until_parked(waiting)
         pair[1].send(b"x")
         return waiting.result()
 
@@ -160,8 +160,8 @@ def test_closing_ends_the_waits_of_everybody() -> None:
         outside = threading.Thread(target=lambda: found.append(wait(fd)))
         greens = [filar.spawn(wait, fd) for _ in range(3)]
         outside.start()
-        while any("parked" not in green.state for green in greens) or not in_ppoll(outside):
-            filar.yield_()
+        wait_until_parked(*greens)
+        wait_until(lambda: in_ppoll(outside))
         filar.close_fd(fd)
         found += [green.result() for green in greens]
         filar.blocking(outside.join)
@@ -174,8 +174,7 @@ def test_closing_ends_the_waits_of_everybody() -> None:
 def test_a_cancelled_green_thread_stops_waiting(pair: Pair) -> None:
     def main() -> None:
         waiting = filar.spawn(filar.wait_readable, pair[0])
-        while "parked" not in waiting.state:
-            filar.yield_()
+        wait_until_parked(waiting)
         waiting.cancel()
         with pytest.raises(filar.JoinCancelledError):
             waiting.result()
@@ -225,9 +224,7 @@ PROGRAM = """
 
 
 def test_signals_end_the_wait_of_the_main_thread() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)], capture_output=True, text=True, timeout=60, check=False
-    )
+    ended = run_program(PROGRAM)
     assert ended.stdout.split("\n") == ["interrupted", "interrupted", "woken by a handler", ""], ended.stderr
 
 
