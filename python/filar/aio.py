@@ -252,7 +252,8 @@ _shared_lock = threading.Lock()
 def _shared_loop() -> LoopThread:
     global _shared
     with _no_collections, _shared_lock:
-        if _shared is None:
+        # A coroutine that leaves by SystemExit has ended the one before.
+        if _shared is None or _shared.loop.is_closed():
             _shared = LoopThread()
         return _shared
 

@@ -11,6 +11,7 @@ import pytest
 
 import filar
 from filar import aio
+from states import wait_until
 
 
 async def double(x: int) -> int:
@@ -354,6 +355,21 @@ def test_a_coroutine_that_leaves_by_systemexit_leaves_no_outcome_behind() -> Non
     assert loop.loop.is_closed()
     assert isinstance(leaves.exception(), SystemExit)
     assert isinstance(stubborn.exception(), asyncio.CancelledError)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_run_has_another_loop_after_a_coroutine_has_ended_its_own() -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async def own_loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    ended = aio.run(own_loop())
+    with pytest.raises(SystemExit):
+        aio.run(leave())
+    wait_until(ended.is_closed)
+    assert aio.run(double(4)) == 8
 
 
 def test_cancelling_reaches_a_coroutine_that_is_about_to_begin() -> None:

@@ -107,7 +107,9 @@ def test_numbers_of_threads_grow_by_halves_and_reach_beyond_the_cores():
     assert thread_counts(1) == [1, 2]
     assert thread_counts(2) == [1, 2, 4]
     assert thread_counts(8) == [1, 2, 3, 4, 6, 8, 16]
-    assert thread_counts(10, beyond=False) == [1, 2, 3, 4, 6, 8, 10]
+    assert thread_counts(10) == [1, 2, 3, 4, 6, 8, 10, 20]
+    assert thread_counts(200)[-3:] == [128, 192, 200]
+    assert thread_counts(1000)[-2:] == [192, 256]
 
 
 # ---- video-frames ----

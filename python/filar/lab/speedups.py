@@ -113,10 +113,13 @@ class Parallel(Experiment):
         raise NotImplementedError
 
 
-def thread_counts(cores: int, *, beyond: bool = True) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, ... up to the cores, and twice as many."""
-    steps = {n for power in range(11) for n in (1 << power, 3 << power) if n <= cores}
-    return sorted({1, *steps, cores, *({2 * cores} if beyond else ())})
+_POOL_THREADS_MAX = 256  # LAB_POOL_WORKERS_MAX
+
+
+def thread_counts(cores: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, 16, ... up to the cores, and twice as many; as many as the kernels' ways take."""
+    steps = {n for power in range(9) for n in (1 << power, 3 << power) if n <= cores}
+    return sorted(n for n in {*steps, cores, 2 * cores} if n <= _POOL_THREADS_MAX)
 
 
 # ---- kernels ----
