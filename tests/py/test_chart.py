@@ -509,6 +509,15 @@ def test_gantt_ticks_fall_on_the_grid() -> None:
     assert "5 ms" not in shown(gantt())
 
 
+def test_gantt_gives_a_category_one_look_whether_the_others_are_there_or_not() -> None:
+    states = ["runs", "waits", "blocked"]
+    every = [chart.Interval("task 1", k, k + 1, state) for k, state in enumerate(states)]
+    both = chart.Gantt(intervals=every, categories=states).figure().keys
+    without = chart.Gantt(intervals=[every[0], every[2]], categories=states).figure().keys
+    assert [key.label for key in without] == ["runs", "blocked"]
+    assert list(without) == [both[0], both[2]]
+
+
 def test_gantt_joins_slivers_that_cannot_be_seen() -> None:
     many = [chart.Interval("core 0", i, i + 0.9, "run") for i in range(50_000)]
     assert len(chart.Gantt(intervals=many).svg()) < 20_000

@@ -87,6 +87,14 @@ def test_speedup_is_judged_by_what_computes_and_what_waits_for_memory(computing,
         assert "memory" in verdict.condition
 
 
+def test_a_kernel_that_loses_far_more_than_others_could_take_is_decided():
+    speedups = {**all_kernels(1.95, 1.9), "Fibonacci by forks": 0.3}
+    verdict = lab.find("speedup").judge(kernel_rows(speedups, shaken=True))
+    assert verdict.word == CONDITIONAL
+    assert "arithmetic" in verdict.condition
+    assert "Fibonacci" not in verdict.condition
+
+
 def test_eight_cores_give_both_laws_in_table_chart_and_reason():
     def law(n):
         return float(usl(min(n, 8), 0.05, 0.002))

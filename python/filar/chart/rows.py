@@ -486,7 +486,8 @@ class Gantt(Chart):
 
     rows        the names from top to bottom; empty takes them from the intervals
     groups      a heading for each row, the same length as rows; empty for none
-    categories  the order of the legend and its colours; empty takes it from the intervals
+    categories  the order of the legend and its colours; one without intervals keeps its colour, and is not in the
+                legend; empty takes it from the intervals
     heights     how tall a category's bars are, 0 .. 1; up to four differ unless given, so that states can be
                 told apart without colour; with more all are tall, and named inside where there is room
     inks        the ink of a category ("c0" to "c6"), so that it is the same in several pictures; else by its place
@@ -516,8 +517,8 @@ class Gantt(Chart):
         if not good:
             return Figure.without_data(160, notes)
         names = list(self.rows) or list(dict.fromkeys(i.row for i in good))
-        kinds = list(dict.fromkeys([*self.categories, *(i.category for i in good)]))
-        kinds = [kind for kind in kinds if any(i.category == kind for i in good)]
+        known = list(dict.fromkeys([*self.categories, *(i.category for i in good)]))
+        kinds = [kind for kind in known if any(i.category == kind for i in good)]
         low, high = min(i.start for i in good), max(i.end for i in good)
         high = high if high > low else low + 1.0
         scale = Scale("linear", low, high, self.unit)
@@ -526,9 +527,9 @@ class Gantt(Chart):
         for k, name in enumerate(names):
             stack.group(self.groups[k] if self.groups else "")
             places[name] = stack.add(name)
-        usual = (1.0, 0.5, 0.75, 0.25) if len(kinds) <= 4 else (1.0,) * len(kinds)
-        heights = {kind: 16 * self.heights.get(kind, usual[k]) for k, kind in enumerate(kinds)}
-        inks = {kind: self.inks.get(kind, series_ink(k)) for k, kind in enumerate(kinds)}
+        usual = (1.0, 0.5, 0.75, 0.25) if len(known) <= 4 else (1.0,) * len(known)
+        heights = {kind: 16 * self.heights.get(kind, usual[k]) for k, kind in enumerate(known)}
+        inks = {kind: self.inks.get(kind, series_ink(k)) for k, kind in enumerate(known)}
         marks: list[Mark] = []
         count = int((high - low) / self.grid) if self.grid > 0 else 0
         if 0 < count <= 200:
@@ -543,7 +544,7 @@ class Gantt(Chart):
             row = places.get(one.row)
             if row is None:
                 continue
-            k, half = kinds.index(one.category), heights[one.category] / 2
+            half = heights[one.category] / 2
             length = format_quantity(one.end - one.start, self.unit)
             tip = f"{one.row}: {one.category} {length}".replace("  ", " ")
             sides = (one.start, one.end, row.at - half, row.at + half)

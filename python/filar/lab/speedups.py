@@ -266,7 +266,9 @@ class Speedup(Parallel):
         computing = [kernel for kernel in at_cores if not KERNELS[kernel].memory_bound]
         if len(good) == len(at_cores):
             return Verdict(HOLDS, reason, headline=headline)
-        if disturbed(one for kernel, one in at_cores.items() if kernel not in good):
+        # Those that would be good if they gained as much again as typical rounds have lost.
+        short = [one for kernel, one in at_cores.items() if kernel not in good]
+        if disturbed((floor, one) for floor, one in short if floor**2 >= _FULL * cores * one.mid):
             return Verdict(UNDECIDED, f"{reason}; {SHARED_CORES}", headline=headline)
         if all(kernel in good for kernel in computing):
             return Verdict(CONDITIONAL, reason, "the threads compute rather than wait for memory", headline)
